@@ -1,0 +1,59 @@
+#include "base/file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+#include "base/error.h"
+
+namespace dinfer {
+
+File::File(const std::filesystem::path& path) : path_(path) {
+  // O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
+  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ < 0) fail(ExitCode::model_files, "{}: cannot open: {}", path.string(), std::strerror(errno));
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(fd_);
+    fail(ExitCode::model_files, "{}: not a regular file", path.string());
+  }
+  size_ = static_cast<uint64_t>(status.st_size);
+}
+
+File::File(File&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
+
+File::~File() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void File::read(uint64_t offset, std::span<std::byte> out) const {
+  if (offset > size_ || out.size() > size_ - offset) {
+    fail(ExitCode::model_files, "{}: bytes {} to {} asked for, but the file has {}", path_.string(),
+         offset, offset + out.size(), size_);
+  }
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t n = ::pread(fd_, out.data() + done, out.size() - done,
+                              static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(ExitCode::model_files, "{}: read error at byte {}: {}", path_.string(), offset + done, std::strerror(errno));
+    if (n == 0) fail(ExitCode::model_files, "{}: ends at byte {}: it was shortened while being read", path_.string(), offset + done);
+    done += static_cast<size_t>(n);
+  }
+}
+
+std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
+  const File file(path);
+  if (file.size() > limit) {
+    fail(ExitCode::model_files, "{}: {} bytes, more than the {} allowed for this kind of file", path.string(), file.size(), limit);
+  }
+  std::string text(file.size(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "base/deadline.h"
+#include "base/error.h"
+
+namespace dinfer {
+
+using Bytes = std::vector<std::byte>;
+
+// Small host messages among all ranks. Calls are collective and in the same order everywhere.
+// A missed deadline or a dead rank is an Error(peer) that names rank, host and what was waited for.
+class ControlPlane {
+ public:
+  virtual ~ControlPlane() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // Rank 0's message reaches all; the others pass an empty one. Waiting sleeps: an idle rank uses
+  // under 2% of a core and wakes within 5 ms.
+  virtual void broadcast(Bytes& message, Deadline deadline) = 0;
+
+  // Messages of all ranks, by rank; sizes may differ.
+  virtual std::vector<Bytes> all_gather(const Bytes& message, Deadline deadline) = 0;
+
+  virtual void barrier(Deadline deadline) = 0;
+
+  // Ends the whole job with this exit code; does not return.
+  [[noreturn]] virtual void abort(ExitCode code) = 0;
+};
+
+}  // namespace dinfer

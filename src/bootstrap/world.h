@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+namespace dinfer {
+
+// Who this process is among all. Made once by a bootstrap, never changed.
+struct World {
+  int rank = 0;
+  int size = 1;
+  int local_rank = 0;  // among the ranks of this host
+  int local_size = 1;
+  int nodes = 1;
+  std::string host;
+};
+
+}  // namespace dinfer

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/activation.h"
+
+namespace dinfer {
+
+enum class RopeType : uint8_t { none, linear, dynamic, llama3, yarn, longrope };
+
+// Rotary position embedding and its scaling, with the meaning that Hugging Face's
+// modeling_rope_utils gives these fields. Fields of other types are not read.
+struct RopeConfig {
+  RopeType type = RopeType::none;
+  double theta = 10000.0;
+  double partial_rotary_factor = 1.0;  // share of head_dim that is rotated
+  double factor = 1.0;
+  double low_frequency_factor = 1.0;     // llama3
+  double high_frequency_factor = 4.0;    // llama3
+  int64_t original_max_position = 0;     // 0: max_position
+  double beta_fast = 32.0;               // yarn
+  double beta_slow = 1.0;                // yarn
+  bool truncate = true;                  // yarn
+  std::optional<double> attention_factor;  // yarn, longrope: given, not derived
+  std::optional<double> mscale;            // yarn
+  std::optional<double> mscale_all_dim;    // yarn
+  std::vector<double> short_factor;      // longrope, head_dim / 2 each
+  std::vector<double> long_factor;
+  std::vector<double> frequency_divisors;  // GGUF rope_freqs: overrides the type's own scaling
+};
+
+// Everything the forward pass needs to know of a model: features, not model names.
+struct ModelConfig {
+  std::string architecture;  // as the file says: for messages only
+  int64_t hidden = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t ffn = 0;
+  int64_t vocab = 0;          // rows of the embedding
+  int64_t max_position = 0;   // context length the model was made for
+  double norm_epsilon = 1e-5;
+  bool tied_head = false;
+  bool qkv_bias = false;
+  bool output_bias = false;   // attention output projection
+  bool mlp_bias = false;
+  bool qk_norm = false;       // RMSNorm over head_dim on q and k, before rope
+  bool fused_qkv = false;     // stored as one tensor (Phi-3)
+  bool fused_gate_up = false;
+  bool interleaved_rope = false;  // stored for rotation of (2i, 2i+1) pairs (GGUF llama)
+  Activation activation = Activation::silu;
+  RopeConfig rope;
+  std::vector<int64_t> window;    // a layer: tokens a position sees, itself included; 0: all
+  std::vector<int32_t> eos;       // token ids that end a text
+  int32_t bos = -1;
+};
+
+}  // namespace dinfer

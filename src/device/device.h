@@ -1,0 +1,129 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/activation.h"
+#include "base/dtype.h"
+#include "quant/matrix.h"
+
+namespace dinfer {
+
+// Memory of a device, freed on destruction. 64-byte aligned.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual std::byte* data() = 0;
+  virtual size_t bytes() const = 0;
+};
+
+// A weight matrix in the device's own layout: rows = outputs, columns = inputs.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  virtual int64_t rows() const = 0;
+  virtual int64_t columns() const = 0;
+  virtual size_t bytes() const = 0;  // what one pass over the matrix reads
+};
+
+// A view of activations: [rows, columns] row-major f32 in device memory.
+struct Tensor {
+  float* data = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+// Consecutive tokens of one sequence in a step.
+struct SequenceChunk {
+  int64_t first_row = 0;            // of the step's activations
+  int64_t tokens = 0;
+  int64_t position = 0;             // of the first token in its sequence
+  std::span<const int32_t> blocks;  // the sequence's KV blocks, in order; cover position + tokens
+};
+
+struct Batch {
+  std::span<const SequenceChunk> chunks;
+  int64_t rows = 0;  // tokens in all
+};
+
+// Keys and values of one layer, paged: block b holds `block_size` tokens of each KV head at
+// [b, kv_head, token, head_dim], once in `keys`, once in `values`, in `type`.
+struct KvLayer {
+  std::byte* keys = nullptr;
+  std::byte* values = nullptr;
+  DType type = DType::f32;
+  int block_size = 16;
+  int64_t kv_heads = 0;  // of this rank
+  int64_t head_dim = 0;
+};
+
+// Rotation angles, precomputed: cosine and sine [positions, rotary_dim / 2], f32, with the
+// attention factor of the scaling multiplied in. Pairs are (i, i + rotary_dim / 2).
+struct RopeTable {
+  const float* cosine = nullptr;
+  const float* sine = nullptr;
+  int64_t positions = 0;
+  int64_t rotary_dim = 0;
+};
+
+struct AttentionSpec {
+  int64_t heads = 0;  // query heads of this rank; KV head of query head h is h / (heads / kv_heads)
+  float scale = 1.0f;
+  int64_t window = 0;              // 0: all earlier positions
+  const float* q_norm = nullptr;   // [head_dim] RMSNorm weights, or none
+  const float* k_norm = nullptr;
+  float norm_epsilon = 1e-5f;
+};
+
+enum class DeviceKind : uint8_t { cpu, cuda };
+
+// One rank's device: memory, and the kernels of the forward pass on one compute stream. Kernels may
+// return before they are done; synchronize() waits. Operations are as coarse as the best
+// implementation fuses them; each gives its meaning as plain arithmetic.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual DeviceKind kind() const = 0;
+  virtual std::string name() const = 0;           // "cpu" or "cuda:1"
+  virtual size_t free_memory() const = 0;         // bytes
+  virtual DType kv_type() const = 0;              // what the KV cache holds
+
+  virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
+  virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
+  virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
+  virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
+  virtual void synchronize() = 0;
+
+  // out[i] = scale * row (tokens[i] - first_row) of `table`; zero when that row is not in it.
+  virtual void embed(const Weight& table, int64_t first_row, std::span<const int32_t> tokens,
+                     float scale, Tensor out) = 0;
+
+  // out = in * weight^T + bias. `bias` [weight.rows()] or none.
+  virtual void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) = 0;
+
+  // The same on rms_norm(in) = in / sqrt(mean(in^2) + epsilon) * norm, a row at a time.
+  virtual void norm_linear(Tensor in, const float* norm, float epsilon, const Weight& weight,
+                           const float* bias, Tensor out) = 0;
+
+  // The same on activation(gate) * up, where in = [gate | up], each weight.columns() wide.
+  virtual void gated_linear(Tensor in, Activation activation, const Weight& weight,
+                            const float* bias, Tensor out) = 0;
+
+  // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
+  // them, appends k and v to the cache, and writes softmax(scale * q K^T) V, causal and within the
+  // window, to out [rows, heads * head_dim]. qkv is left undefined.
+  virtual void attend(Tensor qkv, const Batch& batch, const AttentionSpec& spec,
+                      const RopeTable& rope, const KvLayer& cache, Tensor out) = 0;
+
+  // into += x.
+  virtual void add(Tensor into, Tensor x) = 0;
+
+  // out[i] = in[rows[i]].
+  virtual void gather_rows(Tensor in, std::span<const int64_t> rows, Tensor out) = 0;
+};
+
+}  // namespace dinfer

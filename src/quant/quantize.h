@@ -1,0 +1,55 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "quant/matrix.h"
+
+namespace dinfer {
+
+// Rows [row_begin, row_end) x columns [column_begin, column_end) of a matrix.
+struct Slice {
+  int64_t row_begin = 0;
+  int64_t row_end = 0;
+  int64_t column_begin = 0;
+  int64_t column_end = 0;
+};
+
+// Quantisation asked for at load (--quant, --quant-group); bits 0: keep what the file has.
+struct QuantSpec {
+  int bits = 0;    // 0, 4 or 8
+  int group = 32;  // 32, 64 or 128
+};
+
+// Reads one slice of a 2-d tensor. Reads only the bytes that the slice needs, in large pieces.
+// Plain types become a DenseMatrix of the same type; block types become the GroupedMatrix with the
+// same values. With quant.bits, plain weights become grouped: groups are formed on the whole row
+// before it is cut, so the codes of an element do not depend on the slice. A cut inside a group
+// splits the group (the result's group size is then the greatest common divisor, at least 16;
+// where that is not possible the slice is returned dense in f32).
+// NaN or infinite weights or scales: Error(model_files) naming file, tensor and position.
+HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                       const QuantSpec& quant);
+
+// A 1-d tensor (norm weight, bias), whole or elements [begin, end), as f32. Same errors.
+std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor);
+std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t begin,
+                               int64_t end);
+
+// Rounds a dense matrix to the grouped family: symmetric 8 bits, asymmetric 4 bits. Scales and
+// minimums are representable in f16. `columns` must be a multiple of spec.group.
+GroupedMatrix quantize(const DenseMatrix& matrix, const QuantSpec& spec);
+
+// [rows, columns] f32, exactly the values that the matrix stands for.
+std::vector<float> dequantize(const HostMatrix& matrix);
+
+// Puts matrices with equal columns (and equal form, bits, group, symmetry, type) below each other.
+// Forms that differ are brought to a common one without loss (a finer group; a minimum in place of
+// symmetry; 8 bits in place of 4; f32 in place of bf16 and f16).
+HostMatrix stack_rows(std::vector<HostMatrix> parts);
+
+// Moves rows so that new row i is old row order[i].
+HostMatrix permute_rows(HostMatrix matrix, std::span<const int64_t> order);
+
+}  // namespace dinfer
