@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "device/device.h"
+
+namespace dinfer {
+
+// What rotates a head: pair i of a head turns by position * inverse[i], and cosine and sine are
+// multiplied by `attention_factor`.
+struct RopeFrequencies {
+  std::vector<float> inverse;  // [rotary_dim / 2]
+  float attention_factor = 1.0f;
+};
+
+// The frequencies for a sequence of `length` tokens, computed as Hugging Face's modeling_rope_utils
+// does. Only `dynamic` and `longrope` depend on the length.
+RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length);
+
+// The rotation tables of one model in device memory, for positions [0, positions).
+//
+// `dynamic` and `longrope` rotate sequences differently once they are longer than the model's
+// original context. Hugging Face decides at each forward pass from the length so far, which leaves
+// keys of both kinds in one cache. Here a sequence keeps one table for life, chosen by the most
+// tokens it may come to: up to the original context the usual angles, beyond it longrope's long
+// factors, or for dynamic the base that belongs to a length of `positions`. Sequences that end
+// within the original context, and longrope prompts beyond it, get exactly Hugging Face's angles.
+class Rope {
+ public:
+  Rope(Device& device, const ModelConfig& config, int64_t positions);
+
+  // Tables of the model: 1, or 2 where the length matters.
+  int tables() const { return static_cast<int>(tables_.size()); }
+  const RopeTable& table(int index) const { return tables_[static_cast<size_t>(index)]; }
+  // The table of a sequence that may come to `length` tokens.
+  int table_for(int64_t length) const { return tables() > 1 && length > original_ ? 1 : 0; }
+
+  static size_t bytes(const ModelConfig& config, int64_t positions);
+
+ private:
+  int64_t original_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<RopeTable> tables_;
+};
+
+}  // namespace dinfer

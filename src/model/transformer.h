@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "comm/communicator.h"
+#include "device/device.h"
+#include "model/kv_cache.h"
+#include "model/rope.h"
+#include "model/weights.h"
+#include "placement/placement.h"
+
+namespace dinfer {
+
+// What a step computes. The same on all ranks of the group.
+struct StepInput {
+  std::span<const int32_t> tokens;  // [rows], chunk after chunk
+  std::span<const SequenceChunk> chunks;
+  std::span<const int64_t> length_limits;  // by chunk: the most tokens its sequence may come to
+  std::span<const int64_t> logit_rows;     // rows whose logits are wanted, in the order wanted
+};
+
+// The most that one step may hold: sizes the activations.
+struct StepLimits {
+  int64_t rows = 512;  // tokens
+  int64_t logit_rows = 64;
+  int64_t positions = 0;  // tokens of the longest sequence
+};
+
+// The forward pass of one rank of a tensor-parallel group.
+class Transformer {
+ public:
+  Transformer(Device& device, Communicator& group, const ModelConfig& config,
+              const TensorShard& shard, ModelWeights weights, KvCache cache,
+              const StepLimits& limits);
+
+  // Runs the step's tokens through all layers, appending to the KV cache. Returns the logits
+  // [logit_rows, this rank's vocabulary slice], in device memory, valid until the next call.
+  // Collective over the group.
+  Tensor forward(const StepInput& step);
+
+  const ModelWeights& weights() const { return weights_; }
+  const KvCache& cache() const { return cache_; }
+
+  // Device memory of activations and rotation tables.
+  static size_t activation_bytes(const ModelConfig& config, const TensorShard& shard,
+                                 const StepLimits& limits);
+
+ private:
+  // Chunks that rotate by the same table.
+  struct RotatedBatch {
+    const RopeTable* rope;
+    std::vector<SequenceChunk> chunks;
+  };
+
+  void attention(int64_t layer, Tensor hidden);
+  void mlp(int64_t layer, Tensor hidden);
+  void split_by_rotation(const StepInput& step);
+  Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
+
+  Device& device_;
+  Communicator& group_;
+  ModelConfig config_;
+  TensorShard shard_;
+  ModelWeights weights_;
+  KvCache cache_;
+  Rope rope_;
+  StepLimits limits_;
+
+  std::unique_ptr<Buffer> hidden_;  // [rows, hidden]: the residual stream
+  std::unique_ptr<Buffer> update_;  // [rows, hidden]: what a block adds to it
+  std::unique_ptr<Buffer> mixed_;   // [rows, heads * head_dim]: what attention gathered
+  std::unique_ptr<Buffer> wide_;    // never needed together: q|k|v, gate|up, logits
+  std::vector<RotatedBatch> batches_;
+};
+
+}  // namespace dinfer

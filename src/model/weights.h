@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/model_config.h"
+#include "device/device.h"
+#include "placement/placement.h"
+#include "quant/quantize.h"
+
+namespace dinfer {
+
+// A norm weight or bias in device memory; data() is null when the model has none.
+class DeviceVector {
+ public:
+  DeviceVector() = default;
+  DeviceVector(Device& device, std::span<const float> values);
+
+  const float* data() const {
+    return buffer_ ? reinterpret_cast<const float*>(buffer_->data()) : nullptr;
+  }
+
+ private:
+  std::unique_ptr<Buffer> buffer_;
+};
+
+// What one rank holds of one layer. Rows = outputs. With `heads`, `kv_heads`, `ffn` of its shard:
+struct LayerWeights {
+  DeviceVector attention_norm;      // [hidden]
+  std::unique_ptr<Weight> qkv;      // [(heads + 2 kv_heads) * head_dim, hidden] = [q; k; v]
+  DeviceVector qkv_bias;            // [(heads + 2 kv_heads) * head_dim], or none
+  DeviceVector q_norm, k_norm;      // [head_dim], or none
+  std::unique_ptr<Weight> output;   // [hidden, heads * head_dim]
+  DeviceVector output_bias;         // [hidden] on rank 0 of the group, or none
+  DeviceVector mlp_norm;            // [hidden]
+  std::unique_ptr<Weight> gate_up;  // [2 ffn, hidden] = [gate; up]
+  DeviceVector gate_up_bias;        // [2 ffn], or none
+  std::unique_ptr<Weight> down;     // [hidden, ffn]
+  DeviceVector down_bias;           // [hidden] on rank 0 of the group, or none
+};
+
+struct ModelWeights {
+  std::shared_ptr<const Weight> embedding;  // [vocab slice, hidden]
+  std::vector<LayerWeights> layers;
+  DeviceVector final_norm;             // [hidden]
+  std::shared_ptr<const Weight> head;  // [vocab slice, hidden]; the embedding itself when tied
+
+  // Weight bytes that one decoding step reads: the layers and the head.
+  size_t bytes_per_step() const;
+  // Bytes of all matrices held.
+  size_t bytes() const;
+};
+
+// Called as loading goes on; both in bytes of the model's files, of this rank's slices.
+using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+// Reads this rank's slices, and no other bytes, and uploads them. With quant.bits, the layers'
+// plain matrices are grouped at that many bits, embedding and head at 8 bits (both 4 and 8: the
+// head's error goes straight into the logits); matrices that the file has quantised stay as they
+// are. A group that does not divide a matrix's columns is halved until it does, down to 16; where
+// that fails too: Error(config).
+ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
+                          const TensorShard& shard, const QuantSpec& quant, Device& device,
+                          const LoadProgress& progress = {});
+
+// Bytes of the model's files that load_weights reads for this shard: `total` of its progress.
+uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
+                       const TensorShard& shard);
+
+// About the device memory that load_weights needs for the matrices: for planning before loading.
+uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              const TensorShard& shard, const QuantSpec& quant);
+
+// Weights of the config's shapes with random values, quantised as above (bf16 when quant.bits is
+// 0): for benchmarks. The values depend on the shard. Activations stay finite.
+ModelWeights random_weights(const ModelConfig& config, const TensorShard& shard,
+                            const QuantSpec& quant, Device& device, uint64_t seed);
+
+}  // namespace dinfer

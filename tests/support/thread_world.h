@@ -1,0 +1,14 @@
+#pragma once
+
+#include <functional>
+
+#include "comm/communicator.h"
+
+namespace dinfer::test {
+
+// Runs `rank_main` on `ranks` threads that share one group, and waits for all. When ranks throw,
+// the first exception is thrown again here; ranks that wait for one that threw give up with
+// Error(peer). Deterministic: sums are taken in rank order.
+void spawn(int ranks, const std::function<void(Communicator& group)>& rank_main);
+
+}  // namespace dinfer::test
