@@ -11,7 +11,8 @@ namespace dinfer {
 
 using Bytes = std::vector<std::byte>;
 
-// Small host messages among all ranks. Calls are collective and in the same order everywhere.
+// Small host messages among all ranks. Calls are collective, in the same order everywhere, and come
+// from one thread only (the engine's), which is also the one that uses the communicators.
 // A missed deadline or a dead rank is an Error(peer) that names rank, host and what was waited for.
 class ControlPlane {
  public:
@@ -28,6 +29,10 @@ class ControlPlane {
   virtual std::vector<Bytes> all_gather(const Bytes& message, Deadline deadline) = 0;
 
   virtual void barrier(Deadline deadline) = 0;
+
+  // What this rank does from now on, e.g. "decode step 17": named by the error of a wait that
+  // fails.
+  virtual void set_phase(std::string) {}
 
   // Ends the whole job with this exit code; does not return.
   [[noreturn]] virtual void abort(ExitCode code) = 0;

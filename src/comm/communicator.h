@@ -6,9 +6,9 @@
 namespace dinfer {
 
 // Tensors among the ranks of one group, on the hot path. Calls are collective: every rank makes the
-// same calls in the same order. A group of one does nothing. A wait past the deadline the
-// communicator was made with, or a dead peer, is an Error(peer) naming the ranks waited for.
-// Buffers are device memory of the rank's device.
+// same calls in the same order, from the engine's thread only. A group of one does nothing. A wait
+// past the deadline the communicator was made with, or a dead peer, is an Error(peer) naming the
+// ranks waited for. Buffers are device memory of the rank's device.
 class Communicator {
  public:
   virtual ~Communicator() = default;

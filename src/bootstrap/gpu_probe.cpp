@@ -1,0 +1,78 @@
+#include "bootstrap/gpu_probe.h"
+
+#include <dlfcn.h>
+
+#include <memory>
+
+#include <cuda.h>
+#include <fmt/format.h>
+
+namespace dinfer {
+namespace {
+
+class SharedLibrary {
+ public:
+  explicit SharedLibrary(const char* name) : handle_(dlopen(name, RTLD_NOW | RTLD_LOCAL)) {}
+
+  explicit operator bool() const { return handle_ != nullptr; }
+
+  // nullptr when the library has no such function.
+  template <class Function>
+  Function* find(const char* symbol) const {
+    return reinterpret_cast<Function*>(dlsym(handle_, symbol));
+  }
+
+ private:
+  void* handle_;  // never closed: a driver does not survive being unloaded
+};
+
+void add_note(GpuProbe& probe, const std::string& note) {
+  probe.note += (probe.note.empty() ? "" : "; ") + note;
+}
+
+void probe_driver(GpuProbe& probe) {
+  const SharedLibrary driver("libcuda.so.1");
+  if (!driver) return add_note(probe, "no NVIDIA driver (libcuda.so.1) on this machine");
+  const auto init = driver.find<decltype(cuInit)>("cuInit");
+  const auto version = driver.find<decltype(cuDriverGetVersion)>("cuDriverGetVersion");
+  const auto count = driver.find<decltype(cuDeviceGetCount)>("cuDeviceGetCount");
+  const auto name = driver.find<decltype(cuDeviceGetName)>("cuDeviceGetName");
+  if (!init || !version || !count || !name)
+    return add_note(probe, "libcuda.so.1 lacks functions of the driver interface");
+  int number = 0;
+  if (version(&number) == CUDA_SUCCESS)
+    probe.driver = fmt::format("{}.{}", number / 1000, number % 1000 / 10);
+  int gpus = 0;
+  if (const CUresult result = init(0); result != CUDA_SUCCESS)
+    return add_note(probe, fmt::format("cuInit failed with {}", static_cast<int>(result)));
+  if (count(&gpus) != CUDA_SUCCESS) return add_note(probe, "the driver cannot count its GPUs");
+  for (CUdevice device = 0; device < gpus; ++device) {
+    char text[256] = "";
+    const bool named = name(text, sizeof text - 1, device) == CUDA_SUCCESS;
+    probe.gpus.push_back(named ? text : "unnamed GPU");
+  }
+}
+
+void probe_nccl(GpuProbe& probe) {
+  const SharedLibrary nccl("libnccl.so.2");
+  if (!nccl) return add_note(probe, "no NCCL (libnccl.so.2) on the library path");
+  // ncclResult_t ncclGetVersion(int*), the same in every NCCL 2.
+  const auto get_version = nccl.find<int(int*)>("ncclGetVersion");
+  int number = 0;
+  if (!get_version || get_version(&number) != 0)
+    return add_note(probe, "libnccl.so.2 does not tell its version");
+  // Coded as major * 10000 + minor * 100 + patch since 2.9, before with 1000 for the major number.
+  const int major = number >= 10000 ? 10000 : 1000;
+  probe.nccl = fmt::format("{}.{}.{}", number / major, number % major / 100, number % 100);
+}
+
+}  // namespace
+
+GpuProbe probe_gpus() {
+  GpuProbe probe;
+  probe_driver(probe);
+  probe_nccl(probe);
+  return probe;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace dinfer {
+
+// The NVIDIA driver and NCCL as found at run time. Both are opened by dlopen, so that a binary
+// built with CUDA starts on a machine that has neither.
+struct GpuProbe {
+  std::string driver;             // CUDA version the driver supports, e.g. "13.0"; empty: no driver
+  std::vector<std::string> gpus;  // names of the visible GPUs, by ordinal
+  std::string nccl;               // version, e.g. "2.28.9"; empty: not found
+  std::string note;               // why there is no driver, no GPU or no NCCL
+};
+
+GpuProbe probe_gpus();
+
+}  // namespace dinfer

@@ -1,0 +1,105 @@
+#include "factory.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "bootstrap/launcher.h"
+#include "bootstrap/single_control_plane.h"
+#include "comm/single_communicator.h"
+
+#if DINFER_HAS_MPI
+#include "bootstrap/mpi_control_plane.h"
+#include "bootstrap/mpi_session.h"
+#include "comm/mpi_communicator.h"
+#endif
+#if DINFER_HAS_CUDA
+#include <cuda.h>
+
+#include "bootstrap/gpu_probe.h"
+#endif
+#if DINFER_HAS_NCCL
+#include <nccl.h>
+#endif
+
+// The only file that knows what the build has.
+namespace dinfer {
+namespace {
+
+constexpr bool kHasMpi =
+#if DINFER_HAS_MPI
+    true;
+#else
+    false;
+#endif
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+Bootstrap make_single() {
+  Bootstrap single;
+  single.world.host = host_name();
+  single.name = "single";
+  single.transport = "none";
+  single.control = make_single_control_plane();
+  single.make_communicator = make_single_communicator;
+  single.finish = [](Deadline) {};
+  return single;
+}
+
+#if DINFER_HAS_MPI
+Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
+  std::shared_ptr<MpiSession> session = MpiSession::start(options.start_timeout);
+  check_world_size(launcher, session->world().size);
+  Bootstrap mpi;
+  mpi.world = session->world();
+  mpi.name = "mpi";
+  mpi.transport = mpi.world.size > 1 ? "mpi" : "none";
+  mpi.control = make_mpi_control_plane(session);
+  mpi.make_communicator = [session, step_timeout = options.step_timeout] {
+    return session->world().size > 1 ? make_mpi_communicator(session, step_timeout)
+                                     : make_single_communicator();
+  };
+  mpi.finish = [session](Deadline deadline) { session->finish(deadline); };
+  return mpi;
+}
+#endif
+
+}  // namespace
+
+Bootstrap make_bootstrap(const BootstrapOptions& options) {
+  const Environment environment = [](const char* name) { return std::getenv(name); };
+  const Launcher launcher = detect_launcher(environment);
+  const std::string kind = choose_bootstrap(options.bootstrap, launcher, environment, kHasMpi);
+#if DINFER_HAS_MPI
+  if (kind == "mpi") return make_mpi(options, launcher);
+#endif
+  return make_single();
+}
+
+OrderedJson describe_build() {
+  OrderedJson build = {{"mpi", nullptr}, {"cuda", nullptr}, {"nccl", nullptr}};
+#if DINFER_HAS_MPI
+  build["mpi"] = mpi_library_version();
+#endif
+#if DINFER_HAS_CUDA
+  const GpuProbe probe = probe_gpus();
+  const auto known = [](const std::string& text) {
+    return text.empty() ? OrderedJson(nullptr) : OrderedJson(text);
+  };
+  build["cuda"] = {{"toolkit", fmt::format("{}.{}", CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10)},
+                   {"driver", known(probe.driver)},
+                   {"gpus", probe.gpus},
+                   {"note", known(probe.note)}};
+#if DINFER_HAS_NCCL
+  build["nccl"] = {{"built", fmt::format("{}.{}.{}", NCCL_MAJOR, NCCL_MINOR, NCCL_PATCH)},
+                   {"found", known(probe.nccl)}};
+#endif
+#endif
+  return build;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/deadline.h"
+#include "base/json.h"
+#include "bootstrap/control_plane.h"
+#include "bootstrap/world.h"
+#include "comm/communicator.h"
+
+namespace dinfer {
+
+struct BootstrapOptions {
+  std::string bootstrap = "auto";  // auto, mpi, local
+  std::chrono::duration<double> start_timeout{60};
+  std::chrono::duration<double> step_timeout{30};
+};
+
+// A rank among its peers. Main thread discipline: make_bootstrap, the control plane, the
+// communicators and finish() belong to one thread, the engine's.
+struct Bootstrap {
+  World world;
+  std::string name;       // `bootstrap=` of the layout line: single or mpi
+  std::string transport;  // `transport=` of the layout line: none or mpi
+  std::unique_ptr<ControlPlane> control;
+  // Collective. The group of all ranks; waits are bounded by the step timeout.
+  std::function<std::unique_ptr<Communicator>()> make_communicator;
+  // Collective, the last call of a clean end: all ranks leave together. After an error call
+  // control->abort instead.
+  std::function<void(Deadline)> finish;
+};
+
+// Learns the world. Whatever launcher, option and build do not go together is an Error(config).
+Bootstrap make_bootstrap(const BootstrapOptions& options);
+
+// What this binary was built with, and what it finds at run time, for `--version --json`:
+//   {"mpi": "Open MPI v4.1.4" or null,
+//    "cuda": {"toolkit","driver","gpus":[names],"note"} or null, "nccl": {"built","found"} or null}
+OrderedJson describe_build();
+
+}  // namespace dinfer
