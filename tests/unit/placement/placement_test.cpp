@@ -1,0 +1,123 @@
+#include "placement/placement.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace dinfer {
+namespace {
+
+using Sizes = std::vector<int>;
+
+ModelConfig smollm2() {
+  ModelConfig config;
+  config.hidden = 576;
+  config.layers = 30;
+  config.heads = 9;
+  config.kv_heads = 3;
+  config.head_dim = 64;
+  config.ffn = 1536;
+  config.vocab = 49152;
+  return config;
+}
+
+ModelConfig shape(int64_t heads, int64_t kv_heads, int64_t ffn, int64_t vocab) {
+  ModelConfig config = smollm2();
+  config.heads = heads;
+  config.kv_heads = kv_heads;
+  config.ffn = ffn;
+  config.vocab = vocab;
+  return config;
+}
+
+// Ranges that follow each other without gap or overlap, none empty, over [0, size).
+template <class Member>
+void expect_tiles(const Placement& placement, Member member, int64_t size) {
+  int64_t at = 0;
+  for (const TensorShard& shard : placement.shards) {
+    const Range range = shard.*member;
+    EXPECT_EQ(range.begin, at);
+    EXPECT_GT(range.size(), 0);
+    at = range.end;
+  }
+  EXPECT_EQ(at, size);
+}
+
+TEST(Placement, RangesTileEveryDimensionForAllSizesThatFit) {
+  int seen = 0;
+  for (const ModelConfig& config :
+       {smollm2(), shape(4, 2, 160, 512), shape(32, 8, 11008, 32003), shape(6, 2, 100, 17),
+        shape(64, 8, 29568, 151936), shape(12, 12, 96, 1000), shape(8, 1, 33, 8)}) {
+    for (int ranks : tensor_parallel_sizes(config, 64)) {
+      SCOPED_TRACE(fmt::format("heads {} ranks {}", config.heads, ranks));
+      const Placement placement = tensor_parallel(config, ranks, 32);
+      ASSERT_EQ(placement.shards.size(), static_cast<size_t>(ranks));
+      expect_tiles(placement, &TensorShard::heads, config.heads);
+      expect_tiles(placement, &TensorShard::ffn, config.ffn);
+      expect_tiles(placement, &TensorShard::vocab, config.vocab);
+      for (const TensorShard& shard : placement.shards) {
+        // Each query head's own KV head, and no other, is on its rank.
+        const int64_t per_kv = config.heads / config.kv_heads;
+        EXPECT_EQ(shard.kv_heads.begin, shard.heads.begin / per_kv);
+        EXPECT_EQ(shard.kv_heads.end, (shard.heads.end - 1) / per_kv + 1);
+        EXPECT_EQ(shard.heads.size() % shard.kv_heads.size(), 0);
+        ++seen;
+      }
+    }
+  }
+  EXPECT_GT(seen, 200);
+}
+
+TEST(Placement, OneRankOwnsAll) {
+  const Placement placement = tensor_parallel(smollm2(), 1, 32);
+  ASSERT_EQ(placement.stages.size(), 1u);
+  EXPECT_EQ(placement.stages[0].layers, (Range{0, 30}));
+  EXPECT_TRUE(placement.stages[0].embed && placement.stages[0].head);
+  EXPECT_EQ(placement.stages[0].ranks, (Sizes{0}));
+  EXPECT_EQ(placement.shards[0].ffn, (Range{0, 1536}));
+  EXPECT_EQ(placement.shards[0].kv_heads, (Range{0, 3}));
+}
+
+TEST(Placement, KvHeadsAreReplicatedWhereRanksOutnumberThem) {
+  const Placement placement = tensor_parallel(smollm2(), 9, 32);
+  EXPECT_EQ(placement.shards[2].heads, (Range{2, 3}));
+  EXPECT_EQ(placement.shards[2].kv_heads, (Range{0, 1}));
+  EXPECT_EQ(placement.shards[3].kv_heads, (Range{1, 2}));
+}
+
+TEST(Placement, FfnCutsKeepQuantisationGroupsWholeAndMayBeUneven) {
+  const Placement placement = tensor_parallel(shape(6, 2, 160, 512), 2, 32);
+  EXPECT_EQ(placement.shards[0].ffn, (Range{0, 64}));
+  EXPECT_EQ(placement.shards[1].ffn, (Range{64, 160}));
+}
+
+TEST(Placement, FewerGroupsThanRanksAreCutFiner) {
+  const Placement placement = tensor_parallel(shape(12, 12, 96, 512), 6, 32);
+  EXPECT_EQ(placement.shards[0].ffn, (Range{0, 16}));
+}
+
+TEST(Placement, RefusesWhatCannotBeSplitAndListsWhatCan) {
+  try {
+    tensor_parallel(smollm2(), 2, 32);
+    FAIL() << "2 ranks were accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::config);
+    const std::string message = error.what();
+    EXPECT_NE(message.find("2 ranks"), std::string::npos) << message;
+    EXPECT_NE(message.find("9 query heads"), std::string::npos) << message;
+    EXPECT_NE(message.find("3 KV heads"), std::string::npos) << message;
+    EXPECT_NE(message.find("work: 1, 3, 9"), std::string::npos) << message;
+  }
+}
+
+TEST(Placement, SizesRespectKvHeads) {
+  EXPECT_EQ(tensor_parallel_sizes(smollm2(), 64), (Sizes{1, 3, 9}));
+  EXPECT_EQ(tensor_parallel_sizes(shape(6, 2, 256, 576), 64), (Sizes{1, 2, 6}));
+  EXPECT_EQ(tensor_parallel_sizes(shape(32, 8, 8192, 128256), 8), (Sizes{1, 2, 4, 8}));
+}
+
+}  // namespace
+}  // namespace dinfer
