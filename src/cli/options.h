@@ -16,12 +16,12 @@ struct Options {
   // model
   std::string model;
   std::string revision = "main";
-  std::string tokenizer;      // file
-  std::string chat_template;  // file
+  std::string tokenizer;          // file
+  std::string chat_template;      // file
   std::string cpu_math = "auto";  // auto, f32
-  int quant = 0;              // 0, 4, 8
-  int quant_group = 32;       // 32, 64, 128
-  int64_t max_seq_len = 0;    // 0: the model's, or what fits
+  int quant = 0;                  // 0, 4, 8
+  int quant_group = 32;           // 32, 64, 128
+  int64_t max_seq_len = 0;        // 0: the model's, or what fits
 
   // layout
   bool cpu = false;
@@ -32,13 +32,14 @@ struct Options {
 
   // memory
   double kv_memory_fraction = 0.9;
-  int kv_block_size = 16;     // 16, 32
-  int64_t kv_blocks = 0;      // 0: from kv_memory_fraction
+  int kv_block_size = 16;  // 16, 32
+  int64_t kv_blocks = 0;   // 0: from kv_memory_fraction
   int max_seqs = 64;
   int max_batch_tokens = 512;
 
   // sampling
-  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty,
+      frequency_penalty;
   std::optional<int> top_k;
   std::optional<uint64_t> seed;
   std::optional<int64_t> max_tokens;
@@ -58,18 +59,18 @@ struct Options {
   std::optional<std::string> prompt;
   std::string system;
   bool raw = false;
-  std::vector<int32_t> tokens;     // run --tokens 1,2,3
+  std::vector<int32_t> tokens;  // run --tokens 1,2,3
 
   // score
   int top = 0;
-  std::string logits;              // HDF5 file
+  std::string logits;  // HDF5 file
 
   // tokenize
   bool decode = false, jsonl = false, no_add_special = false, parse_special = false, text = false;
-  std::string chat;                // JSON file
+  std::string chat;  // JSON file
 
   // bench
-  std::string shape;               // a published shape with random weights
+  std::string shape;  // a published shape with random weights
   std::vector<int64_t> bench_batch, bench_context, bench_prefill;  // sweeps
   int bench_tokens = 128;
   int bench_repeat = 5;

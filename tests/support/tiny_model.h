@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +37,6 @@ class MemoryCheckpoint : public Checkpoint {
 ModelConfig tiny_config();
 
 // Random weights of any config's shapes, under Hugging Face's names, the same for the same seed.
-std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uint64_t seed);
+MemoryCheckpoint tiny_checkpoint(const ModelConfig& config, uint64_t seed);
 
 }  // namespace dinfer::test

@@ -1,0 +1,83 @@
+#include "cli/command.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cli/completion.h"
+#include "cli/help.h"
+#include "cli/tokenize.h"
+#include "cli/version.h"
+
+namespace dinfer {
+
+std::span<const Command> command_table() {
+  static constexpr auto table = std::to_array<Command>({
+      {.name = "run",
+       .bit = kRun,
+       .summary = "answer one prompt, or chat on a terminal",
+       .needs_model = true},
+      {.name = "score",
+       .bit = kScore,
+       .summary = "log-probability of each token of texts",
+       .needs_model = true},
+      {.name = "bench", .bit = kBench, .summary = "speed of the engine on this layout"},
+      {.name = "tokenize",
+       .bit = kTokenize,
+       .summary = "text to token ids, and back",
+       .details =
+           "Reads the text of --prompt, or standard input to its end (a newline at the end is part "
+           "of the text), and prints {\"tokens\": [ids]}. With --decode it reads ids, separated by "
+           "blanks or commas or as JSON, and prints {\"text\": ...}. Needs no weights: a "
+           "vocabulary-only GGUF or a directory with just tokenizer files will do.\n"
+           "  dinfer tokenize -m model.gguf -p 'Hello there'\n"
+           "  dinfer tokenize -m model.gguf --decode -p '1 2 3'\n"
+           "  dinfer tokenize -m model.gguf --chat request.json --text",
+       .needs_model = true,
+       .run = tokenize_command},
+      {.name = "completion",
+       .summary = "a completion script for a shell",
+       .details = "  source <(dinfer completion bash)",
+       .arguments = "bash|zsh|fish",
+       .most_arguments = 1,
+       .run = completion_command},
+      {.name = "help",
+       .summary = "what a command does, and its options",
+       .details = "dinfer help man-page prints the manual page in roff.",
+       .arguments = "[COMMAND]",
+       .most_arguments = 1,
+       .run = help_command},
+      {.name = "--version",
+       .bit = kVersion,
+       .summary = "version, and what this binary contains",
+       .run = version_command},
+      {.name = "serve", .summary = "OpenAI API and web page"},
+      {.name = "batch", .summary = "OpenAI batch files"},
+      {.name = "verify", .summary = "compare layouts with one rank"},
+      {.name = "plan", .summary = "what would go where"},
+      {.name = "doctor", .summary = "check machine, launcher, links, model"},
+      {.name = "shard", .summary = "write the HDF5 store"},
+      {.name = "fetch", .summary = "download a model"},
+  });
+  return table;
+}
+
+const Command* find_command(std::string_view name) {
+  const auto table = command_table();
+  const auto found = std::ranges::find(table, name, &Command::name);
+  return found == table.end() ? nullptr : &*found;
+}
+
+std::string names_of(CommandSet commands) {
+  std::vector<std::string_view> names;
+  for (const Command& command : command_table()) {
+    if ((command.bit & commands) != 0) names.push_back(command.name);
+  }
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) text += i + 1 == names.size() ? " and " : ", ";
+    text += names[i];
+  }
+  return text;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,223 @@
+#include "cli/option_table.h"
+
+#include <array>
+#include <cctype>
+
+namespace dinfer {
+
+namespace {
+
+using Counts = Bounds<int>;
+using Counts64 = Bounds<int64_t>;
+using Reals = Bounds<double>;
+
+constexpr int kMostThreads = 4096;
+constexpr int kMostRanks = 65536;
+constexpr double kDay = 86400;  // seconds
+
+std::vector<OptionSpec> model_options() {
+  constexpr std::string_view group = "Model";
+  return {
+      {group, "model", 'm', "MODEL", kEngine | kTokenize, "",
+       "a directory in Hugging Face's layout, a .gguf file (the first shard of several), or "
+       "ORG/NAME "
+       "of a model in the local hub cache",
+       any_text(&Options::model)},
+      {group, "revision", 0, "REV", kEngine | kTokenize, "main",
+       "branch or commit of a model in the hub cache", any_text(&Options::revision)},
+      {group, "tokenizer", 0, "FILE", kEngine | kTokenize, "",
+       "tokenizer.json to use in place of the model's", any_text(&Options::tokenizer)},
+      {group, "chat-template", 0, "FILE", kRun | kTokenize, "",
+       "Jinja chat template to use in place of the model's", any_text(&Options::chat_template)},
+      {group, "cpu-math", 0, "KIND", kEngine, "auto",
+       "auto: 8-bit activations where weights are quantised, f16 KV cache; f32: exact",
+       one_of(&Options::cpu_math, {"auto", "f32"})},
+      {group, "quant", 0, "BITS", kEngine, "as stored", "quantise plain weights while loading",
+       one_of(&Options::quant, {"4", "8"})},
+      {group, "quant-group", 0, "N", kEngine, "32", "weights that share a scale, with --quant",
+       one_of(&Options::quant_group, {"32", "64", "128"})},
+      {group, "max-seq-len", 0, "N", kEngine, "the model's, or what fits",
+       "longest sequence, prompt and answer together",
+       number(&Options::max_seq_len, Counts64{.low = 1})},
+  };
+}
+
+std::vector<OptionSpec> layout_options() {
+  constexpr std::string_view group = "Layout";
+  return {
+      {group, "cpu", 0, "", kEngine, "", "CPU ranks, also where there are GPUs",
+       toggle(&Options::cpu)},
+      {group, "threads", 0, "N", kEngine, "its share of the host's cores", "threads of a CPU rank",
+       number(&Options::threads, Counts{.low = 1, .high = kMostThreads})},
+      {group, "mode", 0, "MODE", kEngine, "auto", "how ranks share the model",
+       one_of(&Options::mode, {"auto", "tensor"})},
+      {group, "tp", 0, "N", kEngine, "all ranks", "ranks that share each layer",
+       number(&Options::tp, Counts{.low = 1, .high = kMostRanks})},
+      {group, "dry-run", 0, "", kEngine, "", "print the plan and end before any weight is read",
+       toggle(&Options::dry_run)},
+  };
+}
+
+std::vector<OptionSpec> memory_options() {
+  constexpr std::string_view group = "Memory";
+  return {
+      {group, "kv-memory-fraction", 0, "F", kEngine, "0.9",
+       "share of the free memory that the KV cache may take",
+       number(&Options::kv_memory_fraction, Reals{.low = 0, .high = 1, .low_excluded = true})},
+      {group, "kv-block-size", 0, "N", kEngine, "16", "tokens in a KV block",
+       one_of(&Options::kv_block_size, {"16", "32"})},
+      {group, "kv-blocks", 0, "N", kEngine, "from --kv-memory-fraction", "KV blocks of a rank",
+       number(&Options::kv_blocks, Counts64{.low = 1})},
+      {group, "max-seqs", 0, "N", kEngine, "64", "sequences in work at once",
+       number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
+      {group, "max-batch-tokens", 0, "N", kEngine, "512", "tokens in one step",
+       number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
+  };
+}
+
+std::vector<OptionSpec> sampling_options() {
+  constexpr std::string_view group = "Sampling";
+  constexpr std::string_view by_model = "the model's";
+  return {
+      {group, "temperature", 0, "T", kRun, by_model, "0: always the likeliest token",
+       number(&Options::temperature, Reals{.low = 0})},
+      {group, "top-p", 0, "P", kRun, by_model,
+       "sample among the likeliest tokens that together reach probability P",
+       number(&Options::top_p, Reals{.low = 0, .high = 1, .low_excluded = true})},
+      {group, "top-k", 0, "K", kRun, by_model, "sample among the K likeliest tokens; 0: all",
+       number(&Options::top_k, Counts{.low = 0})},
+      {group, "min-p", 0, "P", kRun, by_model,
+       "leave out tokens less than P times as likely as the likeliest",
+       number(&Options::min_p, Reals{.low = 0, .high = 1})},
+      {group, "repetition-penalty", 0, "X", kRun, "the model's, or 1",
+       "divide the logits of tokens seen before by X",
+       number(&Options::repetition_penalty, Reals{.low = 0, .low_excluded = true})},
+      {group, "presence-penalty", 0, "X", kRun, "0",
+       "subtract X from the logits of tokens generated before",
+       number(&Options::presence_penalty, Reals{.low = -2, .high = 2})},
+      {group, "frequency-penalty", 0, "X", kRun, "0",
+       "subtract X for each time that a token was generated before",
+       number(&Options::frequency_penalty, Reals{.low = -2, .high = 2})},
+      {group, "seed", 0, "N", kRun, "drawn anew",
+       "same seed, same tokens, whatever the batch or the number of ranks",
+       number(&Options::seed, Bounds<uint64_t>{.low = 0})},
+      {group, "max-tokens", 0, "N", kRun, "what the context has left", "longest answer",
+       number(&Options::max_tokens, Counts64{.low = 1})},
+      {group, "stop", 0, "TEXT", kRun, "", "end the answer before this text (repeatable)",
+       texts(&Options::stop)},
+      {group, "ignore-eos", 0, "", kRun, "", "go on after an end-of-text token",
+       toggle(&Options::ignore_eos)},
+  };
+}
+
+std::vector<OptionSpec> command_options() {
+  constexpr std::string_view input = "Input and output";
+  constexpr std::string_view sweep = "What to measure";
+  return {
+      {input, "prompt", 'p', "TEXT", kRun | kTokenize, "standard input", "the text to work on",
+       any_text(&Options::prompt)},
+      {input, "system", 0, "TEXT", kRun, "", "system message of the chat",
+       any_text(&Options::system)},
+      {input, "raw", 0, "", kRun, "", "the prompt as it is, without the chat template",
+       toggle(&Options::raw)},
+      {input, "tokens", 0, "IDS", kRun, "", "the prompt as token ids: 1,2,3",
+       numbers(&Options::tokens, Counts{.low = 0})},
+      {input, "top", 0, "K", kScore, "0", "also give the K likeliest tokens of each position",
+       number(&Options::top, Counts{.low = 0, .high = 1 << 20})},
+      {input, "logits", 0, "FILE", kScore, "", "also write the logits to this HDF5 file",
+       any_text(&Options::logits)},
+      {input, "decode", 0, "", kTokenize, "", "token ids to text", toggle(&Options::decode)},
+      {input, "jsonl", 0, "", kTokenize, "", "one JSON object a line, in and out",
+       toggle(&Options::jsonl)},
+      {input, "no-add-special", 0, "", kTokenize, "", "leave out BOS and EOS",
+       toggle(&Options::no_add_special)},
+      {input, "parse-special", 0, "", kTokenize, "",
+       "let the text of special tokens in the input become special tokens",
+       toggle(&Options::parse_special)},
+      {input, "chat", 0, "FILE", kTokenize, "",
+       "render this conversation with the chat template: a JSON object of messages, tools, "
+       "add_generation_prompt, chat_template_kwargs; - is standard input",
+       any_text(&Options::chat)},
+      {input, "text", 0, "", kTokenize, "", "with --chat: the rendered text, not its ids",
+       toggle(&Options::text)},
+      {input, "json", 0, "", kRun | kBench | kVersion, "", "one JSON object on standard output",
+       toggle(&Options::json)},
+      {sweep, "shape", 0, "NAME", kBench, "",
+       "random weights of a published shape, no files needed", any_text(&Options::shape)},
+      {sweep, "batch", 0, "LIST", kBench, "1", "sequences decoded together: 1,8,32",
+       numbers(&Options::bench_batch, Counts64{.low = 1})},
+      {sweep, "context", 0, "LIST", kBench, "0", "tokens already in the cache when decode starts",
+       numbers(&Options::bench_context, Counts64{.low = 0})},
+      {sweep, "prefill", 0, "LIST", kBench, "512", "prompt lengths",
+       numbers(&Options::bench_prefill, Counts64{.low = 1})},
+      {sweep, "bench-tokens", 0, "N", kBench, "128", "tokens decoded in one measurement",
+       number(&Options::bench_tokens, Counts{.low = 1})},
+      {sweep, "repeat", 0, "N", kBench, "5", "measurements of each row; the median counts",
+       number(&Options::bench_repeat, Counts{.low = 1, .high = 10000})},
+  };
+}
+
+std::vector<OptionSpec> control_options() {
+  constexpr std::string_view control = "Control";
+  constexpr std::string_view log = "Log";
+  const Reals seconds{.low = 0, .high = kDay, .low_excluded = true};
+  return {
+      {control, "bootstrap", 0, "KIND", kEngine, "auto", "how ranks find each other",
+       one_of(&Options::bootstrap, {"auto", "mpi", "local"})},
+      {control, "start-timeout", 0, "S", kEngine, "60", "seconds until all ranks must have started",
+       number(&Options::start_timeout, seconds)},
+      {control, "step-timeout", 0, "S", kEngine, "30", "seconds that one step may take",
+       number(&Options::step_timeout, seconds)},
+      {control, "stall-timeout", 0, "S", kEngine, "5",
+       "seconds of silence after which a rank is lost", number(&Options::stall_timeout, seconds)},
+      {log, "log-level", 0, "LEVEL", kEngine | kTokenize, "info", "least severity that is logged",
+       one_of([](Options & o) -> auto& { return o.log.level; },
+              {"trace", "debug", "info", "warning", "error", "off"})},
+      {log, "log-format", 0, "FORMAT", kEngine | kTokenize, "text", "form of a log line",
+       one_of([](Options & o) -> auto& { return o.log.format; }, {"text", "json"})},
+      {log, "log-dir", 0, "DIR", kEngine | kTokenize, "",
+       "also a log file a rank in this directory",
+       any_text([](Options & o) -> auto& { return o.log.directory; })},
+  };
+}
+
+}  // namespace
+
+std::string OptionSpec::environment() const {
+  std::string variable = "DINFER_";
+  for (const char c : name) {
+    variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return variable;
+}
+
+std::span<const OptionSpec> option_table() {
+  static const std::vector<OptionSpec> table = [] {
+    std::vector<OptionSpec> all;
+    for (auto part : {command_options(), model_options(), sampling_options(), layout_options(),
+                      memory_options(), control_options()}) {
+      all.insert(all.end(), std::make_move_iterator(part.begin()),
+                 std::make_move_iterator(part.end()));
+    }
+    return all;
+  }();
+  return table;
+}
+
+std::span<const std::string_view> future_options() {
+  static constexpr std::array<std::string_view, 20> names{
+      "dtype", "download",    "device-layers",     "n",        "topology",
+      "pp",    "dp",          "uneven-tp",         "kv-dtype", "no-prefix-cache",
+      "host",  "port",        "api-key-file",      "tls-cert", "tls-key",
+      "no-ui", "secret-file", "control-interface", "emit",     "verify"};
+  return names;
+}
+
+std::span<const std::string_view> script_variables() {
+  static constexpr std::array<std::string_view, 6> names{
+      "DINFER_BINARY", "DINFER_CACHE",       "DINFER_DEMO_MODEL",
+      "DINFER_PYTHON", "DINFER_PEER_MODELS", "DINFER_FUZZ_SECONDS"};
+  return names;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,59 @@
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "bootstrap/launcher.h"
+#include "cli/parse.h"
+
+namespace {
+
+using namespace dinfer;
+
+// " [rank 3]" where a launcher started several ranks, also before any bootstrap.
+std::string rank_tag() {
+  if (detect_launcher([](const char* name) { return std::getenv(name); }).ranks <= 1) return "";
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
+    if (const char* rank = std::getenv(variable)) return fmt::format(" [rank {}]", rank);
+  }
+  return "";
+}
+
+int report(ExitCode code, std::string_view kind, std::string_view message) {
+  fmt::print(stderr, "dinfer:{} {}: {}\n", rank_tag(), kind, message);
+  return static_cast<int>(code);
+}
+
+int dispatch(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  std::vector<std::string_view> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+
+  const Invocation invocation = parse_arguments(arguments, environment);
+  for (const std::string& warning : invocation.warnings) {
+    fmt::print(stderr, "dinfer:{} warning: {}\n", rank_tag(), warning);
+  }
+  configure_log(invocation.options.log, 0, 1);
+  return invocation.command->run(invocation.options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return dispatch(argc, argv);
+  } catch (const Error& e) {
+    return report(e.code(), "error", e.what());
+  } catch (const std::bad_alloc&) {
+    return report(ExitCode::does_not_fit, "error", "out of memory");
+  } catch (const std::exception& e) {
+    return report(ExitCode::bug, "internal error, please report it", e.what());
+  }
+}
