@@ -1,0 +1,86 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/transformer.h"
+#include "tests/support/reference_device.h"
+#include "tests/support/thread_world.h"
+
+namespace dinfer::test {
+
+// How a prompt is run on the reference device.
+struct Run {
+  int ranks = 1;
+  int64_t chunk = 1 << 20;  // tokens a step
+  QuantSpec quant;
+  int64_t ffn_alignment = 32;
+};
+
+constexpr int kBlockSize = 16;
+
+inline int64_t blocks_for(int64_t tokens) { return (tokens + kBlockSize - 1) / kBlockSize; }
+
+// One rank's model with room for `tokens` tokens.
+inline Transformer make_model(Device& device, Communicator& group, const Checkpoint& checkpoint,
+                              const ModelConfig& config, const TensorShard& shard,
+                              const QuantSpec& quant, int64_t tokens) {
+  KvCache cache(device, config, shard, kBlockSize, 2 * blocks_for(tokens) + 1);
+  return {device,
+          group,
+          config,
+          shard,
+          load_weights(checkpoint, config, shard, quant, device),
+          std::move(cache),
+          {.rows = tokens, .logit_rows = tokens, .positions = tokens}};
+}
+
+// Logits [prompt, vocab]. The sequence's KV blocks lie apart and in reverse order.
+inline std::vector<float> logits_of(const Checkpoint& checkpoint, const ModelConfig& config,
+                                    const std::vector<int32_t>& prompt, const Run& run = {}) {
+  const int64_t length = std::ssize(prompt);
+  const Placement placement = tensor_parallel(config, run.ranks, run.ffn_alignment);
+  std::vector<float> result(static_cast<size_t>(length * config.vocab));
+  spawn(run.ranks, [&](Communicator& group) {
+    const TensorShard& shard = placement.shards[static_cast<size_t>(group.rank())];
+    const auto device = make_reference_device();
+    Transformer model = make_model(*device, group, checkpoint, config, shard, run.quant, length);
+    std::vector<int32_t> blocks;
+    for (int64_t i = blocks_for(length); i > 0; --i) blocks.push_back(static_cast<int32_t>(2 * i));
+    for (int64_t at = 0; at < length; at += run.chunk) {
+      const int64_t tokens = std::min(run.chunk, length - at);
+      const SequenceChunk chunk{.tokens = tokens, .position = at, .blocks = blocks};
+      std::vector<int64_t> rows(static_cast<size_t>(tokens));
+      for (int64_t i = 0; i < tokens; ++i) rows[static_cast<size_t>(i)] = i;
+      const Tensor logits =
+          model.forward({.tokens = std::span(prompt).subspan(static_cast<size_t>(at),
+                                                             static_cast<size_t>(tokens)),
+                         .chunks = {&chunk, 1},
+                         .length_limits = {&length, 1},
+                         .logit_rows = rows});
+      for (int64_t i = 0; i < tokens; ++i) {
+        std::copy_n(logits.data + i * logits.columns, logits.columns,
+                    result.begin() + (at + i) * config.vocab + shard.vocab.begin);
+      }
+    }
+  });
+  return result;
+}
+
+// ||actual - expected|| / ||expected||; infinite when the sizes differ or a value is not finite.
+inline double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  double difference = 0;
+  double norm = 0;
+  if (actual.size() != expected.size()) return INFINITY;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    difference += std::pow(double{actual[i]} - expected[i], 2);
+    norm += std::pow(double{expected[i]}, 2);
+  }
+  const double error = std::sqrt(difference / norm);
+  return std::isfinite(error) ? error : INFINITY;
+}
+
+}  // namespace dinfer::test
