@@ -9,6 +9,9 @@
 
 namespace dinfer {
 
+// How many of a head's values are rotated, the first ones: an even number, else Error(model_files).
+int64_t rotary_dim(const ModelConfig& config);
+
 // What rotates a head: pair i of a head turns by position * inverse[i], and cosine and sine are
 // multiplied by `attention_factor`.
 struct RopeFrequencies {

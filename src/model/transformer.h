@@ -58,7 +58,11 @@ class Transformer {
 
   void attention(int64_t layer, Tensor hidden);
   void mlp(int64_t layer, Tensor hidden);
-  void split_by_rotation(const StepInput& step);
+  void sum_over_group(Tensor part);
+
+  void begin_step(const StepInput& step);
+  AttentionSpec attention_spec(int64_t layer) const;
+  float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
 
   Device& device_;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +38,6 @@ class MemoryCheckpoint : public Checkpoint {
 ModelConfig tiny_config();
 
 // Random weights of any config's shapes, under Hugging Face's names, the same for the same seed.
-MemoryCheckpoint tiny_checkpoint(const ModelConfig& config, uint64_t seed);
+std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uint64_t seed);
 
 }  // namespace dinfer::test

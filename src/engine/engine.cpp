@@ -1,0 +1,113 @@
+#include "engine/engine.h"
+
+#include <utility>
+
+namespace dinfer {
+
+Engine::Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& limits,
+               double step_timeout_s)
+    : worker_(worker), control_(control), scheduler_(limits), step_timeout_s_(step_timeout_s) {}
+
+uint64_t Engine::submit(Request request) {
+  const uint64_t id = scheduler_.add({.prompt = request.prompt,
+                                      .sampling = request.sampling,
+                                      .report = request.report,
+                                      .max_tokens = request.max_tokens,
+                                      .eos = request.eos,
+                                      .score = request.score});
+  live_.emplace(id, Live{.request = std::move(request), .submitted = Clock::now()});
+  return id;
+}
+
+void Engine::cancel(uint64_t id) { cancelled_.push_back(id); }
+
+bool Engine::step() {
+  for (uint64_t id : std::exchange(cancelled_, {})) {
+    if (scheduler_.remove(id)) finish(id, FinishReason::cancelled);
+  }
+  if (scheduler_.idle()) return false;
+  const StepPlan plan = scheduler_.next();
+  for (const Admission& admission : plan.admissions) {
+    Live& live = live_.at(admission.sequence);
+    if (!live.started) live.started = Clock::now();
+  }
+  StepResult result = execute(plan);
+  std::vector<int32_t> sampled;
+  for (const WorkResult& work : result.work) sampled.push_back(work.token);
+  for (const Outcome& outcome : scheduler_.commit(plan, sampled)) {
+    deliver(plan.work[outcome.work], result.work[outcome.work], outcome);
+  }
+  return true;
+}
+
+void Engine::run_until_idle() {
+  while (step()) {
+  }
+}
+
+void Engine::heartbeat() { execute(scheduler_.next_idle()); }
+
+void Engine::shut_down(int32_t exit_code) {
+  StepPlan plan = scheduler_.next_idle();
+  plan.stop = exit_code;
+  execute(plan);
+}
+
+StepResult Engine::execute(const StepPlan& plan) {
+  Bytes message = encode(plan);
+  control_.broadcast(message, Deadline::after(std::chrono::duration<double>(step_timeout_s_)));
+  return worker_.execute(plan);
+}
+
+void Engine::deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome) {
+  Live& live = live_.at(outcome.sequence);
+  const Request& request = live.request;
+  if (work.rows == LogitRows::all) report_prompt(live, work, result);
+  bool stopped = false;
+  if (outcome.token >= 0) {
+    if (!live.first_token) live.first_token = Clock::now();
+    const RowResult& row = result.rows.back();
+    const TokenEvent event{.position = work.position + work.token_count(),
+                           .id = outcome.token,
+                           .logprob = row.logprob,
+                           .top = row.top};
+    stopped = request.on_token && !request.on_token(event);
+  }
+  if (outcome.finish) {
+    finish(outcome.sequence, *outcome.finish);
+  } else if (stopped && scheduler_.remove(outcome.sequence)) {
+    finish(outcome.sequence, FinishReason::stop);
+  }
+}
+
+void Engine::report_prompt(Live& live, const SlotWork& work, const WorkResult& result) {
+  const Request& request = live.request;
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    const RowResult& row = result.rows[i];
+    const auto position = work.position + static_cast<int64_t>(i);
+    if (request.on_logits && request.report.logits) request.on_logits({position, row.logits});
+    const auto next = static_cast<size_t>(position + 1);
+    if (request.on_prompt_token && next < request.prompt.size()) {
+      request.on_prompt_token({.position = position + 1,
+                               .id = request.prompt[next],
+                               .logprob = row.logprob,
+                               .top = row.top});
+    }
+  }
+}
+
+void Engine::finish(uint64_t id, FinishReason reason) {
+  auto node = live_.extract(id);
+  const Live& live = node.mapped();
+  const auto now = Clock::now();
+  const auto since = [&](Clock::time_point at) {
+    return std::chrono::duration<double>(at - live.submitted).count();
+  };
+  Finish result{.reason = reason};
+  result.timings = {.queued_s = since(live.started.value_or(now)),
+                    .first_s = since(live.first_token.value_or(now)),
+                    .total_s = since(now)};
+  if (live.request.on_done) live.request.on_done(result);
+}
+
+}  // namespace dinfer

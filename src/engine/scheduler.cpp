@@ -1,0 +1,225 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace dinfer {
+
+struct Scheduler::Sequence {
+  uint64_t id = 0;
+  SequenceSpec spec;
+  std::vector<int32_t> tokens;  // prompt and output
+  int64_t computed = 0;         // tokens whose keys and values are in the cache
+  int64_t scored = 0;           // prompt rows whose logits were already reported
+  uint32_t slot = 0;
+  bool sampled_last = false;  // the last token is the one that the slot sampled
+  std::vector<int32_t> blocks;
+
+  int64_t length() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t prompt_tokens() const { return static_cast<int64_t>(spec.prompt.size()); }
+  int64_t length_limit(int64_t longest) const {
+    return spec.max_tokens < 0 ? longest : std::min(longest, prompt_tokens() + spec.max_tokens);
+  }
+  bool generates() const { return spec.max_tokens != 0; }
+  bool decoding() const { return sampled_last && computed + 1 == length(); }
+};
+
+Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), blocks_(limits.blocks) {
+  check(limits.max_logit_rows >= limits.max_seqs, "every slot must be able to sample in one step");
+  check(limits.max_seq_len <= int64_t{limits.blocks} * limits.block_size,
+        "one sequence of full length must fit into the KV blocks");
+  const auto slots = std::min<int64_t>(limits.max_seqs, limits.max_batch_tokens);
+  for (int64_t slot = slots; slot-- > 0;) free_slots_.push_back(static_cast<uint32_t>(slot));
+}
+
+Scheduler::~Scheduler() = default;
+
+uint64_t Scheduler::add(SequenceSpec spec) {
+  const auto prompt = static_cast<int64_t>(spec.prompt.size());
+  if (prompt == 0) fail(ExitCode::usage, "the prompt is empty: at least one token is needed");
+  const int64_t room = spec.max_tokens == 0 ? 0 : 1;
+  if (prompt + room > limits_.max_seq_len) {
+    fail(ExitCode::usage,
+         "the prompt has {} tokens, the context holds {}{}: shorten the prompt, or raise "
+         "--max-seq-len or --kv-blocks where the model and the memory allow it",
+         prompt, limits_.max_seq_len, room ? " and one is needed for the answer" : "");
+  }
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = ++next_id_;
+  sequence->tokens = spec.prompt;
+  sequence->spec = std::move(spec);
+  waiting_.push_back(std::move(sequence));
+  return next_id_;
+}
+
+bool Scheduler::remove(uint64_t id) {
+  const auto is_it = [id](const auto& sequence) { return sequence->id == id; };
+  if (auto it = std::find_if(waiting_.begin(), waiting_.end(), is_it); it != waiting_.end()) {
+    waiting_.erase(it);
+    return true;
+  }
+  if (auto it = std::find_if(running_.begin(), running_.end(), is_it); it != running_.end()) {
+    release(**it);
+    running_.erase(it);
+    return true;
+  }
+  return false;
+}
+
+StepPlan Scheduler::next() {
+  StepPlan plan{.step = ++step_};
+  Budget budget{limits_.max_batch_tokens, limits_.max_logit_rows};
+  const uint64_t preemptions_before = preemptions_;
+  schedule_decodes(plan, budget);
+  for (const auto& sequence : running_) {
+    if (!sequence->decoding()) schedule_chunk(*sequence, {}, plan, budget);
+  }
+  if (preemptions_ == preemptions_before) admit(plan, budget);
+  plan.releases = std::exchange(releases_, {});
+  return plan;
+}
+
+StepPlan Scheduler::next_idle() {
+  return {.step = ++step_, .releases = std::exchange(releases_, {})};
+}
+
+std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int32_t> sampled) {
+  check(sampled.size() == plan.work.size(), "one token or -1 for each work item");
+  std::unordered_map<uint32_t, Sequence*> by_slot;
+  for (const auto& sequence : running_) by_slot[sequence->slot] = sequence.get();
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < plan.work.size(); ++i) {
+    const SlotWork& work = plan.work[i];
+    Sequence& sequence = *by_slot.at(work.slot);
+    sequence.computed = work.position + work.token_count();
+    if (work.rows == LogitRows::all) sequence.scored = sequence.computed;
+    Outcome outcome{.sequence = sequence.id, .work = i};
+    if (work.sample) {
+      outcome.token = sampled[i];
+      sequence.tokens.push_back(sampled[i]);
+      sequence.sampled_last = true;
+    }
+    outcome.finish = finished(sequence);
+    outcomes.push_back(outcome);
+  }
+  for (const Outcome& outcome : outcomes) {
+    if (outcome.finish) remove(outcome.sequence);
+  }
+  return outcomes;
+}
+
+int64_t Scheduler::blocks_for(int64_t tokens) const {
+  return (tokens + limits_.block_size - 1) / limits_.block_size;
+}
+
+// Gives the sequence the blocks of its known tokens; false where they are not free.
+bool Scheduler::grow(Sequence& sequence, std::vector<int32_t>& appended) {
+  const int64_t missing =
+      blocks_for(sequence.length()) - static_cast<int64_t>(sequence.blocks.size());
+  if (missing <= 0) return true;
+  auto taken = blocks_.take(missing);
+  if (!taken) return false;
+  appended = *std::move(taken);
+  sequence.blocks.insert(sequence.blocks.end(), appended.begin(), appended.end());
+  return true;
+}
+
+void Scheduler::release(Sequence& sequence) {
+  blocks_.give_back(std::exchange(sequence.blocks, {}));
+  releases_.push_back(sequence.slot);
+  const auto at =
+      std::lower_bound(free_slots_.begin(), free_slots_.end(), sequence.slot, std::greater<>());
+  free_slots_.insert(at, sequence.slot);
+}
+
+void Scheduler::preempt(size_t running_index) {
+  auto sequence = std::move(running_[running_index]);
+  running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(running_index));
+  release(*sequence);
+  sequence->computed = 0;
+  sequence->sampled_last = false;
+  waiting_.push_front(std::move(sequence));
+  ++preemptions_;
+}
+
+void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
+  // The victim is always the youngest, so none that already has work in this plan.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (!running_[i]->decoding()) continue;
+    std::vector<int32_t> appended;
+    while (i < running_.size() && !grow(*running_[i], appended)) preempt(running_.size() - 1);
+    if (i == running_.size()) return;
+    const Sequence& sequence = *running_[i];
+    SlotWork work{.slot = sequence.slot, .position = sequence.computed};
+    work.blocks = std::move(appended);
+    work.rows = LogitRows::last;
+    work.sample = true;
+    plan.work.push_back(std::move(work));
+    --budget.rows;
+    --budget.logit_rows;
+  }
+}
+
+// The next tokens of a prompt (or of a preempted sequence), as many as the step still takes.
+void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
+                               Budget& budget) {
+  const int64_t begin = sequence.computed;
+  int64_t count = std::min(sequence.length() - begin, budget.rows);
+  const bool reports =
+      sequence.spec.score && begin >= sequence.scored && begin < sequence.prompt_tokens();
+  if (sequence.spec.score && begin < sequence.scored)
+    count = std::min(count, sequence.scored - begin);
+  if (reports) count = std::min(count, budget.logit_rows);
+  const bool last = begin + count == sequence.length();
+  const bool samples = last && sequence.generates();
+  if (samples && !reports && budget.logit_rows == 0) --count;
+  if (count <= 0) {
+    check(blocks.empty(), "blocks were given to a chunk without rows");
+    return;
+  }
+
+  SlotWork work{.slot = sequence.slot, .position = begin};
+  work.tokens.assign(sequence.tokens.begin() + begin, sequence.tokens.begin() + begin + count);
+  work.blocks = std::move(blocks);
+  work.sample = begin + count == sequence.length() && sequence.generates();
+  work.rows = reports ? LogitRows::all : work.sample ? LogitRows::last : LogitRows::none;
+  if (reports && begin + count < sequence.length()) {
+    work.next_token = sequence.tokens[static_cast<size_t>(begin + count)];
+  }
+  budget.rows -= count;
+  budget.logit_rows -= reports ? count : work.sample ? 1 : 0;
+  plan.work.push_back(std::move(work));
+}
+
+void Scheduler::admit(StepPlan& plan, Budget& budget) {
+  // One logits row is kept free, so that the first chunk of any sequence has at least one row.
+  while (!waiting_.empty() && !free_slots_.empty() && budget.rows > 0 && budget.logit_rows > 0) {
+    Sequence& sequence = *waiting_.front();
+    std::vector<int32_t> appended;
+    if (!grow(sequence, appended)) return;
+    sequence.slot = free_slots_.back();
+    free_slots_.pop_back();
+    plan.admissions.push_back({.slot = sequence.slot,
+                               .sequence = sequence.id,
+                               .prompt_tokens = sequence.prompt_tokens(),
+                               .length_limit = sequence.length_limit(limits_.max_seq_len),
+                               .sampling = sequence.spec.sampling,
+                               .report = sequence.spec.report});
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+    schedule_chunk(*running_.back(), std::move(appended), plan, budget);
+  }
+}
+
+std::optional<FinishReason> Scheduler::finished(const Sequence& sequence) const {
+  if (sequence.computed < sequence.prompt_tokens()) return std::nullopt;
+  if (!sequence.generates()) return FinishReason::stop;
+  if (!sequence.sampled_last) return std::nullopt;
+  const auto& eos = sequence.spec.eos;
+  if (std::find(eos.begin(), eos.end(), sequence.tokens.back()) != eos.end())
+    return FinishReason::stop;
+  if (sequence.length() >= sequence.length_limit(limits_.max_seq_len)) return FinishReason::length;
+  return std::nullopt;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/kv_blocks.h"
+#include "engine/step_plan.h"
+
+namespace dinfer {
+
+enum class FinishReason : uint8_t { stop, length, cancelled };
+
+constexpr std::string_view name_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+  }
+  return "?";
+}
+
+struct SchedulerLimits {
+  int32_t max_seqs = 1;          // slots
+  int64_t max_batch_tokens = 1;  // rows of a step
+  int64_t max_logit_rows = 1;    // rows of a step with logits; at least max_seqs
+  int64_t max_seq_len = 1;       // tokens of a sequence, prompt and output; fits into the blocks
+  int32_t block_size = 16;       // tokens of a KV block
+  int32_t blocks = 1;
+};
+
+// A sequence as the scheduler needs to know it.
+struct SequenceSpec {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  ReportSpec report;
+  int64_t max_tokens = -1;  // -1: until the context is full; 0: only the prompt is run
+  std::vector<int32_t> eos;
+  bool score = false;  // logits of all prompt rows
+};
+
+// What a step did to a sequence.
+struct Outcome {
+  uint64_t sequence = 0;
+  size_t work = 0;     // index in the plan
+  int32_t token = -1;  // sampled, or -1
+  std::optional<FinishReason> finish;
+};
+
+// Decides what each step does. Continuous batching, first come first served: every step takes a
+// token of each decoding sequence, then fills its rows with chunks of prompts. A sequence gets the
+// blocks of its known tokens when it is admitted and one more as it grows; where none is free, the
+// youngest sequence gives up its blocks and waits to be computed again from its tokens.
+// Pure logic on the head, no threads, no model.
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerLimits& limits);
+  ~Scheduler();
+
+  // Error(usage) naming both lengths when the prompt does not fit the context. Returns the id.
+  uint64_t add(SequenceSpec spec);
+
+  // Takes a sequence out, whatever it is doing; false when there is none of this id.
+  bool remove(uint64_t id);
+
+  bool idle() const { return waiting_.empty() && running_.empty() && releases_.empty(); }
+  size_t waiting() const { return waiting_.size(); }
+  size_t running() const { return running_.size(); }
+  uint64_t preemptions() const { return preemptions_; }
+
+  // The next step; without work when there is nothing to do. commit() must follow before the next.
+  StepPlan next();
+
+  // A step that does nothing but free slots: a heartbeat.
+  StepPlan next_idle();
+
+  // Takes in what `plan` sampled: one token for each work item, -1 where none was.
+  std::vector<Outcome> commit(const StepPlan& plan, std::span<const int32_t> sampled);
+
+  const SchedulerLimits& limits() const { return limits_; }
+
+ private:
+  struct Sequence;
+  struct Budget {
+    int64_t rows;
+    int64_t logit_rows;
+  };
+
+  int64_t blocks_for(int64_t tokens) const;
+  bool grow(Sequence& sequence, std::vector<int32_t>& appended);
+  void preempt(size_t running_index);
+  void release(Sequence& sequence);
+  void schedule_decodes(StepPlan& plan, Budget& budget);
+  void schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
+                      Budget& budget);
+  void admit(StepPlan& plan, Budget& budget);
+  std::optional<FinishReason> finished(const Sequence& sequence) const;
+
+  SchedulerLimits limits_;
+  KvBlocks blocks_;
+  std::vector<uint32_t> free_slots_;  // lowest is last
+  std::deque<std::unique_ptr<Sequence>> waiting_;
+  std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
+  std::vector<uint32_t> releases_;                  // slots that the next plan frees
+  uint64_t next_id_ = 0;
+  uint64_t step_ = 0;
+  uint64_t preemptions_ = 0;
+};
+
+}  // namespace dinfer

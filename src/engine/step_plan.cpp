@@ -1,0 +1,163 @@
+#include "engine/step_plan.h"
+
+#include "engine/bytes.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
+constexpr uint16_t kVersion = 1;
+constexpr const char* kWhat = "step plan from the head";
+
+// Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
+constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 7 * 4 + 8 + 4 + 1 + 4 + 1;
+constexpr size_t kWorkBytes = 4 + 8 + 4 + 4 + 1 + 1 + 4;
+
+void put(ByteWriter& out, const Admission& a) {
+  const SamplingParams& s = a.sampling;
+  out.put(a.slot);
+  out.put(a.sequence);
+  out.put(a.prompt_tokens);
+  out.put(a.length_limit);
+  out.put(s.temperature);
+  out.put(s.top_k);
+  out.put(s.top_p);
+  out.put(s.min_p);
+  out.put(s.repetition_penalty);
+  out.put(s.presence_penalty);
+  out.put(s.frequency_penalty);
+  out.put(s.seed);
+  out.put(s.stream);
+  out.put(static_cast<uint8_t>(a.report.logprobs));
+  out.put(a.report.top);
+  out.put(static_cast<uint8_t>(a.report.logits));
+}
+
+void put(ByteWriter& out, const SlotWork& w) {
+  out.put(w.slot);
+  out.put(w.position);
+  out.put_list<int32_t>(w.tokens);
+  out.put_list<int32_t>(w.blocks);
+  out.put(static_cast<uint8_t>(w.rows));
+  out.put(static_cast<uint8_t>(w.sample));
+  out.put(w.next_token);
+}
+
+// Reads the parts of a plan and holds each against the limits.
+class Decoder {
+ public:
+  Decoder(std::span<const std::byte> message, const PlanLimits& limits)
+      : in_(message, kWhat), limits_(limits) {}
+
+  StepPlan plan() {
+    require(in_.get<uint32_t>() == kMagic, "not a step plan");
+    require(in_.get<uint16_t>() == kVersion, "of another version");
+    StepPlan plan;
+    plan.step = in_.get<uint64_t>();
+    if (flag()) plan.stop = in_.get<int32_t>();
+    plan.releases = in_.get_list<uint32_t>();
+    for (uint32_t released : plan.releases) require(released < limits_.slots, "releases no slot");
+    const uint32_t admissions = in_.get_count(kAdmissionBytes);
+    for (uint32_t i = 0; i < admissions; ++i) plan.admissions.push_back(admission());
+    const uint32_t work = in_.get_count(kWorkBytes);
+    int64_t rows = 0;
+    for (uint32_t i = 0; i < work; ++i) {
+      plan.work.push_back(slot_work());
+      rows += plan.work.back().token_count();
+      require(rows <= limits_.rows, "has more rows than --max-batch-tokens");
+    }
+    in_.expect_end();
+    return plan;
+  }
+
+ private:
+  void require(bool condition, const char* rule) const {
+    if (!condition) fail(ExitCode::peer, "{}: {}", kWhat, rule);
+  }
+
+  bool flag() {
+    const auto value = in_.get<uint8_t>();
+    require(value <= 1, "has a flag that is not 0 or 1");
+    return value == 1;
+  }
+
+  uint32_t slot() {
+    const auto value = in_.get<uint32_t>();
+    require(value < limits_.slots, "names a slot beyond --max-seqs");
+    return value;
+  }
+
+  Admission admission() {
+    Admission a;
+    a.slot = slot();
+    a.sequence = in_.get<uint64_t>();
+    a.prompt_tokens = in_.get<int64_t>();
+    a.length_limit = in_.get<int64_t>();
+    require(a.prompt_tokens >= 0 && a.length_limit >= 0, "has a negative length");
+    SamplingParams& s = a.sampling;
+    s.temperature = in_.get<float>();
+    s.top_k = in_.get<int32_t>();
+    s.top_p = in_.get<float>();
+    s.min_p = in_.get<float>();
+    s.repetition_penalty = in_.get<float>();
+    s.presence_penalty = in_.get<float>();
+    s.frequency_penalty = in_.get<float>();
+    s.seed = in_.get<uint64_t>();
+    s.stream = in_.get<uint32_t>();
+    a.report.logprobs = flag();
+    a.report.top = in_.get<int32_t>();
+    require(a.report.top >= 0 && a.report.top <= limits_.vocab,
+            "asks for tokens beyond the vocabulary");
+    a.report.logits = flag();
+    return a;
+  }
+
+  SlotWork slot_work() {
+    SlotWork w;
+    w.slot = slot();
+    w.position = in_.get<int64_t>();
+    require(w.position >= 0, "has a negative position");
+    w.tokens = in_.get_list<int32_t>();
+    for (int32_t token : w.tokens)
+      require(token >= 0 && token < limits_.vocab, "has a token outside the vocabulary");
+    w.blocks = in_.get_list<int32_t>();
+    for (int32_t block : w.blocks)
+      require(block >= 0 && block < limits_.blocks, "names a KV block that is not there");
+    const auto rows = in_.get<uint8_t>();
+    require(rows <= static_cast<uint8_t>(LogitRows::all), "has an unknown kind of rows");
+    w.rows = static_cast<LogitRows>(rows);
+    w.sample = flag();
+    require(!w.sample || w.rows != LogitRows::none, "samples without logits");
+    w.next_token = in_.get<int32_t>();
+    require(w.next_token >= -1 && w.next_token < limits_.vocab,
+            "has a token outside the vocabulary");
+    return w;
+  }
+
+  ByteReader in_;
+  const PlanLimits& limits_;
+};
+
+}  // namespace
+
+std::vector<std::byte> encode(const StepPlan& plan) {
+  ByteWriter out;
+  out.put(kMagic);
+  out.put(kVersion);
+  out.put(plan.step);
+  out.put(static_cast<uint8_t>(plan.stop.has_value()));
+  if (plan.stop) out.put(*plan.stop);
+  out.put_list<uint32_t>(plan.releases);
+  out.put(static_cast<uint32_t>(plan.admissions.size()));
+  for (const Admission& a : plan.admissions) put(out, a);
+  out.put(static_cast<uint32_t>(plan.work.size()));
+  for (const SlotWork& w : plan.work) put(out, w);
+  return out.take();
+}
+
+StepPlan decode_step_plan(std::span<const std::byte> message, const PlanLimits& limits) {
+  return Decoder(message, limits).plan();
+}
+
+}  // namespace dinfer

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/sampling_params.h"
+
+namespace dinfer {
+
+// Which rows of a chunk need logits.
+enum class LogitRows : uint8_t { none, last, all };
+
+// What rows report beside a sampled token. Log-probabilities are those of the model itself: before
+// penalties, temperature and truncation.
+struct ReportSpec {
+  bool logprobs =
+      false;            // of the sampled token; of the following prompt token where rows are `all`
+  int32_t top = 0;      // so many most likely tokens
+  bool logits = false;  // whole rows
+  bool operator==(const ReportSpec&) const = default;
+};
+
+// A sequence takes a slot. Its tokens come with the work that follows.
+struct Admission {
+  uint32_t slot = 0;
+  uint64_t sequence = 0;      // for messages and digests
+  int64_t prompt_tokens = 0;  // tokens from here on are output (penalties)
+  int64_t length_limit = 0;   // the most tokens that the sequence may come to
+  SamplingParams sampling;
+  ReportSpec report;
+  bool operator==(const Admission&) const = default;
+};
+
+// What one slot does in this step.
+struct SlotWork {
+  uint32_t slot = 0;
+  int64_t position = 0;         // of the first token
+  std::vector<int32_t> tokens;  // empty: the one token that this slot sampled last
+  std::vector<int32_t> blocks;  // KV blocks appended to the slot's table
+  LogitRows rows = LogitRows::none;
+  bool sample = false;      // from the last row
+  int32_t next_token = -1;  // rows = all: what follows the chunk, -1 at the end
+  bool operator==(const SlotWork&) const = default;
+
+  int64_t token_count() const { return tokens.empty() ? 1 : static_cast<int64_t>(tokens.size()); }
+};
+
+// What all ranks do next: only what changes. Ranks keep each slot's block table, sampling
+// parameters and last sampled token, so a plan can be made before the step that it builds on is
+// done. Applied in this order: releases, admissions, work. No work and no stop: a heartbeat.
+struct StepPlan {
+  uint64_t step = 0;  // counts up by one
+  std::vector<uint32_t> releases;
+  std::vector<Admission> admissions;
+  std::vector<SlotWork> work;
+  std::optional<int32_t> stop;  // leave the loop; the process ends with this code
+  bool operator==(const StepPlan&) const = default;
+
+  bool heartbeat() const { return work.empty() && !stop; }
+};
+
+// What a plan may name: bounds that a decoded one is checked against.
+struct PlanLimits {
+  uint32_t slots = 0;
+  int32_t blocks = 0;
+  int32_t vocab = 0;
+  int64_t rows = 0;  // tokens in a step
+};
+
+std::vector<std::byte> encode(const StepPlan& plan);
+
+// Error(peer) naming the rule that the message breaks.
+StepPlan decode_step_plan(std::span<const std::byte> message, const PlanLimits& limits);
+
+}  // namespace dinfer

@@ -1,0 +1,153 @@
+#include "engine/worker.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace dinfer {
+
+namespace {
+
+// FNV-1a, 64 bits, a word at a time (http://www.isthe.com/chongo/tech/comp/fnv/).
+constexpr uint64_t kFnvPrime = 0x100000001b3u;
+
+template <class... Args>
+[[noreturn]] void parted(fmt::format_string<Args...> format, Args&&... args) {
+  fail(ExitCode::peer, "the head's plan does not fit this rank's state: {}",
+       fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace
+
+Worker::Worker(Device& device, Transformer& model, Sampler& sampler, const PlanLimits& limits,
+               int64_t max_seq_len)
+    : device_(device),
+      model_(model),
+      sampler_(sampler),
+      limits_(limits),
+      max_seq_len_(max_seq_len),
+      slots_(limits.slots) {}
+
+StepResult Worker::execute(const StepPlan& plan) {
+  if (plan.step != next_step_) parted("step {} where {} was due", plan.step, next_step_);
+  ++next_step_;
+  note(plan.step);
+  apply_changes(plan);
+  tokens_.clear();
+  chunks_.clear();
+  length_limits_.clear();
+  logit_rows_.clear();
+  tasks_.clear();
+  for (const SlotWork& work : plan.work) take_tokens(work);
+  if (plan.work.empty()) return {};
+  // Spans into the block tables are taken once all tables have their final length.
+  for (size_t i = 0; i < plan.work.size(); ++i)
+    chunks_[i].blocks = slots_[plan.work[i].slot].blocks;
+  const Tensor logits = model_.forward({tokens_, chunks_, length_limits_, logit_rows_});
+  return sample(plan, logits);
+}
+
+void Worker::apply_changes(const StepPlan& plan) {
+  for (uint32_t slot : plan.releases) {
+    if (!slots_[slot].used) parted("it frees slot {}, which is free", slot);
+    slots_[slot] = {};
+  }
+  for (const Admission& admission : plan.admissions) {
+    Slot& slot = slots_[admission.slot];
+    if (slot.used) parted("it admits a sequence to slot {}, which is in use", admission.slot);
+    slot.used = true;
+    slot.admission = admission;
+    note(admission.slot);
+    note(admission.sequence);
+  }
+}
+
+// The work's tokens become rows of the step, with a task for each row whose logits are wanted.
+void Worker::take_tokens(const SlotWork& work) {
+  Slot& slot = slots_[work.slot];
+  if (!slot.used) parted("it has work for slot {}, which is free", work.slot);
+  if (work.position != slot.length) {
+    parted("slot {} is at position {}, not {}", work.slot, slot.length, work.position);
+  }
+  if (work.tokens.empty() && slot.last_sampled < 0) {
+    parted("slot {} has not sampled a token to go on from", work.slot);
+  }
+  const std::span<const int32_t> tokens = work.tokens.empty()
+                                              ? std::span<const int32_t>(&slot.last_sampled, 1)
+                                              : std::span<const int32_t>(work.tokens);
+  const auto count = static_cast<int64_t>(tokens.size());
+  slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
+  const int64_t room = static_cast<int64_t>(slot.blocks.size()) * model_.cache().block_size();
+  if (slot.length + count > std::min(room, max_seq_len_)) {
+    parted("slot {} has room for {} tokens, {} are to be in it", work.slot,
+           std::min(room, max_seq_len_), slot.length + count);
+  }
+
+  const auto first_row = static_cast<int64_t>(tokens_.size());
+  chunks_.push_back({.first_row = first_row, .tokens = count, .position = slot.length});
+  length_limits_.push_back(slot.admission.length_limit);
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  if (slot.admission.sampling.penalizes()) {
+    for (int64_t i = 0; i < count; ++i) {
+      const bool output = slot.length + i >= slot.admission.prompt_tokens;
+      slot.counts[tokens[static_cast<size_t>(i)]] += output ? 1 : 0;
+    }
+  }
+  slot.length += count;
+  note(work.slot);
+  note(static_cast<uint64_t>(slot.length));
+
+  const int64_t first_wanted = work.rows == LogitRows::all    ? 0
+                               : work.rows == LogitRows::last ? count - 1
+                                                              : count;
+  for (int64_t i = first_wanted; i < count; ++i) {
+    const bool last = i + 1 == count;
+    RowTask task{.position = work.position + i + 1};
+    task.sample = last && work.sample;
+    task.params = slot.admission.sampling;
+    task.counts = &slot.counts;
+    task.report = slot.admission.report;
+    if (work.rows == LogitRows::all)
+      task.target = last ? work.next_token : tokens[static_cast<size_t>(i + 1)];
+    tasks_.push_back(task);
+    logit_rows_.push_back(first_row + i);
+  }
+}
+
+StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
+  StepResult result{.work = std::vector<WorkResult>(plan.work.size())};
+  if (tasks_.empty()) return result;
+  std::vector<float> host(static_cast<size_t>(logits.rows * logits.columns));
+  device_.copy_out(std::as_writable_bytes(std::span(host)),
+                   reinterpret_cast<const std::byte*>(logits.data));
+  std::vector<RowResult> rows = sampler_.run(host, tasks_, digest_);
+  size_t next = 0;
+  for (size_t i = 0; i < plan.work.size(); ++i) {
+    const SlotWork& work = plan.work[i];
+    const int64_t count = work.rows == LogitRows::all    ? work.token_count()
+                          : work.rows == LogitRows::last ? 1
+                                                         : 0;
+    for (int64_t row = 0; row < count; ++row)
+      result.work[i].rows.push_back(std::move(rows[next++]));
+    if (!work.sample) continue;
+    const int32_t token = result.work[i].rows.back().token;
+    result.work[i].token = token;
+    slots_[work.slot].last_sampled = token;
+    note(static_cast<uint64_t>(token));
+  }
+  return result;
+}
+
+void Worker::note(uint64_t value) { digest_ = (digest_ ^ value) * kFnvPrime; }
+
+int32_t run_worker(Worker& worker, ControlPlane& control, double silence_s) {
+  for (;;) {
+    Bytes message;
+    control.broadcast(message, Deadline::after(std::chrono::duration<double>(silence_s)));
+    const StepPlan plan = decode_step_plan(message, worker.limits());
+    worker.execute(plan);
+    if (plan.stop) return *plan.stop;
+  }
+}
+
+}  // namespace dinfer

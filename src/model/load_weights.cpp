@@ -1,0 +1,174 @@
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "model/rope.h"
+#include "model/weight_source.h"
+
+namespace dinfer {
+namespace {
+
+const TensorInfo& find_tensor(const Checkpoint& checkpoint, const std::string& name) {
+  const TensorInfo* found = checkpoint.find(name);
+  if (!found) fail(ExitCode::model_files, "the model has no tensor {}", name);
+  return *found;
+}
+
+bool plain(StorageType type) { return traits_of(type).block_elements == 1; }
+
+// The slice's share of its tensor's bytes.
+uint64_t stored_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
+  const auto all =
+      static_cast<double>(tensor.shape.at(0)) * static_cast<double>(tensor.shape.at(1));
+  const auto part =
+      static_cast<double>(slice.rows.size()) * static_cast<double>(slice.columns.size());
+  return static_cast<uint64_t>(static_cast<double>(tensor.bytes) * part / all);
+}
+
+// What --quant does to one tensor. Block types keep their own grouping.
+QuantSpec tensor_quantisation(const QuantSpec& asked, MatrixKind kind, const TensorInfo& tensor) {
+  if (!plain(tensor.type)) return {};
+  const QuantSpec spec = matrix_quantisation(asked, kind, tensor.shape.at(1));
+  if (spec.bits != 0 && spec.group == 0) {
+    fail(ExitCode::config,
+         "--quant {}: {} has {} columns, not a multiple of 16; run without --quant", asked.bits,
+         tensor.name, tensor.shape.at(1));
+  }
+  return spec;
+}
+
+// Rows of heads stored for pairs (2i, 2i + 1), in the order for pairs (i, i + rotary / 2).
+std::vector<int64_t> half_split_order(int64_t rows, int64_t head_dim, int64_t rotary) {
+  std::vector<int64_t> order(static_cast<size_t>(rows));
+  std::iota(order.begin(), order.end(), 0);
+  const int64_t half = rotary / 2;
+  for (int64_t head = 0; head < rows; head += head_dim) {
+    for (int64_t i = 0; i < half; ++i) {
+      order[static_cast<size_t>(head + i)] = head + 2 * i;
+      order[static_cast<size_t>(head + half + i)] = head + 2 * i + 1;
+    }
+  }
+  return order;
+}
+
+// Calls visit(slice, kind) for each slice of a matrix that the rank holds.
+template <class Visit>
+void for_each_slice(const ModelConfig& config, const TensorShard& shard, Visit&& visit) {
+  auto visit_all = [&](const MatrixSlices& slices, MatrixKind kind) {
+    for (const ModuleSlice& slice : slices) visit(slice, kind);
+  };
+  visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const LayerSlices slices = layer_slices(config, shard, layer);
+    for (const MatrixSlices& m : {slices.qkv, slices.output, slices.gate_up, slices.down}) {
+      visit_all(m, MatrixKind::layer);
+    }
+  }
+  if (!config.tied_head) visit_all(head_slices(config, shard), MatrixKind::vocabulary);
+}
+
+class CheckpointSource final : public WeightSource {
+ public:
+  CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& quant,
+                   Device& device, const LoadProgress& progress, uint64_t total)
+      : checkpoint_(checkpoint),
+        config_(config),
+        quant_(quant),
+        device_(device),
+        progress_(progress),
+        total_(total) {}
+
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
+    std::vector<HostMatrix> parts;
+    for (const ModuleSlice& slice : slices) {
+      const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
+      HostMatrix part =
+          load_matrix(checkpoint_, tensor,
+                      {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
+                      tensor_quantisation(quant_, kind, tensor));
+      if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
+      parts.push_back(std::move(part));
+      done_ += stored_bytes(tensor, slice);
+      if (progress_) progress_(done_, total_);
+    }
+    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)));
+  }
+
+  DeviceVector bias(const MatrixSlices& slices) override {
+    std::vector<float> all;
+    for (const ModuleSlice& slice : slices) {
+      const std::vector<float> part =
+          load_vector(checkpoint_, find_tensor(checkpoint_, slice.module + ".bias"),
+                      slice.rows.begin, slice.rows.end);
+      if (interleaved(slice)) {
+        for (int64_t row : stored_order(slice)) all.push_back(part[static_cast<size_t>(row)]);
+      } else {
+        all.insert(all.end(), part.begin(), part.end());
+      }
+    }
+    return {device_, all};
+  }
+
+  DeviceVector norm(const std::string& name, int64_t size) override {
+    const std::vector<float> values = load_vector(checkpoint_, find_tensor(checkpoint_, name));
+    check(std::ssize(values) == size, "check_tensors has seen every shape");
+    return {device_, values};
+  }
+
+ private:
+  bool interleaved(const ModuleSlice& slice) const {
+    return config_.interleaved_rope && slice.rope_rows;
+  }
+
+  std::vector<int64_t> stored_order(const ModuleSlice& slice) const {
+    return half_split_order(slice.rows.size(), config_.head_dim, rotary_dim(config_));
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  QuantSpec quant_;
+  Device& device_;
+  const LoadProgress& progress_;
+  uint64_t done_ = 0;
+  uint64_t total_;
+};
+
+}  // namespace
+
+ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
+                          const TensorShard& shard, const QuantSpec& quant, Device& device,
+                          const LoadProgress& progress) {
+  CheckpointSource source(checkpoint, config, quant, device, progress,
+                          bytes_to_load(checkpoint, config, shard));
+  return assemble_weights(config, shard, source);
+}
+
+uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
+                       const TensorShard& shard) {
+  uint64_t bytes = 0;
+  for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind) {
+    bytes += stored_bytes(find_tensor(checkpoint, slice.module + ".weight"), slice);
+  });
+  return bytes;
+}
+
+uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                              const TensorShard& shard, const QuantSpec& quant) {
+  uint64_t bytes = 0;
+  for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
+    const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");
+    const QuantSpec spec = tensor_quantisation(quant, kind, tensor);
+    if (spec.bits == 0) {
+      bytes += stored_bytes(tensor, slice);
+      return;
+    }
+    // Codes, and an f16 scale a group; 4 bits have a minimum too.
+    const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
+    const uint64_t groups = elements / static_cast<uint64_t>(spec.group);
+    bytes += elements * static_cast<uint64_t>(spec.bits) / 8 + groups * (spec.bits == 4 ? 4 : 2);
+  });
+  return bytes;
+}
+
+}  // namespace dinfer

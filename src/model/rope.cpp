@@ -1,0 +1,214 @@
+#include "model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "base/error.h"
+
+namespace dinfer {
+namespace {
+
+// Single precision where Hugging Face works on f32 tensors, double where on Python numbers, so that
+// angles at high positions agree.
+
+// The longest sequence that is rotated as in the model's first training.
+int64_t original_context(const ModelConfig& config) {
+  const RopeConfig& rope = config.rope;
+  // modeling_rope_utils scales `dynamic` from the model's own limit, whatever else is given.
+  if (rope.type == RopeType::dynamic || rope.original_max_position <= 0) return config.max_position;
+  return rope.original_max_position;
+}
+
+bool depends_on_length(const RopeConfig& rope) {
+  return rope.frequency_divisors.empty() &&
+         (rope.type == RopeType::dynamic || rope.type == RopeType::longrope);
+}
+
+// theta^(2i / dim) for pair i.
+std::vector<float> periods(double theta, int64_t dim) {
+  std::vector<float> result(static_cast<size_t>(dim / 2));
+  for (size_t i = 0; i < result.size(); ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(dim);
+    result[i] = static_cast<float>(std::pow(theta, static_cast<double>(exponent)));
+  }
+  return result;
+}
+
+std::vector<float> reciprocals(std::vector<float> values) {
+  for (float& value : values) value = 1.0f / value;
+  return values;
+}
+
+double dynamic_theta(const ModelConfig& config, int64_t dim, int64_t length) {
+  const double factor = config.rope.factor;
+  const auto context = static_cast<double>(config.max_position);
+  const double stretch = factor * std::max(static_cast<double>(length), context) / context;
+  const auto d = static_cast<double>(dim);
+  return config.rope.theta * std::pow(stretch - (factor - 1.0), d / (d - 2.0));
+}
+
+// Long wavelengths are stretched, short ones kept, those between blended.
+void apply_llama3(const RopeConfig& rope, int64_t context, std::vector<float>& inverse) {
+  const auto length = static_cast<float>(context);
+  const auto low = static_cast<float>(rope.low_frequency_factor);
+  const auto high = static_cast<float>(rope.high_frequency_factor);
+  const auto factor = static_cast<float>(rope.factor);
+  for (float& frequency : inverse) {
+    const float wavelength = 2.0f * std::numbers::pi_v<float> / frequency;
+    if (wavelength > length / low) {
+      frequency /= factor;
+    } else if (wavelength >= length / high) {
+      const float blend = (length / wavelength - low) / (high - low);
+      frequency = (1.0f - blend) * frequency / factor + blend * frequency;
+    }
+  }
+}
+
+// YaRN (https://arxiv.org/abs/2309.00071): pairs that turn often within the original context keep
+// their frequency, pairs that turn less than once are interpolated, a ramp lies between.
+void apply_yarn(const RopeConfig& rope, int64_t context, int64_t dim, std::vector<float>& inverse) {
+  auto pair_with_rotations = [&](double rotations) {
+    return static_cast<double>(dim) *
+           std::log(static_cast<double>(context) / (rotations * 2.0 * std::numbers::pi)) /
+           (2.0 * std::log(rope.theta));
+  };
+  double low = pair_with_rotations(rope.beta_fast);
+  double high = pair_with_rotations(rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dim - 1));
+  if (low == high) high += 0.001;
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    const float ramp = std::clamp(
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f,
+        1.0f);
+    const float stretched = inverse[i] / static_cast<float>(rope.factor);
+    inverse[i] = stretched * ramp + inverse[i] * (1.0f - ramp);
+  }
+}
+
+double yarn_mscale(double factor, double weight) {
+  return factor <= 1.0 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
+}
+
+double yarn_attention_factor(const RopeConfig& rope) {
+  if (rope.attention_factor) return *rope.attention_factor;
+  const double mscale = rope.mscale.value_or(0.0);
+  const double mscale_all_dim = rope.mscale_all_dim.value_or(0.0);
+  if (mscale != 0.0 && mscale_all_dim != 0.0) {
+    return yarn_mscale(rope.factor, mscale) / yarn_mscale(rope.factor, mscale_all_dim);
+  }
+  return yarn_mscale(rope.factor, 1.0);
+}
+
+// Files of Phi-3 give no factor: it is then the ratio of the two context lengths.
+double longrope_attention_factor(const ModelConfig& config, int64_t context) {
+  const RopeConfig& rope = config.rope;
+  if (rope.attention_factor) return *rope.attention_factor;
+  const auto original = static_cast<double>(context);
+  const double factor =
+      rope.factor != 1.0 ? rope.factor : static_cast<double>(config.max_position) / original;
+  return factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(factor) / std::log(original));
+}
+
+// What each pair's frequency is divided by.
+void divide(std::vector<float>& inverse, const std::vector<double>& divisors, const char* what) {
+  if (divisors.size() != inverse.size()) {
+    fail(ExitCode::model_files, "rope: {} has {} values, the model rotates {} pairs a head", what,
+         divisors.size(), inverse.size());
+  }
+  for (size_t i = 0; i < inverse.size(); ++i) inverse[i] /= static_cast<float>(divisors[i]);
+}
+
+std::unique_ptr<Buffer> upload_floats(Device& device, const std::vector<float>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  auto buffer = device.allocate(bytes.size());
+  device.copy_in(buffer->data(), bytes);
+  return buffer;
+}
+
+}  // namespace
+
+int64_t rotary_dim(const ModelConfig& config) {
+  const double share = config.rope.partial_rotary_factor;
+  const auto dim = static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
+  if (dim < 2 || dim % 2 != 0 || dim > config.head_dim) {
+    fail(ExitCode::model_files,
+         "rope: a partial_rotary_factor of {} rotates {} of {} values a head; it must be an even "
+         "number of them",
+         share, dim, config.head_dim);
+  }
+  return dim;
+}
+
+RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length) {
+  const RopeConfig& rope = config.rope;
+  const int64_t dim = rotary_dim(config);
+  const int64_t context = original_context(config);
+  RopeFrequencies result{.inverse = reciprocals(periods(rope.theta, dim))};
+  if (!rope.frequency_divisors.empty()) {
+    divide(result.inverse, rope.frequency_divisors, "rope_freqs");
+    return result;
+  }
+  switch (rope.type) {
+    case RopeType::none:
+      break;
+    case RopeType::linear:
+      for (float& frequency : result.inverse) frequency /= static_cast<float>(rope.factor);
+      break;
+    case RopeType::dynamic:
+      result.inverse = reciprocals(periods(dynamic_theta(config, dim, length), dim));
+      break;
+    case RopeType::llama3:
+      apply_llama3(rope, context, result.inverse);
+      break;
+    case RopeType::yarn:
+      apply_yarn(rope, context, dim, result.inverse);
+      result.attention_factor = static_cast<float>(yarn_attention_factor(rope));
+      break;
+    case RopeType::longrope:
+      if (length > context) {
+        divide(result.inverse, rope.long_factor, "long_factor");
+      } else {
+        divide(result.inverse, rope.short_factor, "short_factor");
+      }
+      result.attention_factor = static_cast<float>(longrope_attention_factor(config, context));
+      break;
+  }
+  return result;
+}
+
+Rope::Rope(Device& device, const ModelConfig& config, int64_t positions)
+    : original_(original_context(config)) {
+  const bool two = depends_on_length(config.rope) && positions > original_;
+  for (int64_t length : two ? std::vector{original_, positions} : std::vector{int64_t{1}}) {
+    const RopeFrequencies frequencies = rope_frequencies(config, length);
+    const size_t half = frequencies.inverse.size();
+    std::vector<float> cosine(static_cast<size_t>(positions) * half);
+    std::vector<float> sine(cosine.size());
+    for (size_t at = 0; at < cosine.size(); ++at) {
+      const float angle = static_cast<float>(at / half) * frequencies.inverse[at % half];
+      cosine[at] = static_cast<float>(std::cos(double{angle})) * frequencies.attention_factor;
+      sine[at] = static_cast<float>(std::sin(double{angle})) * frequencies.attention_factor;
+    }
+    buffers_.push_back(upload_floats(device, cosine));
+    buffers_.push_back(upload_floats(device, sine));
+    tables_.push_back(
+        {.cosine = reinterpret_cast<const float*>(buffers_[buffers_.size() - 2]->data()),
+         .sine = reinterpret_cast<const float*>(buffers_.back()->data()),
+         .positions = positions,
+         .rotary_dim = static_cast<int64_t>(2 * half)});
+  }
+}
+
+size_t Rope::bytes(const ModelConfig& config, int64_t positions) {
+  const bool two = depends_on_length(config.rope) && positions > original_context(config);
+  const auto angles = static_cast<size_t>(positions * (rotary_dim(config) / 2));
+  return angles * 2 * sizeof(float) * (two ? 2 : 1);
+}
+
+}  // namespace dinfer

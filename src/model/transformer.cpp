@@ -1,0 +1,143 @@
+#include "model/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace dinfer {
+namespace {
+
+int64_t wide_floats(const ModelConfig& config, const TensorShard& shard, const StepLimits& limits) {
+  const int64_t qkv = (shard.heads.size() + 2 * shard.kv_heads.size()) * config.head_dim;
+  return std::max(limits.rows * std::max(qkv, 2 * shard.ffn.size()),
+                  limits.logit_rows * shard.vocab.size());
+}
+
+int64_t hidden_rows(const StepLimits& limits) { return std::max(limits.rows, limits.logit_rows); }
+
+}  // namespace
+
+// The forward pass reads from here down: embed, layers of attention and MLP, head. Matrices before
+// a sum over the group hold this rank's columns, the others its rows (Megatron-LM's split,
+// https://arxiv.org/abs/1909.08053); the residual stream is whole, and equal, on every rank.
+Tensor Transformer::forward(const StepInput& step) {
+  begin_step(step);
+  Tensor hidden = view(*hidden_, std::ssize(step.tokens), config_.hidden);
+
+  device_.embed(*weights_.embedding, shard_.vocab.begin, step.tokens, 1.0f, hidden);
+  sum_over_group(hidden);
+
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    attention(layer, hidden);
+    mlp(layer, hidden);
+  }
+
+  const int64_t wanted = std::ssize(step.logit_rows);
+  Tensor logits = view(*wide_, wanted, shard_.vocab.size());
+  if (wanted == 0) return logits;
+  Tensor last = view(*update_, wanted, config_.hidden);
+  device_.gather_rows(hidden, step.logit_rows, last);
+  device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
+  return logits;
+}
+
+// hidden += output(attend(qkv(norm(hidden))))
+void Transformer::attention(int64_t layer, Tensor hidden) {
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  Tensor qkv = view(*wide_, hidden.rows, w.qkv->rows());
+  Tensor mixed = view(*mixed_, hidden.rows, w.output->columns());
+  Tensor update = view(*update_, hidden.rows, config_.hidden);
+
+  device_.norm_linear(hidden, w.attention_norm.data(), epsilon(), *w.qkv, w.qkv_bias.data(), qkv);
+  for (const RotatedBatch& part : batches_) {
+    const Batch batch{.chunks = part.chunks, .rows = hidden.rows};
+    device_.attend(qkv, batch, attention_spec(layer), *part.rope, cache_.layer(layer), mixed);
+  }
+  device_.linear(mixed, *w.output, w.output_bias.data(), update);
+  sum_over_group(update);
+  device_.add(hidden, update);
+}
+
+// hidden += down(activation(gate(norm(hidden))) * up(norm(hidden)))
+void Transformer::mlp(int64_t layer, Tensor hidden) {
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  Tensor gate_up = view(*wide_, hidden.rows, w.gate_up->rows());
+  Tensor update = view(*update_, hidden.rows, config_.hidden);
+
+  device_.norm_linear(hidden, w.mlp_norm.data(), epsilon(), *w.gate_up, w.gate_up_bias.data(),
+                      gate_up);
+  device_.gated_linear(gate_up, config_.activation, *w.down, w.down_bias.data(), update);
+  sum_over_group(update);
+  device_.add(hidden, update);
+}
+
+void Transformer::sum_over_group(Tensor part) {
+  group_.all_reduce_sum({part.data, static_cast<size_t>(part.rows * part.columns)});
+}
+
+AttentionSpec Transformer::attention_spec(int64_t layer) const {
+  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  return {.heads = shard_.heads.size(),
+          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+          .window = config_.window[static_cast<size_t>(layer)],
+          .q_norm = w.q_norm.data(),
+          .k_norm = w.k_norm.data(),
+          .norm_epsilon = epsilon()};
+}
+
+// Checks the step against the limits and sorts its chunks by rotation table.
+void Transformer::begin_step(const StepInput& step) {
+  check(std::ssize(step.tokens) <= limits_.rows, "a step holds at most limits.rows tokens");
+  check(std::ssize(step.logit_rows) <= limits_.logit_rows, "too many logit rows in a step");
+  check(step.length_limits.size() == step.chunks.size(), "every chunk has a length limit");
+  for (RotatedBatch& batch : batches_) batch.chunks.clear();
+  batches_.resize(static_cast<size_t>(rope_.tables()));
+  for (size_t i = 0; i < step.chunks.size(); ++i) {
+    const SequenceChunk& chunk = step.chunks[i];
+    check(chunk.position + chunk.tokens <= limits_.positions, "position past limits.positions");
+    const int table = rope_.table_for(step.length_limits[i]);
+    RotatedBatch& batch = batches_[static_cast<size_t>(table)];
+    batch.rope = &rope_.table(table);
+    batch.chunks.push_back(chunk);
+  }
+  std::erase_if(batches_, [](const RotatedBatch& batch) { return batch.chunks.empty(); });
+}
+
+Tensor Transformer::view(Buffer& buffer, int64_t rows, int64_t columns) const {
+  check(static_cast<size_t>(rows * columns) * sizeof(float) <= buffer.bytes(),
+        "an activation fits its buffer");
+  return {reinterpret_cast<float*>(buffer.data()), rows, columns};
+}
+
+Transformer::Transformer(Device& device, Communicator& group, const ModelConfig& config,
+                         const TensorShard& shard, ModelWeights weights, KvCache cache,
+                         const StepLimits& limits)
+    : device_(device),
+      group_(group),
+      config_(config),
+      shard_(shard),
+      weights_(std::move(weights)),
+      cache_(std::move(cache)),
+      rope_(device, config, limits.positions),
+      limits_(limits) {
+  check(group.rank() == shard.rank && group.size() == shard.size, "the shard is of this group");
+  check(std::ssize(config.window) == config.layers, "every layer has a window");
+  auto floats = [&](int64_t count) {
+    return device.allocate(static_cast<size_t>(count) * sizeof(float));
+  };
+  hidden_ = floats(limits.rows * config.hidden);
+  update_ = floats(hidden_rows(limits) * config.hidden);
+  mixed_ = floats(limits.rows * shard.heads.size() * config.head_dim);
+  wide_ = floats(wide_floats(config, shard, limits));
+}
+
+size_t Transformer::activation_bytes(const ModelConfig& config, const TensorShard& shard,
+                                     const StepLimits& limits) {
+  const int64_t floats = (limits.rows + hidden_rows(limits)) * config.hidden +
+                         limits.rows * shard.heads.size() * config.head_dim +
+                         wide_floats(config, shard, limits);
+  return static_cast<size_t>(floats) * sizeof(float) + Rope::bytes(config, limits.positions);
+}
+
+}  // namespace dinfer

@@ -1,0 +1,81 @@
+#include "model/weights.h"
+
+#include "model/weight_source.h"
+
+namespace dinfer {
+namespace {
+
+// Embedding and head are kept at 8 bits even where layers have 4.
+constexpr int kVocabularyBits = 8;
+constexpr int kSmallestGroup = 16;
+
+LayerWeights assemble_layer(const ModelConfig& config, const TensorShard& shard, int64_t layer,
+                            WeightSource& source) {
+  const LayerSlices slices = layer_slices(config, shard, layer);
+  auto norm = [&](const char* name, int64_t size) {
+    return source.norm(layer_tensor(layer, name), size);
+  };
+  LayerWeights w;
+  w.attention_norm = norm("input_layernorm.weight", config.hidden);
+  w.qkv = source.matrix(slices.qkv, MatrixKind::layer);
+  if (config.qkv_bias) w.qkv_bias = source.bias(slices.qkv);
+  if (config.qk_norm) {
+    w.q_norm = norm("self_attn.q_norm.weight", config.head_dim);
+    w.k_norm = norm("self_attn.k_norm.weight", config.head_dim);
+  }
+  w.output = source.matrix(slices.output, MatrixKind::layer);
+  w.mlp_norm = norm("post_attention_layernorm.weight", config.hidden);
+  w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
+  if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
+  w.down = source.matrix(slices.down, MatrixKind::layer);
+  // Outputs of row-parallel matrices are summed over the group: one rank adds the bias.
+  if (shard.rank == 0) {
+    if (config.output_bias) w.output_bias = source.bias(slices.output);
+    if (config.mlp_bias) w.down_bias = source.bias(slices.down);
+  }
+  return w;
+}
+
+}  // namespace
+
+ModelWeights assemble_weights(const ModelConfig& config, const TensorShard& shard,
+                              WeightSource& source) {
+  ModelWeights weights;
+  weights.embedding = source.matrix(embedding_slices(config, shard), MatrixKind::vocabulary);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    weights.layers.push_back(assemble_layer(config, shard, layer, source));
+  }
+  weights.final_norm = source.norm("model.norm.weight", config.hidden);
+  weights.head = config.tied_head
+                     ? weights.embedding
+                     : source.matrix(head_slices(config, shard), MatrixKind::vocabulary);
+  return weights;
+}
+
+QuantSpec matrix_quantisation(const QuantSpec& asked, MatrixKind kind, int64_t columns) {
+  QuantSpec spec = asked;
+  if (spec.bits == 0) return spec;
+  if (kind == MatrixKind::vocabulary) spec.bits = kVocabularyBits;
+  while (spec.group > kSmallestGroup && columns % spec.group != 0) spec.group /= 2;
+  if (columns % spec.group != 0) spec.group = 0;
+  return spec;
+}
+
+DeviceVector::DeviceVector(Device& device, std::span<const float> values)
+    : buffer_(device.allocate(values.size_bytes())) {
+  device.copy_in(buffer_->data(), std::as_bytes(values));
+}
+
+size_t ModelWeights::bytes_per_step() const {
+  size_t bytes = head->bytes();
+  for (const LayerWeights& w : layers) {
+    bytes += w.qkv->bytes() + w.output->bytes() + w.gate_up->bytes() + w.down->bytes();
+  }
+  return bytes;
+}
+
+size_t ModelWeights::bytes() const {
+  return bytes_per_step() + (embedding == head ? 0 : embedding->bytes());
+}
+
+}  // namespace dinfer

@@ -1,0 +1,236 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace dinfer {
+namespace {
+
+SchedulerLimits limits(int32_t seqs, int64_t rows, int32_t blocks, int64_t max_seq_len = 0) {
+  return {.max_seqs = seqs,
+          .max_batch_tokens = rows,
+          .max_logit_rows = std::max<int64_t>(seqs, rows),
+          .max_seq_len = max_seq_len ? max_seq_len : blocks * 4,
+          .block_size = 4,
+          .blocks = blocks};
+}
+
+std::vector<int32_t> prompt(int64_t length, int32_t first = 100) {
+  std::vector<int32_t> ids(static_cast<size_t>(length));
+  std::iota(ids.begin(), ids.end(), first);
+  return ids;
+}
+
+// Stands for all ranks: checks each plan against the state that a worker would have, and "samples"
+// 1000 + position.
+class Executor {
+ public:
+  explicit Executor(Scheduler& scheduler) : scheduler_(scheduler) {}
+
+  std::vector<Outcome> step() {
+    plan = scheduler_.next();
+    for (uint32_t slot : plan.releases) EXPECT_EQ(slots_.erase(slot), 1u);
+    for (const Admission& admission : plan.admissions) {
+      EXPECT_TRUE(slots_.emplace(admission.slot, Slot{.sequence = admission.sequence}).second);
+    }
+    std::vector<int32_t> sampled;
+    int64_t rows = 0, logit_rows = 0;
+    for (const SlotWork& work : plan.work) {
+      Slot& slot = slots_.at(work.slot);
+      EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
+      if (work.tokens.empty()) slot.tokens.push_back(slot.sampled.value());
+      slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
+      slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
+      EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);
+      rows += work.token_count();
+      logit_rows += work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
+      slot.sampled.reset();
+      if (work.sample) slot.sampled = 1000 + static_cast<int32_t>(slot.tokens.size());
+      sampled.push_back(slot.sampled.value_or(-1));
+    }
+    EXPECT_LE(rows, scheduler_.limits().max_batch_tokens);
+    EXPECT_LE(logit_rows, scheduler_.limits().max_logit_rows);
+    expect_blocks_disjoint();
+    auto outcomes = scheduler_.commit(plan, sampled);
+    for (const Outcome& outcome : outcomes) {
+      if (outcome.token >= 0) outputs[outcome.sequence].push_back(outcome.token);
+      if (outcome.finish) finished[outcome.sequence] = *outcome.finish;
+    }
+    return outcomes;
+  }
+
+  void run() {
+    for (int i = 0; !scheduler_.idle(); ++i) {
+      ASSERT_LT(i, 10000) << "the scheduler does not come to an end";
+      step();
+    }
+  }
+
+  StepPlan plan;
+  std::map<uint64_t, std::vector<int32_t>> outputs;
+  std::map<uint64_t, FinishReason> finished;
+
+ private:
+  struct Slot {
+    uint64_t sequence = 0;
+    std::vector<int32_t> tokens, blocks;
+    std::optional<int32_t> sampled;
+  };
+
+  void expect_blocks_disjoint() {
+    std::set<int32_t> seen;
+    for (const auto& [slot, state] : slots_) {
+      for (int32_t block : state.blocks)
+        EXPECT_TRUE(seen.insert(block).second) << "block " << block;
+    }
+  }
+
+  Scheduler& scheduler_;
+  std::map<uint32_t, Slot> slots_;
+};
+
+TEST(Scheduler, a_prompt_runs_in_chunks_and_samples_at_its_end) {
+  Scheduler scheduler(limits(2, 8, 10));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(20), .max_tokens = 2});
+  executor.step();
+  ASSERT_EQ(executor.plan.work.size(), 1u);
+  EXPECT_EQ(executor.plan.work[0].tokens, prompt(8));
+  EXPECT_EQ(executor.plan.work[0].rows, LogitRows::none);
+  executor.step();
+  executor.step();
+  EXPECT_EQ(executor.plan.work[0].tokens, prompt(4, 116));
+  EXPECT_TRUE(executor.plan.work[0].sample);
+  executor.step();
+  EXPECT_TRUE(executor.plan.work[0].tokens.empty()) << "goes on from what the slot sampled";
+  EXPECT_EQ(executor.finished.at(1), FinishReason::length);
+  EXPECT_EQ(executor.outputs.at(1), (std::vector<int32_t>{1020, 1021}));
+}
+
+TEST(Scheduler, decoding_sequences_come_before_prompts_in_one_step) {
+  Scheduler scheduler(limits(2, 8, 20));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(4), .max_tokens = 10});
+  executor.step();
+  scheduler.add({.prompt = prompt(20), .max_tokens = 1});
+  executor.step();
+  ASSERT_EQ(executor.plan.work.size(), 2u);
+  EXPECT_EQ(executor.plan.work[0].slot, 0u);
+  EXPECT_EQ(executor.plan.work[0].token_count(), 1);
+  EXPECT_EQ(executor.plan.work[1].token_count(), 7);
+}
+
+TEST(Scheduler, sequences_wait_for_a_slot_in_order) {
+  Scheduler scheduler(limits(1, 8, 20));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(3), .max_tokens = 3});
+  scheduler.add({.prompt = prompt(3), .max_tokens = 1});
+  executor.step();
+  EXPECT_EQ(scheduler.waiting(), 1u);
+  executor.run();
+  EXPECT_EQ(executor.outputs.at(1).size(), 3u);
+  EXPECT_EQ(executor.outputs.at(2).size(), 1u);
+}
+
+TEST(Scheduler, ends_at_an_end_token_and_at_the_full_context) {
+  Scheduler scheduler(limits(2, 8, 20, 12));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(5), .eos = {1007}});
+  scheduler.add({.prompt = prompt(5)});
+  executor.run();
+  EXPECT_EQ(executor.finished.at(1), FinishReason::stop);
+  EXPECT_EQ(executor.outputs.at(1), (std::vector<int32_t>{1005, 1006, 1007}));
+  EXPECT_EQ(executor.finished.at(2), FinishReason::length);
+  EXPECT_EQ(executor.outputs.at(2).size(), 7u) << "5 + 7 = 12 tokens";
+}
+
+TEST(Scheduler, a_prompt_longer_than_the_context_names_both_lengths) {
+  Scheduler scheduler(limits(1, 8, 20, 12));
+  EXPECT_EQ(scheduler.add({.prompt = prompt(12), .max_tokens = 0}), 1u);
+  try {
+    scheduler.add({.prompt = prompt(12)});
+    FAIL() << "12 tokens and an answer do not fit into 12";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_NE(std::string(error.what()).find("12"), std::string::npos);
+  }
+  EXPECT_THROW(scheduler.add({}), Error);
+}
+
+TEST(Scheduler, scoring_asks_for_every_row_once_and_names_the_next_token) {
+  Scheduler scheduler(limits(1, 8, 20));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(10), .max_tokens = 0, .score = true});
+  executor.step();
+  EXPECT_EQ(executor.plan.work[0].rows, LogitRows::all);
+  EXPECT_EQ(executor.plan.work[0].next_token, 108);
+  executor.step();
+  EXPECT_EQ(executor.plan.work[0].next_token, -1);
+  EXPECT_FALSE(executor.plan.work[0].sample);
+  EXPECT_EQ(executor.finished.at(1), FinishReason::stop);
+}
+
+TEST(Scheduler, scoring_keeps_within_the_logit_rows) {
+  SchedulerLimits narrow = limits(2, 16, 20);
+  narrow.max_logit_rows = 3;
+  Scheduler scheduler(narrow);
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(10), .max_tokens = 0, .score = true});
+  scheduler.add({.prompt = prompt(10), .max_tokens = 4});
+  executor.run();
+  EXPECT_EQ(executor.finished.size(), 2u);
+}
+
+TEST(Scheduler, the_youngest_gives_way_and_loses_no_token) {
+  // Two sequences of up to 4 blocks each share 5.
+  Scheduler scheduler(limits(2, 8, 5, 16));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(6), .max_tokens = 10});
+  scheduler.add({.prompt = prompt(6), .max_tokens = 10});
+  executor.run();
+  EXPECT_GT(scheduler.preemptions(), 0u);
+  for (uint64_t id : {1, 2}) {
+    std::vector<int32_t> expected(10);
+    std::iota(expected.begin(), expected.end(), 1006);
+    EXPECT_EQ(executor.outputs.at(id), expected);
+  }
+}
+
+TEST(Scheduler, a_removed_sequence_frees_its_slot_and_blocks) {
+  Scheduler scheduler(limits(1, 8, 4));
+  Executor executor(scheduler);
+  const uint64_t first = scheduler.add({.prompt = prompt(10)});
+  const uint64_t second = scheduler.add({.prompt = prompt(10)});
+  const uint64_t third = scheduler.add({.prompt = prompt(10), .max_tokens = 1});
+  executor.step();
+  EXPECT_TRUE(scheduler.remove(first));
+  EXPECT_TRUE(scheduler.remove(second)) << "still waiting";
+  EXPECT_FALSE(scheduler.remove(first));
+  executor.run();
+  EXPECT_EQ(executor.outputs.size(), 1u);
+  EXPECT_EQ(executor.outputs.at(third).size(), 1u);
+}
+
+TEST(Scheduler, many_sequences_of_all_kinds_come_to_their_ends) {
+  Scheduler scheduler(limits(5, 11, 12, 40));
+  Executor executor(scheduler);
+  std::map<uint64_t, size_t> expected;
+  for (int i = 0; i < 60; ++i) {
+    const int64_t length = 1 + (i * 7) % 30;
+    const int64_t output = 1 + (i * 5) % 9;
+    const bool score = i % 4 == 0;
+    const uint64_t id =
+        scheduler.add({.prompt = prompt(length), .max_tokens = score ? 0 : output, .score = score});
+    if (!score) expected[id] = static_cast<size_t>(output);
+  }
+  executor.run();
+  EXPECT_EQ(executor.finished.size(), 60u);
+  for (const auto& [id, count] : expected) EXPECT_EQ(executor.outputs.at(id).size(), count) << id;
+}
+
+}  // namespace
+}  // namespace dinfer
