@@ -63,7 +63,10 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
     return session->world().size > 1 ? make_mpi_communicator(session, step_timeout)
                                      : make_single_communicator();
   };
-  mpi.finish = [session](Deadline deadline) { session->finish(deadline); };
+  mpi.finish = [session, control = mpi.control.get()](Deadline deadline) {
+    control->barrier(deadline);
+    session->finish();
+  };
   return mpi;
 }
 #endif

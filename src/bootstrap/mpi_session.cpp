@@ -1,0 +1,171 @@
+#include "bootstrap/mpi_session.h"
+
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+
+#include <spdlog/spdlog.h>
+
+#include "bootstrap/exit_timer.h"
+
+namespace dinfer {
+namespace {
+
+constexpr std::chrono::seconds kAbortBound{10};
+
+// What each rank tells the others at start. Sent as bytes: all ranks run the same binary's layout.
+struct Introduction {
+  char host[256] = "";
+  int64_t pid = 0;
+  int32_t host_leader = 0;  // smallest rank of the host
+  uint64_t pid_namespace_device = 0;
+  uint64_t pid_namespace_inode = 0;
+};
+
+ExitTimer bound_start(std::chrono::duration<double> limit, const char* what) {
+  return ExitTimer(limit, ExitCode::peer,
+                   fmt::format("{} did not end within {:.0f} s: a rank has not started or is "
+                               "unreachable; a longer --start-timeout waits longer",
+                               what, limit.count()));
+}
+
+// Cores that any rank of the host may use: launchers bind each rank to cores of its own.
+int cores_of_host(MPI_Comm host) {
+  cpu_set_t mine, all;
+  CPU_ZERO(&mine);
+  sched_getaffinity(0, sizeof mine, &mine);
+  check_mpi(MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, host), "MPI_Allreduce");
+  return CPU_COUNT(&all);
+}
+
+}  // namespace
+
+std::string mpi_library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  MPI_Get_library_version(text.data(), &length);
+  const std::string_view version(text.data(), static_cast<size_t>(length));
+  return std::string(version.substr(0, version.find_first_of(",\n")));
+}
+
+void check_mpi(int result, const char* call) {
+  if (result == MPI_SUCCESS) return;
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(result, text.data(), &length);
+  fail(ExitCode::device, "{} failed: {}", call, std::string_view(text.data(), length));
+}
+
+std::shared_ptr<MpiSession> MpiSession::start(std::chrono::duration<double> start_timeout) {
+  return std::shared_ptr<MpiSession>(new MpiSession(start_timeout));
+}
+
+MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
+    : start_timeout_(start_timeout) {
+  const ExitTimer bound = bound_start(start_timeout, "the start of MPI");
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED)
+    fail(ExitCode::config, "{} was built without thread support (MPI_THREAD_SERIALIZED)",
+         mpi_library_version());
+  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &all_), "MPI_Comm_dup");
+  MPI_Comm_set_errhandler(all_, MPI_ERRORS_RETURN);
+  learn_world();
+  learn_peers();
+  endings_ = share(sizeof(std::atomic<int>) * world_.size);
+  if (endings_)
+    wait_->set_endings(reinterpret_cast<const std::atomic<int>*>(endings_->bytes().data()));
+}
+
+void MpiSession::learn_world() {
+  MPI_Comm_rank(all_, &world_.rank);
+  MPI_Comm_size(all_, &world_.size);
+  check_mpi(MPI_Comm_split_type(all_, MPI_COMM_TYPE_SHARED, world_.rank, MPI_INFO_NULL, &host_),
+            "MPI_Comm_split_type");
+  MPI_Comm_rank(host_, &world_.local_rank);
+  MPI_Comm_size(host_, &world_.local_size);
+  const int leads = world_.local_rank == 0;
+  check_mpi(MPI_Allreduce(&leads, &world_.nodes, 1, MPI_INT, MPI_SUM, all_), "MPI_Allreduce");
+}
+
+void MpiSession::learn_peers() {
+  Introduction mine;
+  gethostname(mine.host, sizeof mine.host - 1);
+  world_.host = mine.host;
+  mine.pid = getpid();
+  mine.host_leader = world_.rank;
+  check_mpi(MPI_Bcast(&mine.host_leader, 1, MPI_INT32_T, 0, host_), "MPI_Bcast");
+  struct stat pid_namespace {};
+  stat("/proc/self/ns/pid", &pid_namespace);
+  mine.pid_namespace_device = pid_namespace.st_dev;
+  mine.pid_namespace_inode = pid_namespace.st_ino;
+
+  std::vector<Introduction> all(world_.size);
+  check_mpi(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, all_),
+            "MPI_Allgather");
+  std::vector<Peer> peers;
+  for (const Introduction& other : all) {
+    const bool watchable = other.host_leader == mine.host_leader &&
+                           other.pid_namespace_device == mine.pid_namespace_device &&
+                           other.pid_namespace_inode == mine.pid_namespace_inode;
+    peers.push_back({.host = other.host, .pid = other.pid, .watchable = watchable});
+  }
+  const bool crowded = world_.local_size > cores_of_host(host_);
+  wait_ = std::make_unique<PeerWait>(world_.rank, std::move(peers), crowded);
+}
+
+MPI_Comm MpiSession::duplicate() {
+  const ExitTimer bound = bound_start(start_timeout_, "MPI_Comm_dup");
+  MPI_Comm copy = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_dup(all_, &copy), "MPI_Comm_dup");
+  return copy;
+}
+
+std::optional<SharedMemory> MpiSession::share(size_t bytes) {
+  const ExitTimer bound = bound_start(start_timeout_, "sharing memory among the ranks of a host");
+  std::optional<SharedMemory> memory;
+  std::array<char, 64> name{};
+  const auto attempt = [&](auto make) {
+    try {
+      memory.emplace(make());
+    } catch (const Error& error) {
+      spdlog::warn("ranks of this host talk by messages, which is slower: {}", error.what());
+    }
+  };
+  if (world_.local_rank == 0) {
+    attempt([&] { return SharedMemory::create(bytes); });
+    if (memory) memory->name().copy(name.data(), name.size() - 1);
+  }
+  check_mpi(MPI_Bcast(name.data(), name.size(), MPI_CHAR, 0, host_), "MPI_Bcast");
+  if (world_.local_rank != 0 && name[0])
+    attempt([&] { return SharedMemory::open(name.data(), bytes); });
+  const int mine = memory.has_value();
+  int everyone = 0;
+  check_mpi(MPI_Allreduce(&mine, &everyone, 1, MPI_INT, MPI_MIN, host_), "MPI_Allreduce");
+  if (world_.local_rank == 0 && memory) memory->remove_name();
+  if (!everyone) return std::nullopt;
+  return memory;
+}
+
+void MpiSession::finish() {
+  const ExitTimer bound = bound_start(start_timeout_, "MPI_Finalize");
+  MPI_Finalize();
+}
+
+void MpiSession::abort(ExitCode code) {
+  if (endings_)
+    reinterpret_cast<std::atomic<int>*>(endings_->bytes().data())[world_.rank].store(
+        static_cast<int>(code), std::memory_order_release);
+  spdlog::default_logger()->flush();
+  std::fflush(nullptr);
+  const ExitTimer bound(kAbortBound, code, "");
+  MPI_Abort(all_, static_cast<int>(code));
+  _exit(static_cast<int>(code));
+}
+
+}  // namespace dinfer
