@@ -39,7 +39,8 @@ class Checkpoint {
 
   virtual std::span<const TensorInfo> tensors() const = 0;
 
-  // nullptr when the model has no such tensor.
+  // nullptr when the model has no such tensor; Error(model_files) when it has one whose elements are
+  // of a type that is not a StorageType (tensors() leaves those out).
   virtual const TensorInfo* find(std::string_view name) const = 0;
 
   // Reads out.size() bytes of the tensor's storage, starting `offset` bytes into the tensor.

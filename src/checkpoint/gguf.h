@@ -35,6 +35,8 @@ class GgufMetadata {
   const std::filesystem::path& path() const { return path_; }
   bool has(std::string_view key) const { return values_.find(key) != values_.end(); }
 
+  bool is_array(std::string_view key) const;  // false when absent
+
   const std::string* find_string(std::string_view key) const;
   std::optional<int64_t> find_int(std::string_view key) const;
   std::optional<double> find_float(std::string_view key) const;  // an integer will do

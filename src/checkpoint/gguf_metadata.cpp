@@ -13,6 +13,13 @@ const GgufMetadata::Value* GgufMetadata::find(std::string_view key) const {
   return at == values_.end() ? nullptr : &at->second;
 }
 
+bool GgufMetadata::is_array(std::string_view key) const {
+  const Value* value = find(key);
+  return value && (std::holds_alternative<std::vector<int64_t>>(*value) ||
+                   std::holds_alternative<std::vector<double>>(*value) ||
+                   std::holds_alternative<std::vector<std::string>>(*value));
+}
+
 void GgufMetadata::fail_missing(std::string_view key) const {
   fail(ExitCode::model_files, "{}: the metadata has no key {}", path_.string(), printable(key));
 }

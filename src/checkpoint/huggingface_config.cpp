@@ -1,0 +1,238 @@
+#include "checkpoint/huggingface_config.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "checkpoint/config_limits.h"
+#include "checkpoint/json_fields.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr uint64_t kMostConfigBytes = 16 << 20;
+
+// What an architecture fixes, and the values that its config class has for keys left out.
+struct Family {
+  std::string_view architecture;
+  int64_t kv_heads;  // 0: as many as heads
+  int64_t head_dim;  // 0: hidden size / heads
+  double norm_epsilon;
+  bool qkv_bias;
+  bool bias_option;  // "attention_bias" adds biases to q, k, v and o
+  bool qk_norm;
+  bool fused;          // qkv_proj and gate_up_proj
+  int64_t window;      // 0: none
+  bool window_option;  // windows only with "use_sliding_window", in layers chosen by the config
+};
+
+constexpr Family kFamilies[] = {
+    {"LlamaForCausalLM", 0, 0, 1e-6, false, true, false, false, 0, false},
+    {"MistralForCausalLM", 8, 0, 1e-6, false, false, false, false, 4096, false},
+    {"Qwen2ForCausalLM", 32, 0, 1e-6, true, false, false, false, 4096, true},
+    {"Qwen3ForCausalLM", 32, 128, 1e-6, false, true, true, false, 4096, true},
+    {"Phi3ForCausalLM", 0, 0, 1e-5, false, false, false, true, 0, false},
+};
+constexpr int64_t kDefaultMaxWindowLayers = 28;
+
+const Family& find_family(const JsonFields& json) {
+  const auto names = json.strings("architectures");
+  if (names.empty()) fail(ExitCode::model_files, "{}: has no \"architectures\"", json.where());
+  const auto* at = std::ranges::find(kFamilies, names.front(), &Family::architecture);
+  if (at != std::end(kFamilies)) return *at;
+  std::string known;
+  for (const Family& family : kFamilies)
+    known += (known.empty() ? "" : ", ") + std::string(family.architecture);
+  fail(ExitCode::model_files, "{}: architecture {} is not supported; supported are {}",
+       json.where(), printable(names.front()), known);
+}
+
+void refuse_quantised(const JsonFields& json) {
+  const Json* quantisation = json.find("quantization_config");
+  if (!quantisation) return;
+  const auto method =
+      quantisation->is_object() ? quantisation->find("quant_method") : quantisation->end();
+  const bool named =
+      quantisation->is_object() && method != quantisation->end() && method->is_string();
+  fail(ExitCode::model_files,
+       "{}: the weights are quantised by {}, which is not supported yet: use the model with plain "
+       "weights (with --quant 4 or 8 if wished), or as GGUF",
+       json.where(), named ? printable(method->get<std::string>()) : "an unnamed method");
+}
+
+Activation read_activation(const JsonFields& json) {
+  const std::string name = json.string("hidden_act").value_or("silu");
+  if (name == "silu" || name == "swish") return Activation::silu;
+  if (name == "gelu") return Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::gelu_tanh;
+  fail(ExitCode::model_files,
+       "{}: hidden_act {} is not supported; supported are silu, gelu, "
+       "gelu_new and gelu_pytorch_tanh",
+       json.where(), printable(name));
+}
+
+RopeType rope_type(const JsonFields& json) {
+  std::string name = "default";
+  if (const auto type = json.string("type")) name = *type;
+  if (const auto type = json.string("rope_type")) name = *type;
+  constexpr std::pair<std::string_view, RopeType> kTypes[] = {
+      {"default", RopeType::none},  {"linear", RopeType::linear}, {"dynamic", RopeType::dynamic},
+      {"llama3", RopeType::llama3}, {"yarn", RopeType::yarn},     {"longrope", RopeType::longrope},
+      {"su", RopeType::longrope},
+  };
+  for (const auto& [known, type] : kTypes) {
+    if (name == known) return type;
+  }
+  fail(ExitCode::model_files,
+       "{}: rope type {} is not supported; supported are default, linear, "
+       "dynamic, llama3, yarn and longrope",
+       json.where(), printable(name));
+}
+
+// `scaling` is "rope_scaling" (transformers 4) or "rope_parameters" (5, with theta inside).
+void read_rope_scaling(const JsonFields& scaling, const JsonFields& top, ModelConfig& config) {
+  RopeConfig& rope = config.rope;
+  const auto number = [&](const char* key) {
+    return scaling.number(key, kLeastRopeNumber, kMostRopeNumber);
+  };
+  rope.type = rope_type(scaling);
+  rope.theta = number("rope_theta").value_or(rope.theta);
+  rope.partial_rotary_factor =
+      scaling.number("partial_rotary_factor", 0, 1).value_or(rope.partial_rotary_factor);
+  auto original = scaling.integer("original_max_position_embeddings", 1, kMostPosition);
+  if (!original) original = top.integer("original_max_position_embeddings", 1, kMostPosition);
+  rope.original_max_position = original.value_or(0);
+  const bool derived = rope.type == RopeType::yarn || rope.type == RopeType::longrope;
+  const auto factor = number("factor");
+  if (!factor && !derived && rope.type != RopeType::none) {
+    fail(ExitCode::model_files, "{}: has no \"factor\"", scaling.where());
+  }
+  rope.factor =
+      factor.value_or(derived && original ? double(config.max_position) / *original : 1.0);
+  rope.low_frequency_factor = number("low_freq_factor").value_or(rope.low_frequency_factor);
+  rope.high_frequency_factor = number("high_freq_factor").value_or(rope.high_frequency_factor);
+  rope.beta_fast = number("beta_fast").value_or(rope.beta_fast);
+  rope.beta_slow = number("beta_slow").value_or(rope.beta_slow);
+  rope.truncate = scaling.boolean("truncate").value_or(rope.truncate);
+  rope.attention_factor = number("attention_factor");
+  rope.mscale = number("mscale");
+  rope.mscale_all_dim = number("mscale_all_dim");
+  if (rope.type == RopeType::longrope) {
+    rope.short_factor = scaling.numbers("short_factor", kLeastRopeNumber, kMostRopeNumber);
+    rope.long_factor = scaling.numbers("long_factor", kLeastRopeNumber, kMostRopeNumber);
+  }
+  // Qwen's way to switch yarn on keeps max_position_embeddings at the original length.
+  if (rope.type == RopeType::yarn && original) {
+    config.max_position =
+        std::max(config.max_position,
+                 static_cast<int64_t>(std::min(*original * rope.factor, double(kMostPosition))));
+  }
+}
+
+void read_rope(const JsonFields& json, ModelConfig& config) {
+  RopeConfig& rope = config.rope;
+  rope.theta = json.number("rope_theta", kLeastRopeNumber, kMostRopeNumber).value_or(10000.0);
+  rope.partial_rotary_factor = json.number("partial_rotary_factor", 0, 1).value_or(1.0);
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    if (const Json* scaling = json.find(key)) {
+      read_rope_scaling(JsonFields(*scaling, json.where() + ": " + key), json, config);
+      return;
+    }
+  }
+}
+
+// Tokens that each layer's positions see; 0: all.
+std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, int64_t layers) {
+  int64_t window = json.integer("sliding_window", 0, kMostPosition)
+                       .value_or(json.contains("sliding_window") ? 0 : family.window);
+  if (family.window_option && !json.boolean("use_sliding_window").value_or(false)) window = 0;
+  std::vector<int64_t> windows(layers, family.window_option ? 0 : window);
+  const auto types = json.strings("layer_types");
+  if (!types.empty() && types.size() != static_cast<size_t>(layers)) {
+    fail(ExitCode::model_files, "{}: {} layer_types for {} layers", json.where(), types.size(),
+         layers);
+  }
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (types[i] != "full_attention" && types[i] != "sliding_attention") {
+      fail(ExitCode::model_files, "{}: layer type {} is not supported", json.where(),
+           printable(types[i]));
+    }
+    windows[i] = types[i] == "sliding_attention" ? window : 0;
+  }
+  if (types.empty() && family.window_option) {
+    const int64_t first =
+        json.integer("max_window_layers", 0, kMostLayers).value_or(kDefaultMaxWindowLayers);
+    for (int64_t i = first; i < layers; ++i) windows[i] = window;
+  }
+  return windows;
+}
+
+// Adds the ids of "eos_token_id" that are not known yet.
+void add_eos(const JsonFields& json, ModelConfig& config) {
+  for (const int64_t id : json.integers("eos_token_id", -1, kMostVocab)) {
+    if (id >= 0 && std::ranges::find(config.eos, id) == config.eos.end()) {
+      config.eos.push_back(static_cast<int32_t>(id));
+    }
+  }
+}
+
+void read_sizes(const JsonFields& json, const Family& family, ModelConfig& config) {
+  config.hidden = json.required_integer("hidden_size", 1, kMostHidden);
+  config.layers = json.required_integer("num_hidden_layers", 1, kMostLayers);
+  config.heads = json.required_integer("num_attention_heads", 1, kMostHeads);
+  const int64_t kv_heads =
+      json.contains("num_key_value_heads") || family.kv_heads == 0 ? config.heads : family.kv_heads;
+  config.kv_heads = json.integer("num_key_value_heads", 1, kMostHeads).value_or(kv_heads);
+  const auto head_dim = json.integer("head_dim", 2, kMostHeadDim);
+  if (!head_dim && family.head_dim == 0 && config.hidden % config.heads != 0) {
+    fail(ExitCode::model_files,
+         "{}: hidden_size {} is no multiple of num_attention_heads {}, and there is no head_dim",
+         json.where(), config.hidden, config.heads);
+  }
+  config.head_dim =
+      head_dim.value_or(family.head_dim != 0 ? family.head_dim : config.hidden / config.heads);
+  config.ffn = json.required_integer("intermediate_size", 1, kMostFfn);
+  config.vocab = json.required_integer("vocab_size", 1, kMostVocab);
+  config.max_position = json.required_integer("max_position_embeddings", 1, kMostPosition);
+  config.norm_epsilon = json.number("rms_norm_eps", 1e-30, 1).value_or(family.norm_epsilon);
+}
+
+}  // namespace
+
+ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
+  const auto path = directory / "config.json";
+  const Json text =
+      parse_json(read_text_file(path, kMostConfigBytes), path.string(), ExitCode::model_files);
+  const JsonFields json(text, path.string());
+  const Family& family = find_family(json);
+  refuse_quantised(json);
+
+  ModelConfig config;
+  config.architecture = family.architecture;
+  read_sizes(json, family, config);
+  const bool all_biases = family.bias_option && json.boolean("attention_bias").value_or(false);
+  config.tied_head = json.boolean("tie_word_embeddings").value_or(false);
+  config.qkv_bias = family.qkv_bias || all_biases;
+  config.output_bias = all_biases;
+  config.mlp_bias = json.boolean("mlp_bias").value_or(false);
+  config.qk_norm = family.qk_norm;
+  config.fused_qkv = family.fused;
+  config.fused_gate_up = family.fused;
+  config.activation = read_activation(json);
+  config.window = read_windows(json, family, config.layers);
+  config.bos = static_cast<int32_t>(json.integer("bos_token_id", -1, kMostVocab).value_or(-1));
+  read_rope(json, config);
+  add_eos(json, config);
+  const auto generation = directory / "generation_config.json";
+  if (std::error_code error; std::filesystem::exists(generation, error)) {
+    const Json extra = parse_json(read_text_file(generation, kMostConfigBytes), generation.string(),
+                                  ExitCode::model_files);
+    add_eos(JsonFields(extra, generation.string()), config);
+  }
+  check_config(config, path.string());
+  return config;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,43 @@
+#include "checkpoint/model_files.h"
+
+#include "base/file.h"
+#include "checkpoint/gguf_checkpoint.h"
+#include "checkpoint/gguf_config.h"
+#include "checkpoint/huggingface_config.h"
+#include "checkpoint/json_fields.h"
+#include "checkpoint/safetensors.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr uint64_t kMostGenerationBytes = 1 << 20;
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_checkpoint(const ModelFiles& files) {
+  return files.gguf ? open_gguf(files.path) : open_safetensors(files.path);
+}
+
+ModelConfig read_model_config(const ModelFiles& files) {
+  return files.gguf ? read_gguf_config(files.path) : read_huggingface_config(files.path);
+}
+
+GenerationDefaults read_generation_defaults(const ModelFiles& files) {
+  GenerationDefaults defaults;
+  const auto path = files.path / "generation_config.json";
+  if (std::error_code error; files.gguf || !std::filesystem::exists(path, error)) return defaults;
+  const Json text =
+      parse_json(read_text_file(path, kMostGenerationBytes), path.string(), ExitCode::model_files);
+  const JsonFields json(text, path.string());
+  defaults.temperature = json.number("temperature", 0, 100);
+  defaults.top_p = json.number("top_p", 0, 1);
+  defaults.min_p = json.number("min_p", 0, 1);
+  defaults.repetition_penalty = json.number("repetition_penalty", 1e-3, 1e3);
+  if (const auto top_k = json.integer("top_k", 0, INT32_MAX))
+    defaults.top_k = static_cast<int>(*top_k);
+  defaults.do_sample = json.boolean("do_sample").value_or(false);
+  return defaults;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,115 @@
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "checkpoint/file_checkpoint.h"
+#include "checkpoint/printable.h"
+#include "checkpoint/safetensors.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr uint64_t kMostIndexBytes = 64 << 20;
+
+// The names of tensors that each shard must hold.
+using Shards = std::map<std::string, std::set<std::string>>;
+
+void add_tensor(FileCheckpoint& checkpoint, uint32_t file, const SafetensorsTensor& tensor) {
+  if (tensor.type) {
+    checkpoint.add({tensor.name, *tensor.type, tensor.shape, file, tensor.offset, tensor.bytes});
+  } else {
+    checkpoint.add_unsupported(tensor.name, file, tensor.dtype);
+  }
+}
+
+void add_file(FileCheckpoint& checkpoint, const std::filesystem::path& path) {
+  File file(path);
+  const SafetensorsHeader header = read_safetensors_header(file);
+  const uint32_t number = checkpoint.add_file(std::move(file), header.data_begin);
+  for (const SafetensorsTensor& tensor : header.tensors) add_tensor(checkpoint, number, tensor);
+}
+
+// Adds those tensors of a shard that the index says to be there, and no others.
+void add_shard(FileCheckpoint& checkpoint, const std::filesystem::path& path,
+               std::set<std::string> names) {
+  File file(path);
+  const SafetensorsHeader header = read_safetensors_header(file);
+  const uint32_t number = checkpoint.add_file(std::move(file), header.data_begin);
+  for (const SafetensorsTensor& tensor : header.tensors) {
+    if (names.erase(tensor.name) > 0) add_tensor(checkpoint, number, tensor);
+  }
+  if (!names.empty()) {
+    fail(ExitCode::model_files,
+         "{}: has no tensor {}, though {} says so: a shard of another model?", path.string(),
+         printable(*names.begin()), kIndexFile);
+  }
+}
+
+Shards read_index(const std::filesystem::path& path) {
+  const std::string where = path.string();
+  const Json index =
+      parse_json(read_text_file(path, kMostIndexBytes), where, ExitCode::model_files);
+  const auto map = index.find("weight_map");
+  if (map == index.end() || !map->is_object() || map->empty()) {
+    fail(ExitCode::model_files, "{}: has no object \"weight_map\" of tensors and their files",
+         where);
+  }
+  Shards shards;
+  for (const auto& [tensor, file] : map->items()) {
+    const std::string name = file.is_string() ? file.get<std::string>() : std::string();
+    if (!name.ends_with(".safetensors") || name.find('/') != std::string::npos ||
+        name.find('\\') != std::string::npos || name.find('\0') != std::string::npos ||
+        name.find("..") != std::string::npos) {
+      fail(ExitCode::model_files,
+           "{}: tensor {} is said to be in {}: a shard must be a .safetensors file of the same "
+           "directory",
+           where, printable(tensor), file.is_string() ? printable(name) : "no file");
+    }
+    shards[name].insert(tensor);
+  }
+  return shards;
+}
+
+[[noreturn]] void fail_no_weights(const std::filesystem::path& directory) {
+  std::string other;
+  std::error_code unreadable;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, unreadable)) {
+    const auto extension = entry.path().extension();
+    if (extension == ".bin" || extension == ".pt" || extension == ".pth") {
+      other = entry.path().filename().string();
+    }
+  }
+  if (!other.empty()) {
+    fail(ExitCode::model_files,
+         "{}: has {} but no {}: weights are read from safetensors only, as pickled files can run "
+         "code: convert the model",
+         directory.string(), printable(other), kSingleFile);
+  }
+  fail(ExitCode::model_files, "{}: has neither {} nor {}", directory.string(), kSingleFile,
+       kIndexFile);
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_safetensors(const std::filesystem::path& path) {
+  auto checkpoint = std::make_unique<FileCheckpoint>();
+  std::error_code unreadable;  // then opening the file says why
+  if (!std::filesystem::is_directory(path, unreadable)) {
+    add_file(*checkpoint, path);
+  } else if (std::filesystem::exists(path / kSingleFile, unreadable)) {
+    add_file(*checkpoint, path / kSingleFile);
+  } else if (std::filesystem::exists(path / kIndexFile, unreadable)) {
+    for (auto& [file, names] : read_index(path / kIndexFile)) {
+      add_shard(*checkpoint, path / file, std::move(names));
+    }
+  } else {
+    fail_no_weights(path);
+  }
+  return checkpoint;
+}
+
+}  // namespace dinfer
