@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Holds dinfer against the reference logits and texts of one small model, on 1 to 4 ranks.
+
+  golden.py MODEL_DIR [FORM.gguf]     a folder of tests/golden/models with its golden.json
+
+For every rank count that fits the heads: logits within 1e-3 of the reference logits' norm, the
+log-probabilities of all prompts, and greedy tokens equal as far as the reference's own gaps between
+first and second exceed the tolerance. For the others: exit code 3 and the list of counts that fit.
+"""
+import json
+import pathlib
+import re
+import struct
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import json_lines, must_run, run
+
+TOLERANCE = 1e-3        # of the norm of the reference logits
+GAP = 0.02              # greedy steps with a smaller gap between first and second are not compared
+
+
+def read_safetensors(path):
+    data = path.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + size])
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            assert entry["dtype"] == "F32", name
+            begin, end = entry["data_offsets"]
+            tensors[name] = np.frombuffer(data[8 + size + begin:8 + size + end], "<f4").reshape(entry["shape"])
+    return tensors
+
+
+def fitting(heads, kv_heads, most):
+    return [n for n in range(1, most + 1)
+            if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]
+
+
+def head_counts(directory, golden):
+    config = golden.get("config") or json.loads((directory / "config.json").read_text())
+    heads = config["num_attention_heads"]
+    return heads, config.get("num_key_value_heads") or heads
+
+
+def settled(gaps):
+    """How many greedy steps come before the first that rounding may turn."""
+    return next((i for i, gap in enumerate(gaps) if gap < GAP), len(gaps))
+
+
+def check_scores(ranks, model, prompts, tensors):
+    """One `score` run: prompts for their logits, prompts + greedy tokens for the greedy choices."""
+    lines = [p["ids"] for p in prompts] + [p["ids"] + p["greedy"]["ids"] for p in prompts]
+    checked = 0
+    with tempfile.NamedTemporaryFile(suffix=".h5") as logits_file:
+        out = must_run(ranks, "score", "-m", model, "--cpu", "--cpu-math", "f32", "--threads", 1,
+                       "--logits", logits_file.name,
+                       stdin="".join(json.dumps({"tokens": t}) + "\n" for t in lines))
+        rows = json_lines(out)
+        assert len(rows) == len(lines), "%d lines in, %d out" % (len(lines), len(rows))
+        with h5py.File(logits_file.name) as h5:
+            for i, prompt in enumerate(prompts):
+                got = np.array(h5["%d/logits" % i])
+                assert list(h5["%d/tokens" % i]) == prompt["ids"]
+                if prompt.get("logits"):
+                    expected = tensors[prompt["logits"]]
+                    assert got.shape == expected.shape, "%s: shape %s, not %s" % (prompt["name"], got.shape, expected.shape)
+                    error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+                    assert error <= TOLERANCE, "%s: logits off by %.2e of their norm" % (prompt["name"], error)
+                    checked += 1
+                for got_lp, expected_lp in zip(rows[i]["logprobs"], prompt["logprobs"]):
+                    assert (got_lp is None) == (expected_lp is None)
+                    if expected_lp is not None:
+                        assert abs(got_lp - expected_lp) <= 5e-3 * max(1.0, abs(expected_lp)), \
+                            "%s: log-probability %f, not %f" % (prompt["name"], got_lp, expected_lp)
+                greedy, length = prompt["greedy"], len(prompt["ids"])
+                chosen = np.array(h5["%d/logits" % (i + len(prompts))])[length - 1:-1].argmax(axis=1)
+                for step, (a, b, gap) in enumerate(zip(chosen, greedy["ids"], greedy["gaps"])):
+                    assert a == b or gap < GAP, "%s: greedy step %d gives %d, not %d (gap %.3f)" % (
+                        prompt["name"], step, a, b, gap)
+                    checked += 1
+    assert checked > 48, "hardly anything was compared"
+
+
+def check_generation(ranks, model, prompt):
+    greedy = prompt["greedy"]
+    out = json.loads(must_run(
+        ranks, "run", "-m", model, "--cpu", "--cpu-math", "f32", "--threads", 1, "--json", "--raw", "--temperature", 0,
+        "--ignore-eos", "--max-tokens", len(greedy["ids"]), "--tokens", ",".join(map(str, prompt["ids"]))))
+    assert out["prompt_tokens"] == prompt["ids"]
+    assert len(out["tokens"]) == len(greedy["ids"]) and out["finish_reason"] == "length"
+    sure = settled(greedy["gaps"])
+    assert out["tokens"][:sure] == greedy["ids"][:sure], "%s: %s, not %s" % (
+        prompt["name"], out["tokens"][:sure], greedy["ids"][:sure])
+
+
+def main():
+    directory = pathlib.Path(sys.argv[1])
+    golden = json.loads((directory / "golden.json").read_text())
+    tensors = read_safetensors(directory / "golden.safetensors")
+    model, prompts = directory, golden.get("prompts")
+    if len(sys.argv) > 2:
+        form = next(f for f in golden["forms"] if f["file"] == sys.argv[2])
+        model, prompts = directory / form["file"], form["prompts"]
+    heads, kv_heads = head_counts(directory, golden)
+    fits = fitting(heads, kv_heads, 4)
+    for ranks in range(1, 5):
+        if ranks in fits:
+            check_scores(ranks, model, prompts, tensors)
+            check_generation(ranks, model, prompts[1])
+            print("%s: np=%d agrees" % (model.name, ranks))
+            continue
+        refused = run(ranks, "run", "-m", model, "--cpu", "-p", "x", timeout=30)
+        assert refused.returncode == 3, "np=%d: exit code %d, not 3\n%s" % (ranks, refused.returncode, refused.stderr)
+        sizes = ", ".join(map(str, fits))
+        assert re.search(r"\b%s\b" % sizes, refused.stderr), "np=%d: no list of sizes (%s) in\n%s" % (ranks, sizes, refused.stderr)
+        print("%s: np=%d refused" % (model.name, ranks))
+
+
+if __name__ == "__main__":
+    main()
