@@ -1,16 +1,11 @@
 # Reference models: every folder of models/hf, every form of models/gguf, and the real one. Each
 # runs under mpirun on 1 to 4 ranks: RUN_SERIAL, since two cores hold no more.
-set(environment
-  DINFER_BINARY=$<TARGET_FILE:dinfer> DINFER_DEMO_MODEL=$ENV{DINFER_DEMO_MODEL})
-set(python $ENV{DINFER_PYTHON})
-if(NOT python)
-  set(python python3)
-endif()
-
 function(golden_test name)
-  add_test(NAME golden.${name} COMMAND ${python} ${ARGN})
+  # The interpreter with numpy and h5py is named at test time.
+  add_test(NAME golden.${name} COMMAND sh -c "exec \"\${DINFER_PYTHON:-python3}\" \"$@\"" sh ${ARGN})
   set_tests_properties(golden.${name} PROPERTIES
-    ENVIRONMENT "${environment}" RUN_SERIAL ON TIMEOUT 900 LABELS golden)
+    ENVIRONMENT DINFER_BINARY=$<TARGET_FILE:dinfer>
+    RUN_SERIAL ON TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS golden)
 endfunction()
 
 set(here ${CMAKE_CURRENT_SOURCE_DIR})
@@ -24,6 +19,4 @@ foreach(form ${forms})
   get_filename_component(file ${form} NAME)
   golden_test(gguf.${file} ${here}/golden.py ${here}/models/gguf/${folder} ${file})
 endforeach()
-if(DEFINED ENV{DINFER_DEMO_MODEL})
-  golden_test(real ${here}/real_model.py $ENV{DINFER_DEMO_MODEL})
-endif()
+golden_test(real ${here}/real_model.py)
