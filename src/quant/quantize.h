@@ -27,7 +27,8 @@ struct QuantSpec {
 // same values. With quant.bits, plain weights become grouped: groups are formed on the whole row
 // before it is cut, so the codes of an element do not depend on the slice. A cut inside a group
 // splits the group (the result's group size is then the greatest common divisor, at least 16;
-// where that is not possible the slice is returned dense in f32).
+// where that is not possible the slice is returned dense in f32). Where quant.group does not divide
+// the columns, the largest power of two that does is the group; below 16 the matrix stays plain.
 // NaN or infinite weights or scales: Error(model_files) naming file, tensor and position.
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        const QuantSpec& quant);

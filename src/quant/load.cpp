@@ -1,0 +1,222 @@
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "base/error.h"
+#include "checkpoint/printable.h"
+#include "quant/blocks.h"
+#include "quant/grouped.h"
+#include "quant/plain.h"
+#include "quant/quantize.h"
+#include "quant/quantize_groups.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr int64_t kPieceBytes = 256 << 10;   // of a file at a time: stays in a core's cache
+constexpr int64_t kOwnReadBytes = 16 << 10;  // of a row: from here a read of its own is better
+constexpr int kLeastGroup = 16;
+
+std::string where(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  return checkpoint.file_of(tensor) + ": tensor " + printable(tensor.name);
+}
+
+DType plain_type(StorageType type) {
+  switch (type) {
+    case StorageType::f32:
+      return DType::f32;
+    case StorageType::f16:
+      return DType::f16;
+    case StorageType::bf16:
+      return DType::bf16;
+    default:
+      throw Bug("a block type has no plain type");
+  }
+}
+
+void check_plain_finite(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                        const std::byte* data, int64_t count, int64_t first_row,
+                        int64_t first_column, int64_t columns) {
+  const auto at = find_not_finite(plain_type(tensor.type), data, count);
+  if (!at) return;
+  fail(ExitCode::model_files, "{}: the weight at row {}, column {} is NaN or infinite",
+       where(checkpoint, tensor), first_row + *at / columns, first_column + *at % columns);
+}
+
+// Bytes [begin, end) of rows [row_begin, row_end), each `row_bytes` long in the file. Hands them to
+// use(row, rows, data, stride) in pieces: `data` is where the bytes of the first row begin, and
+// each row follows `stride` bytes after the one before.
+template <class Use>
+void read_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t row_bytes,
+               int64_t row_begin, int64_t row_end, int64_t begin, int64_t end, Use use) {
+  const int64_t wanted = end - begin;
+  const bool own_reads = wanted < row_bytes && wanted >= kOwnReadBytes;
+  const int64_t stride = own_reads ? wanted : row_bytes;
+  const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / stride);
+  std::vector<std::byte> piece;
+  for (int64_t row = row_begin; row < row_end; row += rows_a_piece) {
+    const int64_t rows = std::min(rows_a_piece, row_end - row);
+    piece.resize((rows - 1) * stride + wanted);
+    if (own_reads) {
+      for (int64_t i = 0; i < rows; ++i) {
+        checkpoint.read(tensor, (row + i) * row_bytes + begin,
+                        std::span(piece).subspan(i * wanted, wanted));
+      }
+    } else {
+      checkpoint.read(tensor, row * row_bytes + begin, piece);
+    }
+    use(row, rows, piece.data(), stride);
+  }
+}
+
+DenseMatrix load_dense(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice) {
+  const int64_t columns = tensor.shape[1];
+  const int64_t width = slice.column_end - slice.column_begin;
+  DenseMatrix out{plain_type(tensor.type), slice.row_end - slice.row_begin, width, {}};
+  const auto size = static_cast<int64_t>(bytes_of(out.type));
+  out.data.resize(out.rows * width * size);
+  if (out.data.empty()) return out;
+  if (width == columns) {  // contiguous: read in place
+    const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / (columns * size));
+    for (int64_t row = 0; row < out.rows; row += rows_a_piece) {
+      const int64_t count = std::min(rows_a_piece, out.rows - row) * columns;
+      const auto piece = std::span(out.data).subspan(row * columns * size, count * size);
+      checkpoint.read(tensor, (slice.row_begin + row) * columns * size, piece);
+      check_plain_finite(checkpoint, tensor, piece.data(), count, slice.row_begin + row, 0,
+                         columns);
+    }
+    return out;
+  }
+  std::byte* to = out.data.data();
+  read_rows(checkpoint, tensor, columns * size, slice.row_begin, slice.row_end,
+            slice.column_begin * size, slice.column_end * size,
+            [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
+              for (int64_t i = 0; i < rows; ++i, to += width * size) {
+                std::memcpy(to, data + i * stride, width * size);
+                check_plain_finite(checkpoint, tensor, to, width, row + i, slice.column_begin,
+                                   width);
+              }
+            });
+  return out;
+}
+
+// Scales and minimums of a block type, whose row 0 is `first_row` of the tensor.
+void check_groups_finite(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                         const GroupedMatrix& matrix, int64_t first_row, int64_t first_column) {
+  for (const std::vector<float>* numbers : {&matrix.scales, &matrix.minimums}) {
+    const auto at = find_not_finite(DType::f32, reinterpret_cast<const std::byte*>(numbers->data()),
+                                    std::ssize(*numbers));
+    if (!at) continue;
+    fail(ExitCode::model_files,
+         "{}: the scale of the block at row {}, column {} is NaN or infinite",
+         where(checkpoint, tensor), first_row + *at / matrix.groups(),
+         first_column + *at % matrix.groups() * matrix.group);
+  }
+}
+
+HostMatrix load_blocked(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                        const Slice& slice) {
+  const auto& [name, block_elements, block_bytes] = traits_of(tensor.type);
+  const GroupedForm form = form_of(tensor.type);
+  // The blocks that cover the columns.
+  const int64_t begin = slice.column_begin / block_elements;
+  const int64_t end = (slice.column_end + block_elements - 1) / block_elements;
+  const int64_t row_blocks = tensor.shape[1] / block_elements;
+  const int64_t blocks = end - begin;
+  GroupedMatrix out = make_grouped(form.bits, form.group, form.symmetric,
+                                   slice.row_end - slice.row_begin, blocks * block_elements);
+  if (out.codes.empty()) return out;
+  const int64_t row_codes = out.columns * out.bits / 8;
+  const auto unpack = [&](const std::byte* data, int64_t row, int64_t count) {
+    const int64_t group = row * out.groups();
+    unpack_blocks(tensor.type, data, count, out.codes.data() + row * row_codes,
+                  out.scales.data() + group,
+                  form.symmetric ? nullptr : out.minimums.data() + group);
+  };
+  read_rows(checkpoint, tensor, row_blocks * block_bytes, slice.row_begin, slice.row_end,
+            begin * block_bytes, end * block_bytes,
+            [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
+              const int64_t to = row - slice.row_begin;
+              if (stride == blocks * block_bytes) return unpack(data, to, rows * blocks);
+              for (int64_t i = 0; i < rows; ++i) unpack(data + i * stride, to + i, blocks);
+            });
+  check_groups_finite(checkpoint, tensor, out, slice.row_begin, begin * block_elements);
+  const int64_t shift = begin * block_elements;
+  return slice_columns(std::move(out), slice.column_begin - shift, slice.column_end - shift);
+}
+
+// Reads the groups that cover the slice and rounds them as they come.
+HostMatrix load_quantized(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                          const Slice& slice, int bits, int group) {
+  const DType type = plain_type(tensor.type);
+  const auto size = static_cast<int64_t>(bytes_of(type));
+  const int64_t begin = slice.column_begin / group * group;
+  const int64_t end = (slice.column_end + group - 1) / group * group;
+  const int64_t width = end - begin;
+  GroupedMatrix out = make_grouped(bits, group, bits == 8, slice.row_end - slice.row_begin, width);
+  if (out.codes.empty()) return out;
+  const std::string name = where(checkpoint, tensor);
+  std::vector<float> values(width);
+  read_rows(checkpoint, tensor, tensor.shape[1] * size, slice.row_begin, slice.row_end,
+            begin * size, end * size,
+            [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
+              for (int64_t i = 0; i < rows; ++i, data += stride) {
+                check_plain_finite(checkpoint, tensor, data, width, row + i, begin, width);
+                to_f32(type, data, width, values.data());
+                const int64_t to = row + i - slice.row_begin;
+                quantize_groups(
+                    values.data(), width, bits, group, out.codes.data() + to * width * bits / 8,
+                    out.scales.data() + to * out.groups(),
+                    bits == 8 ? nullptr : out.minimums.data() + to * out.groups(), name);
+              }
+            });
+  return slice_columns(std::move(out), slice.column_begin - begin, slice.column_end - begin);
+}
+
+void check_slice(const TensorInfo& tensor, const Slice& slice) {
+  check(tensor.shape.size() == 2, "a matrix has two dimensions");
+  check(0 <= slice.row_begin && slice.row_begin <= slice.row_end &&
+            slice.row_end <= tensor.shape[0] && 0 <= slice.column_begin &&
+            slice.column_begin <= slice.column_end && slice.column_end <= tensor.shape[1],
+        "slice outside the tensor");
+}
+
+}  // namespace
+
+HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                       const QuantSpec& quant) {
+  check_slice(tensor, slice);
+  if (is_blocked(tensor.type)) return load_blocked(checkpoint, tensor, slice);
+  const auto group = static_cast<int>(std::gcd(tensor.shape[1], int64_t{quant.group}));
+  if (quant.bits == 0 || group < kLeastGroup) return load_dense(checkpoint, tensor, slice);
+  return load_quantized(checkpoint, tensor, slice, quant.bits, group);
+}
+
+std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  check(tensor.shape.size() == 1, "a vector has one dimension");
+  return load_vector(checkpoint, tensor, 0, tensor.shape[0]);
+}
+
+std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                               int64_t begin, int64_t end) {
+  check(tensor.shape.size() == 1 && 0 <= begin && begin <= end && end <= tensor.shape[0],
+        "elements outside the vector");
+  if (is_blocked(tensor.type)) {
+    fail(ExitCode::model_files, "{}: is stored as {}; a vector must be F32, F16 or BF16",
+         where(checkpoint, tensor), traits_of(tensor.type).name);
+  }
+  const DType type = plain_type(tensor.type);
+  const auto size = static_cast<int64_t>(bytes_of(type));
+  std::vector<std::byte> data((end - begin) * size);
+  checkpoint.read(tensor, begin * size, data);
+  if (const auto at = find_not_finite(type, data.data(), end - begin)) {
+    fail(ExitCode::model_files, "{}: element {} is NaN or infinite", where(checkpoint, tensor),
+         begin + *at);
+  }
+  std::vector<float> out(end - begin);
+  to_f32(type, data.data(), end - begin, out.data());
+  return out;
+}
+
+}  // namespace dinfer
