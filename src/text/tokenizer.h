@@ -43,18 +43,24 @@ class Tokenizer {
 };
 
 // Turns ids into text as they come: holds back bytes of an unfinished UTF-8 character (and what the
-// decoder strips only at the start of a text), so that the pieces concatenate to decode() of all.
+// decoder strips only at the start of a text). The pieces concatenate to decode() of all ids, with
+// U+FFFD in place of invalid UTF-8. Ids outside the vocabulary (rows that only pad a model's
+// embedding) give no text.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
   std::string push(int32_t id);
-  std::string finish();  // what is still held back, invalid bytes as U+FFFD
+  std::string finish();  // what is still held back; the decoder then starts anew
 
  private:
+  void forget(std::string text);
+
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> ids_;  // since the last complete character boundary
-  std::string held_;          // text of ids_ that has been handed out
+  bool skip_special_;
+  std::vector<int32_t> ids_;  // the last ids: enough to know how the next one continues the text
+  size_t handed_out_ = 0;     // bytes of the text of ids_
 };
 
 }  // namespace dinfer
