@@ -36,7 +36,8 @@ constexpr Alphabet kAlphabet = make_alphabet();
 }  // namespace
 
 void append_as_letters(std::string_view bytes, std::string& out) {
-  for (const char byte : bytes) append_character(out, kAlphabet.letter_of[static_cast<uint8_t>(byte)]);
+  for (const char byte : bytes)
+    append_character(out, kAlphabet.letter_of[static_cast<uint8_t>(byte)]);
 }
 
 std::optional<std::string> bytes_of_letters(std::string_view letters) {

@@ -115,8 +115,8 @@ void append_lowercase(uint32_t code, std::string& out) {
     out += "i\u0307";
     return;
   }
-  append_character(
-      out, static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
+  append_character(out,
+                   static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))));
 }
 
 void append_unless_mark(uint32_t code, std::string& out) {

@@ -41,10 +41,17 @@ class Translator {
   // The set that \s, \w or \h stand for; empty for other escapes.
   static std::string_view members_of(char letter) {
     switch (letter) {
-      case 's': case 'S': return kSpaces;
-      case 'w': case 'W': return kWord;
-      case 'h': case 'H': return kHexDigits;
-      default: return {};
+      case 's':
+      case 'S':
+        return kSpaces;
+      case 'w':
+      case 'W':
+        return kWord;
+      case 'h':
+      case 'H':
+        return kHexDigits;
+      default:
+        return {};
     }
   }
 
@@ -60,7 +67,8 @@ class Translator {
       return fmt::format("[{}{}]", negated ? "^" : "", members);
     }
     if (letter == 'u') {
-      const std::string_view digits = source_.substr(std::min(at_ + 2, source_.size())).substr(0, 4);
+      const std::string_view digits =
+          source_.substr(std::min(at_ + 2, source_.size())).substr(0, 4);
       if (digits.size() < 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos) {
         refuse("\\u without four hexadecimal digits");
       }

@@ -48,9 +48,10 @@ Pattern Pattern::regex(std::string_view source, std::string_view where) {
   int error = 0;
   PCRE2_SIZE at = 0;
   // In Ruby's syntax ^ and $ always match at line ends: PCRE2_MULTILINE.
-  pcre2_code* code = pcre2_compile(
-      reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at, context.get());
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at,
+                    context.get());
   if (code == nullptr) {
     fail(ExitCode::model_files, "{}: the pattern {} is not supported: {} at byte {} of {}", where,
          source, message_of(error), at, translated);
@@ -99,9 +100,9 @@ bool Pattern::Finder::search(std::string_view text, size_t from, TextSpan& match
     match = {at, at + pattern_.literal_.size()};
     return true;
   }
-  const int found = pcre2_match(pattern_.code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                text.size(), from, PCRE2_NO_UTF_CHECK, scratch_->match,
-                                scratch_->context);
+  const int found =
+      pcre2_match(pattern_.code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                  from, PCRE2_NO_UTF_CHECK, scratch_->match, scratch_->context);
   if (found == PCRE2_ERROR_NOMATCH) return false;
   if (found < 0) {
     fail(ExitCode::usage, "the tokenizer's pattern cannot split this text of {} bytes: {}",

@@ -65,11 +65,20 @@ void merge_alike(std::vector<Cut>& cuts) {
 
 void apply_behavior(std::vector<Cut>& cuts, SplitBehavior behavior) {
   switch (behavior) {
-    case SplitBehavior::removed: std::erase_if(cuts, [](const Cut& cut) { return cut.match; }); break;
-    case SplitBehavior::isolated: break;
-    case SplitBehavior::merged_with_previous: merge_with_previous(cuts); break;
-    case SplitBehavior::merged_with_next: merge_with_next(cuts); break;
-    case SplitBehavior::contiguous: merge_alike(cuts); break;
+    case SplitBehavior::removed:
+      std::erase_if(cuts, [](const Cut& cut) { return cut.match; });
+      break;
+    case SplitBehavior::isolated:
+      break;
+    case SplitBehavior::merged_with_previous:
+      merge_with_previous(cuts);
+      break;
+    case SplitBehavior::merged_with_next:
+      merge_with_next(cuts);
+      break;
+    case SplitBehavior::contiguous:
+      merge_alike(cuts);
+      break;
   }
 }
 

@@ -112,9 +112,9 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
     }
     const AddedToken* added = parts_.added.find(id);
     if (added != nullptr && added->special && skip_special) continue;
-    const std::string* text = added != nullptr             ? &added->text
+    const std::string* text = added != nullptr         ? &added->text
                               : id < vocabulary.size() ? &vocabulary.text(id)
-                                                           : nullptr;
+                                                       : nullptr;
     if (text != nullptr && !text->empty()) tokens.push_back(*text);
   }
   for (const auto& decoder : parts_.decoders) decoder->apply(tokens);

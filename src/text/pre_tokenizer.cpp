@@ -44,9 +44,8 @@ class CharacterSplit final : public PreTokenizer {
 class ByteLetters final : public PreTokenizer {
  public:
   void apply(Pieces& pieces) const override {
-    rewrite(pieces, [](std::string_view piece, bool, std::string& out) {
-      append_as_letters(piece, out);
-    });
+    rewrite(pieces,
+            [](std::string_view piece, bool, std::string& out) { append_as_letters(piece, out); });
   }
 };
 

@@ -35,7 +35,8 @@ std::unique_ptr<PreTokenizer> make_byte_letters();
 std::unique_ptr<PreTokenizer> make_prefix_space();
 // Writes spaces as `replacement` (one character), puts one in front as the scheme says and, with
 // `cut`, begins a new piece at each.
-std::unique_ptr<PreTokenizer> make_metaspace(std::string replacement, PrependScheme scheme, bool cut);
+std::unique_ptr<PreTokenizer> make_metaspace(std::string replacement, PrependScheme scheme,
+                                             bool cut);
 
 bool is_number(uint32_t code);       // general category N
 bool is_punctuation(uint32_t code);  // general category P, or punctuation and symbols of ASCII

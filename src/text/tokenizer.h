@@ -29,15 +29,16 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const = 0;
+  virtual std::vector<int32_t> encode(std::string_view text,
+                                      const EncodeOptions& options) const = 0;
 
   // The text of ids, invalid UTF-8 as it is; `skip_special` leaves special tokens out. An id
   // outside the vocabulary is an Error(usage).
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
 
   virtual int32_t vocab_size() const = 0;
-  virtual int32_t bos() const = 0;                          // -1: none
-  virtual const std::vector<int32_t>& eos() const = 0;      // ids that end a text or a turn
+  virtual int32_t bos() const = 0;                      // -1: none
+  virtual const std::vector<int32_t>& eos() const = 0;  // ids that end a text or a turn
   // Name ("bos_token", "eos_token", ...) and text of the special tokens a chat template may use.
   virtual const std::vector<std::pair<std::string, std::string>>& special_texts() const = 0;
 };

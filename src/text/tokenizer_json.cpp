@@ -58,10 +58,12 @@ bool read_post_processor(const JsonPart& part, TokenizerParts& parts) {
     return true;
   }
   if (type == "ByteLevel") return false;  // it only moves offsets
-  if (type != "Sequence") part.refuse(fmt::format("the post-processor \"{}\" is not supported", type));
+  if (type != "Sequence")
+    part.refuse(fmt::format("the post-processor \"{}\" is not supported", type));
   bool decides = false;
   for (const JsonPart& inner : part.get("processors").items()) {
-    if (inner.string("type") == "Sequence") inner.refuse("a sequence in a sequence is not supported");
+    if (inner.string("type") == "Sequence")
+      inner.refuse("a sequence in a sequence is not supported");
     decides |= read_post_processor(inner, parts);
   }
   return decides;
@@ -96,10 +98,11 @@ void apply_config(const TokenizerConfig& config, bool template_decides, Tokenize
 
 void check_ids(const JsonPart& file, const TokenizerParts& parts, const std::vector<int32_t>& ids) {
   for (const int32_t id : ids) {
-    const bool known = parts.added.find(id) != nullptr ||
-                       (id < parts.model->vocabulary().size() &&
-                        !parts.model->vocabulary().text(id).empty());
-    if (!known) file.refuse(fmt::format("the post-processor names the id {}, which is no token", id));
+    const bool known =
+        parts.added.find(id) != nullptr ||
+        (id < parts.model->vocabulary().size() && !parts.model->vocabulary().text(id).empty());
+    if (!known)
+      file.refuse(fmt::format("the post-processor names the id {}, which is no token", id));
   }
 }
 
@@ -109,9 +112,8 @@ void read_tokenizer_config(const JsonPart& config, TokenizerConfig& result) {
   for (const char* name : kSpecialNames) {
     const auto token = config.find(name);
     if (!token) continue;
-    const bool known =
-        std::any_of(result.special_texts.begin(), result.special_texts.end(),
-                    [&](const auto& special) { return special.first == name; });
+    const bool known = std::any_of(result.special_texts.begin(), result.special_texts.end(),
+                                   [&](const auto& special) { return special.first == name; });
     if (known) continue;
     result.special_texts.emplace_back(
         name, token->value().is_object() ? token->string("content") : token->as_string());
@@ -125,19 +127,19 @@ std::unique_ptr<Tokenizer> parse_tokenizer_json(std::string_view text, std::stri
   const Json json = parse_json(text, where, ExitCode::model_files);
   const JsonPart file(json, std::string(where));
   TokenizerParts parts;
-  parts.model = read_token_model(file.get("model"));
+  const JsonPart model = file.get("model");
+  Vocabulary vocabulary = read_vocabulary(model);
+  std::vector<AddedToken> added;
+  if (const auto part = file.find("added_tokens")) {
+    for (const JsonPart& item : part->items()) added.push_back(read_added_token(item, vocabulary));
+  }
+  parts.model = read_token_model(model, std::move(vocabulary), added);
   if (const auto part = file.find("normalizer")) read_normalizer(*part, parts.normalizers);
   if (const auto part = file.find("pre_tokenizer")) read_pre_tokenizer(*part, parts.pre_tokenizers);
   if (const auto part = file.find("decoder")) {
     read_decoder(*part, parts.decoders);
   } else {
-    parts.separator = " ";
-  }
-  std::vector<AddedToken> added;
-  if (const auto part = file.find("added_tokens")) {
-    for (const JsonPart& item : part->items()) {
-      added.push_back(read_added_token(item, parts.model->vocabulary()));
-    }
+    parts.separator.push_back(' ');
   }
   parts.added = AddedTokens(std::move(added), parts.normalizers);
   const auto processor = file.find("post_processor");

@@ -30,10 +30,13 @@ void read_tokenizer_config(const JsonPart& config, TokenizerConfig& result);
 std::unique_ptr<Tokenizer> parse_tokenizer_json(std::string_view text, std::string_view where,
                                                 const TokenizerConfig& config);
 
-// The components, each from its own part of the file (tokenizer_json_steps.cpp).
+// The components, each from its own part of the file.
 void read_normalizer(const JsonPart& part, Normalizers& normalizers);
 void read_pre_tokenizer(const JsonPart& part, PreTokenizers& pre_tokenizers);
 void read_decoder(const JsonPart& part, TokenDecoders& decoders);
-std::unique_ptr<TokenModel> read_token_model(const JsonPart& part);
+Vocabulary read_vocabulary(const JsonPart& model);
+// No special token of `added` comes out of the model, whatever the text.
+std::unique_ptr<TokenModel> read_token_model(const JsonPart& model, Vocabulary vocabulary,
+                                             const std::vector<AddedToken>& added);
 
 }  // namespace dinfer

@@ -15,7 +15,8 @@ constexpr int kNestedSequences = 16;
 Pattern read_pattern(const JsonPart& part) {
   if (part.value().is_string()) return Pattern::literal(part.as_string());
   if (const auto text = part.find("String")) return Pattern::literal(text->as_string());
-  if (const auto regex = part.find("Regex")) return Pattern::regex(regex->as_string(), part.where());
+  if (const auto regex = part.find("Regex"))
+    return Pattern::regex(regex->as_string(), part.where());
   part.refuse("is neither {\"String\": ...} nor {\"Regex\": ...}");
 }
 
@@ -145,15 +146,15 @@ void read_decoder_at(const JsonPart& part, int depth, bool& fused, TokenDecoders
   } else if (type == "ByteFallback") {
     decoders.push_back(make_byte_fallback_decoder());
   } else if (type == "Metaspace") {
-    decoders.push_back(
-        make_metaspace_decoder(read_one_character(part, "replacement", kMetaspace),
-                               read_prepend_scheme(part) != PrependScheme::never));
+    decoders.push_back(make_metaspace_decoder(read_one_character(part, "replacement", kMetaspace),
+                                              read_prepend_scheme(part) != PrependScheme::never));
   } else if (type == "Fuse") {
     decoders.push_back(make_fuse_decoder());
     fused = true;
   } else if (type == "Strip") {
     const size_t stop = read_count(part, "stop");
-    if (fused && stop > 0) part.refuse("a decoder that strips the end of the text is not supported");
+    if (fused && stop > 0)
+      part.refuse("a decoder that strips the end of the text is not supported");
     decoders.push_back(make_strip_decoder(read_one_character(part, "content", " "),
                                           read_count(part, "start"), stop));
   } else if (type == "Replace") {

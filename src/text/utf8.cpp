@@ -50,7 +50,8 @@ Character read_character(std::string_view text, size_t at) {
   const uint32_t count = well_formed_bytes(text, at, lead);
   if (count != lead.bytes) return {kReplacement, count, false};
   uint32_t code = first & (0x7fu >> lead.bytes);
-  for (uint32_t i = 1; i < count; ++i) code = code << 6 | (static_cast<uint8_t>(text[at + i]) & 63u);
+  for (uint32_t i = 1; i < count; ++i)
+    code = code << 6 | (static_cast<uint8_t>(text[at + i]) & 63u);
   return {code, count, true};
 }
 
@@ -117,8 +118,8 @@ size_t unfinished_bytes(std::string_view text) {
 
 bool is_white_space(uint32_t code) {
   return (code >= 9 && code <= 13) || code == 0x20 || code == 0x85 || code == 0xa0 ||
-         code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-         code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 ||
+         code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
 }  // namespace dinfer

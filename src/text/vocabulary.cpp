@@ -18,6 +18,11 @@ Vocabulary::Vocabulary(std::vector<std::string> texts) : texts_(std::move(texts)
   }
 }
 
+void Vocabulary::hide(int32_t id) {
+  const auto found = ids_.find(text(id));
+  if (found != ids_.end() && found->second == id) ids_.erase(found);
+}
+
 int32_t Vocabulary::find(std::string_view text) const {
   const auto found = ids_.find(text);
   return found == ids_.end() ? -1 : found->second;

@@ -21,7 +21,8 @@ class Vocabulary {
   size_t longest() const { return longest_; }  // bytes
   const std::string& text(int32_t id) const { return texts_[static_cast<size_t>(id)]; }
 
-  int32_t find(std::string_view text) const;  // -1: not there
+  int32_t find(std::string_view text) const;                      // -1: not there
+  void hide(int32_t id);                                          // its text is not found any more
   int32_t find_byte(uint8_t byte) const { return bytes_[byte]; }  // the token <0xHH>, or -1
 
  private:
