@@ -53,7 +53,9 @@ void MpiRequests::post_receive(int peer, std::span<std::byte> data, size_t* rece
 void MpiRequests::wait(Deadline deadline, std::string_view what) {
   statuses_.resize(requests_.size());
   try {
-    wait_.until([&] { return test(what); }, [&] { return missing(); }, deadline, what);
+    size_t bytes = 0;
+    for (const Message& message : messages_) bytes += message.bytes;
+    wait_.until([&] { return test(what); }, [&] { return missing(); }, deadline, what, bytes);
     check_arrived(what);
   } catch (...) {
     cancel();

@@ -43,16 +43,18 @@ class PeerWait {
   // memory shared with them: a peer that ended because of its own error is told from one that died.
   void set_endings(const std::atomic<int>* endings) { endings_ = endings; }
 
-  // Returns once done() is true; done() is polled. missing() lists the ranks still waited for.
+  // Returns once done() is true; done() is polled. missing() lists the ranks still waited for. Where
+  // done() itself moves data (MPI), `bytes` of it may take their time before this rank sleeps.
   template <class Done, class Missing>
-  void until(Done&& done, Missing&& missing, Deadline deadline, std::string_view what) {
+  void until(Done&& done, Missing&& missing, Deadline deadline, std::string_view what,
+             size_t bytes = 0) {
     for (int spin = crowded_ ? 1 : kSpins; spin > 0; --spin) {
       if (done()) return;
       relax();
     }
     const Clock::time_point start = Clock::now();
     while (!done()) {
-      const std::optional<int> dead = pause(Clock::now() - start);
+      const std::optional<int> dead = pause(Clock::now() - start, bytes);
       if (!dead && !deadline.expired()) continue;
       if (done()) return;
       if (dead) fail_dead(*dead, what);
@@ -68,7 +70,7 @@ class PeerWait {
 
   static void relax();
   // One step of waiting after `waited`; the rank of a dead peer if there is one.
-  std::optional<int> pause(Clock::duration waited);
+  std::optional<int> pause(Clock::duration waited, size_t bytes);
   std::string name(int rank) const;
   [[noreturn]] void fail_dead(int dead, std::string_view what) const;
   [[noreturn]] void fail_late(const std::vector<int>& missing, Clock::duration waited,

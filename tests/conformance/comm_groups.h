@@ -1,0 +1,35 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "bootstrap/control_plane.h"
+#include "comm/communicator.h"
+
+namespace dinfer::test {
+
+using Seconds = std::chrono::duration<double>;
+
+inline Deadline soon() { return Deadline::after(std::chrono::seconds(30)); }
+
+// One implementation of a seam, as this process sees it: each call makes a new group of all ranks.
+template <class Seam, class... Arguments>
+struct Implementation {
+  std::string name;
+  std::function<std::unique_ptr<Seam>(Arguments...)> make;
+
+  friend void PrintTo(const Implementation& self, std::ostream* out) { *out << self.name; }
+};
+
+using ControlImplementation = Implementation<ControlPlane>;
+using CommImplementation = Implementation<Communicator, Seconds>;  // step timeout
+
+// What the program under test offers: defined beside its main().
+std::vector<ControlImplementation> control_implementations();
+std::vector<CommImplementation> comm_implementations();
+
+}  // namespace dinfer::test
