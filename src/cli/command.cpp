@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 
+#include "cli/bench.h"
 #include "cli/completion.h"
 #include "cli/help.h"
+#include "cli/run.h"
+#include "cli/score.h"
 #include "cli/tokenize.h"
 #include "cli/version.h"
 
@@ -15,12 +18,35 @@ std::span<const Command> command_table() {
       {.name = "run",
        .bit = kRun,
        .summary = "answer one prompt, or chat on a terminal",
-       .needs_model = true},
+       .details =
+           "Without --prompt and --tokens it reads the prompt from standard input; on a terminal it "
+           "is a chat (/help lists its commands). Sampling is that of the model's "
+           "generation_config.json; a model that does not ask for sampling is decoded greedily, "
+           "unless a sampling option is given: then the temperature is 1. Order: penalties, "
+           "temperature, top-k, top-p, min-p.\n"
+           "  dinfer run -m model.gguf -p 'Why is the sky blue?'\n"
+           "  mpirun -np 3 dinfer run -m model.gguf --json --temperature 0 --tokens 1,2,3",
+       .needs_model = true,
+       .run = run_command},
       {.name = "score",
        .bit = kScore,
        .summary = "log-probability of each token of texts",
-       .needs_model = true},
-      {.name = "bench", .bit = kBench, .summary = "speed of the engine on this layout"},
+       .details =
+           "Reads a JSON object a line, {\"text\": \"...\"} or {\"tokens\": [ids]}, and prints one a "
+           "line in the same order: tokens, logprobs (null for the first), with --top K the K "
+           "likeliest at each place, sum, perplexity.\n"
+           "  dinfer score -m model.gguf --top 3 < texts.jsonl",
+       .needs_model = true,
+       .run = score_command},
+      {.name = "bench",
+       .bit = kBench,
+       .summary = "speed of the engine on this layout",
+       .details =
+           "Measures prefill and decode for each length, batch and context asked for, and the read "
+           "bandwidth of the ranks' memory, the ceiling of decode. The model is --model, or random "
+           "weights of a --shape.\n"
+           "  dinfer bench --shape llama-3.2-1b --quant 8 --batch 1,8 --context 0,1024",
+       .run = bench_command},
       {.name = "tokenize",
        .bit = kTokenize,
        .summary = "text to token ids, and back",

@@ -54,9 +54,12 @@ void Engine::shut_down(int32_t exit_code) {
 }
 
 StepResult Engine::execute(const StepPlan& plan) {
+  in_step_ = true;
   Bytes message = encode(plan);
   control_.broadcast(message, Deadline::after(std::chrono::duration<double>(step_timeout_s_)));
-  return worker_.execute(plan);
+  StepResult result = worker_.execute(plan);
+  in_step_ = false;
+  return result;
 }
 
 void Engine::deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome) {

@@ -81,6 +81,9 @@ class Engine {
   // All ranks leave their loops with this exit code. Nothing may follow.
   void shut_down(int32_t exit_code);
 
+  // True during a step, and for good after one that failed: the ranks have lost each other.
+  bool in_step() const { return in_step_; }
+
   const SchedulerLimits& limits() const { return scheduler_.limits(); }
 
  private:
@@ -101,6 +104,7 @@ class Engine {
   ControlPlane& control_;
   Scheduler scheduler_;
   double step_timeout_s_;
+  bool in_step_ = false;
   std::unordered_map<uint64_t, Live> live_;
   std::vector<uint64_t> cancelled_;
 };

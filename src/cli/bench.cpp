@@ -1,0 +1,220 @@
+#include "cli/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <random>
+
+#include "base/build_info.h"
+#include "base/json.h"
+#include "cli/bench_shapes.h"
+#include "cli/output.h"
+#include "cli/start.h"
+
+namespace dinfer {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Read by each rank for the ceiling: larger than the caches of one rank's share of a host.
+constexpr size_t kCeilingBytes = size_t{512} << 20;
+constexpr int kCeilingPasses = 10;
+
+struct Row {
+  std::string test;  // decode, prefill
+  int64_t batch = 1;
+  int64_t context = 0;  // tokens in the cache when the measurement begins
+  int64_t tokens = 0;   // a sequence, in the measurement
+  std::vector<double> tok_s;
+  double bytes_per_token = 0;  // weights and KV read for one token of the batch
+
+  double median() const {
+    std::vector<double> sorted = tok_s;
+    std::sort(sorted.begin(), sorted.end());
+    const size_t middle = sorted.size() / 2;
+    return sorted.size() % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+  double gb_s() const { return median() * bytes_per_token / 1e9; }
+};
+
+class Bench {
+ public:
+  Bench(Head& head, const Options& options) : head_(head), options_(options) {}
+
+  // One row's samples: a warm-up, then the repeats.
+  template <class Measure>
+  void sample(Row& row, const Measure& measure) {
+    for (int i = 0; i <= options_.bench_repeat && !stopped(); ++i) {
+      const double tok_s = measure();
+      if (i > 0 && !stopped()) row.tok_s.push_back(tok_s);
+    }
+  }
+
+  Row decode(int64_t batch, int64_t context) {
+    Row row{.test = "decode", .batch = batch, .context = context, .tokens = options_.bench_tokens};
+    const double kv = static_cast<double>(head_.kv_bytes_per_token) *
+                      (static_cast<double>(context) + static_cast<double>(row.tokens) / 2);
+    row.bytes_per_token =
+        static_cast<double>(head_.weight_bytes_per_step) / static_cast<double>(batch) + kv;
+    sample(row, [&] { return decode_once(row); });
+    return row;
+  }
+
+  Row prefill(int64_t tokens) {
+    Row row{.test = "prefill", .tokens = tokens};
+    const int64_t rows = head_.engine.limits().max_batch_tokens;
+    const int64_t steps = (tokens + rows - 1) / rows;
+    row.bytes_per_token = static_cast<double>(head_.weight_bytes_per_step) *
+                          static_cast<double>(steps) / static_cast<double>(tokens);
+    sample(row, [&] { return prefill_once(tokens); });
+    return row;
+  }
+
+  bool stopped() const { return head_.signals.caught().has_value(); }
+
+ private:
+  std::vector<int32_t> random_prompt(int64_t tokens) {
+    std::uniform_int_distribution<int32_t> any(0, static_cast<int32_t>(head_.config.vocab) - 1);
+    std::vector<int32_t> ids(static_cast<size_t>(tokens));
+    for (int32_t& id : ids) id = any(random_);
+    return ids;
+  }
+
+  static double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+  // All sequences are brought to the context first; then each step decodes one token of each.
+  double decode_once(const Row& row) {
+    int64_t started = 0;
+    std::vector<uint64_t> ids;
+    for (int64_t i = 0; i < row.batch; ++i) {
+      Request request{.prompt = random_prompt(std::max<int64_t>(row.context, 1)),
+                      .sampling = {.temperature = 0}};
+      request.on_token = [&started, first = true](const TokenEvent&) mutable {
+        started += std::exchange(first, false);
+        return true;
+      };
+      ids.push_back(head_.engine.submit(std::move(request)));
+    }
+    while (started < row.batch && !stopped()) head_.engine.step();
+    const auto begin = Clock::now();
+    for (int64_t i = 0; i < row.tokens && !stopped(); ++i) head_.engine.step();
+    const double seconds = seconds_since(begin);
+    for (uint64_t id : ids) head_.engine.cancel(id);
+    head_.engine.step();
+    return static_cast<double>(row.batch * row.tokens) / seconds;
+  }
+
+  double prefill_once(int64_t tokens) {
+    head_.engine.submit(
+        {.prompt = random_prompt(tokens), .sampling = {.temperature = 0}, .max_tokens = 1});
+    const auto begin = Clock::now();
+    head_.engine.run_until_idle();
+    return static_cast<double>(tokens) / seconds_since(begin);
+  }
+
+  Head& head_;
+  const Options& options_;
+  std::mt19937 random_{1};
+};
+
+void print_table(const std::vector<Row>& rows, double ceiling) {
+  write_output(fmt::format("{:8} {:>6} {:>8} {:>7} {:>11} {:>11} {:>11} {:>8} {:>9}\n", "test",
+                           "batch", "context", "tokens", "tok/s", "min", "max", "GB/s",
+                           "of reads"));
+  for (const Row& row : rows) {
+    const auto [least, most] = std::minmax_element(row.tok_s.begin(), row.tok_s.end());
+    write_output(
+        fmt::format("{:8} {:>6} {:>8} {:>7} {:>11.1f} {:>11.1f} {:>11.1f} {:>8.1f} {:>8.0f}%\n",
+                    row.test, row.batch, row.context, row.tokens, row.median(), *least, *most,
+                    row.gb_s(), 100 * row.gb_s() / ceiling));
+  }
+  write_output(fmt::format("read bandwidth of the ranks together: {:.1f} GB/s\n", ceiling));
+}
+
+void print_json(const Head& head, const Options& options, const std::vector<Row>& rows,
+                double ceiling) {
+  OrderedJson list = OrderedJson::array();
+  for (const Row& row : rows) {
+    const auto [least, most] = std::minmax_element(row.tok_s.begin(), row.tok_s.end());
+    list.push_back({{"test", row.test},
+                    {"batch", row.batch},
+                    {"context", row.context},
+                    {"tokens", row.tokens},
+                    {"tok_s_median", row.median()},
+                    {"tok_s_min", *least},
+                    {"tok_s_max", *most},
+                    {"gb_s", row.gb_s()},
+                    {"ceiling_gb_s", ceiling},
+                    {"fraction", row.gb_s() / ceiling}});
+  }
+  const OrderedJson object{{"version", build_info().version},
+                           {"device", head.device},
+                           {"ranks", head.ranks},
+                           {"layout", head.layout},
+                           {"model", options.shape.empty() ? options.model : options.shape},
+                           {"rows", list}};
+  write_output(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
+}
+
+int run_bench(Head& head, const Options& options) {
+  Bench bench(head, options);
+  std::vector<Row> rows;
+  for (int64_t tokens : options.bench_prefill) rows.push_back(bench.prefill(tokens));
+  for (int64_t batch : options.bench_batch) {
+    for (int64_t context : options.bench_context) rows.push_back(bench.decode(batch, context));
+  }
+  if (bench.stopped()) return static_cast<int>(*head.signals.caught());
+  const double ceiling = std::accumulate(head.measured.begin(), head.measured.end(), 0.0);
+  if (options.json)
+    print_json(head, options, rows, ceiling);
+  else
+    print_table(rows, ceiling);
+  return 0;
+}
+
+int64_t largest_of(const std::vector<int64_t>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
+// The sweep's lists where none were given, and a KV cache that holds the largest of them.
+Options complete(Options options) {
+  const auto otherwise = [](std::vector<int64_t>& list, int64_t value) {
+    if (list.empty()) list = {value};
+  };
+  otherwise(options.bench_batch, 1);
+  otherwise(options.bench_context, 0);
+  otherwise(options.bench_prefill, 512);
+  const int64_t batch = largest_of(options.bench_batch);
+  // One token more than the measurement: the first one ends the prompt.
+  const int64_t decoded =
+      std::max<int64_t>(largest_of(options.bench_context), 1) + options.bench_tokens + 2;
+  const int64_t longest = std::max(decoded, largest_of(options.bench_prefill) + 1);
+  options.max_seqs = static_cast<int>(batch);
+  if (options.max_seq_len == 0) options.max_seq_len = longest;
+  if (options.kv_blocks == 0) {
+    const int64_t size = options.kv_block_size;
+    options.kv_blocks =
+        std::max(batch * ((decoded + size - 1) / size), (longest + size - 1) / size);
+  }
+  return options;
+}
+
+}  // namespace
+
+int bench_command(const Options& given) {
+  if (given.model.empty() == given.shape.empty()) {
+    fail(ExitCode::usage, "bench needs a model: either --model, or --shape for random weights");
+  }
+  const Options options = complete(given);
+  StartRequest request{.command = "bench", .max_seqs = options.max_seqs};
+  if (!options.shape.empty()) request.shape = published_shape(options.shape);
+  request.measure = [](const CpuOptions& cpu) {
+    return measure_read_bandwidth(cpu, kCeilingBytes, kCeilingPasses);
+  };
+  return run_on_ranks(options, request, [&](Head& head) { return run_bench(head, options); });
+}
+
+}  // namespace dinfer

@@ -1,0 +1,133 @@
+#include "cli/run_chat.h"
+
+#include <string>
+#include <string_view>
+
+#include "cli/chat_prompt.h"
+#include "cli/option_table.h"
+#include "cli/output.h"
+#include "cli/run_answer.h"
+#include "cli/start_input.h"
+#include "text/load_text.h"
+
+namespace dinfer {
+
+namespace {
+
+constexpr std::string_view kHelp =
+    "/help            this text\n"
+    "/reset           forget the conversation\n"
+    "/system TEXT     set the system message and forget the conversation\n"
+    "/set NAME VALUE  a sampling option: temperature, top-p, top-k, min-p, seed, max-tokens ...\n"
+    "/stats           tokens and speed of the last answer\n"
+    "/quit            end (also Ctrl-D); Ctrl-C stops an answer\n";
+
+class Chat {
+ public:
+  Chat(Head& head, const Options& options)
+      : head_(head),
+        options_(options),
+        template_(load_chat_template(head.files, options.chat_template, false)),
+        defaults_(read_generation_defaults(head.files)),
+        input_(head.engine, head.signals) {
+    reset();
+  }
+
+  int run() {
+    for (;;) {
+      write_output("> ");
+      const std::optional<std::string> line = input_.next_line();
+      if (!line) break;
+      if (line->empty()) continue;
+      if (*line == "/quit") break;
+      if (line->front() == '/')
+        command(*line);
+      else
+        reply(*line);
+      if (head_.signals.caught() == ExitCode::terminated) break;
+    }
+    write_output("\n");
+    return static_cast<int>(head_.signals.caught().value_or(ExitCode::ok));
+  }
+
+ private:
+  void reset() {
+    messages_ = OrderedJson::array();
+    if (!options_.system.empty())
+      messages_.push_back({{"role", "system"}, {"content", options_.system}});
+  }
+
+  void command(const std::string& line) {
+    const size_t blank = line.find(' ');
+    const std::string name = line.substr(0, blank);
+    const std::string rest = blank == std::string::npos ? "" : line.substr(blank + 1);
+    if (name == "/help") {
+      write_output(kHelp);
+    } else if (name == "/reset") {
+      reset();
+    } else if (name == "/system") {
+      options_.system = rest;
+      reset();
+    } else if (name == "/stats") {
+      write_output(stats_ + "\n");
+    } else if (name == "/set") {
+      set(rest);
+    } else {
+      write_output(fmt::format("{}: unknown; /help lists what there is\n", name));
+    }
+  }
+
+  void set(const std::string& words) {
+    const size_t blank = words.find(' ');
+    const std::string name = words.substr(0, blank);
+    const std::string value = blank == std::string::npos ? "" : words.substr(blank + 1);
+    for (const OptionSpec& option : option_table()) {
+      if (option.group != "Sampling" || option.name != name) continue;
+      if (!option.rule.set(options_, value)) {
+        write_output(fmt::format("{}: must be {}\n", name, option.rule.allowed));
+      }
+      return;
+    }
+    write_output(fmt::format("{}: no such sampling option\n", name));
+  }
+
+  // A prompt that is refused leaves the conversation as it was.
+  void reply(const std::string& text) {
+    messages_.push_back({{"role", "user"}, {"content", text}});
+    try {
+      const RenderedChat rendered =
+          render_chat(template_, *head_.tokenizer, {.messages = messages_});
+      const Answer got = answer(head_,
+                                {.prompt = encode_chat(*head_.tokenizer, rendered),
+                                 .sampling = sampling_of(options_, defaults_),
+                                 .max_tokens = options_.max_tokens.value_or(-1),
+                                 .stop = options_.stop,
+                                 .ignore_eos = options_.ignore_eos},
+                                [](std::string_view piece) { write_output(piece); });
+      write_output("\n");
+      stats_ =
+          fmt::format("{} tokens, {:.1f} tokens/s; first after {:.2f} s, prompt {:.0f} tokens/s",
+                      got.tokens.size(), got.decode_tok_s, got.ttft_s, got.prefill_tok_s);
+      messages_.push_back({{"role", "assistant"}, {"content", got.text}});
+      head_.signals.forget_interrupt();
+    } catch (const Error& error) {
+      if (head_.engine.in_step()) throw;
+      messages_.erase(messages_.size() - 1);
+      write_output(fmt::format("{}\n", error.what()));
+    }
+  }
+
+  Head& head_;
+  Options options_;
+  std::string template_;
+  GenerationDefaults defaults_;
+  LineInput input_;
+  OrderedJson messages_;
+  std::string stats_ = "no answer yet";
+};
+
+}  // namespace
+
+int chat(Head& head, const Options& options) { return Chat(head, options).run(); }
+
+}  // namespace dinfer

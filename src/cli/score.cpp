@@ -1,0 +1,140 @@
+#include "cli/score.h"
+
+#include <cmath>
+#include <deque>
+#include <optional>
+
+#include "base/json.h"
+#include "cli/output.h"
+#include "cli/score_logits_file.h"
+#include "cli/start.h"
+#include "cli/start_input.h"
+
+namespace dinfer {
+
+namespace {
+
+// One line of input on its way.
+struct Item {
+  int64_t number = 0;  // from 0
+  std::vector<int32_t> tokens;
+  OrderedJson logprobs = OrderedJson::array();
+  OrderedJson top = OrderedJson::array();
+  double sum = 0;
+  bool done = false;
+};
+
+class Scoring {
+ public:
+  Scoring(Head& head, const Options& options)
+      : head_(head), options_(options), input_(head.engine, head.signals) {
+    if (!options.logits.empty()) logits_.emplace(options.logits, head.config.vocab);
+  }
+
+  int run() {
+    const auto most = static_cast<size_t>(head_.engine.limits().max_seqs);
+    bool more = true;
+    while (!head_.signals.caught() && (more || !items_.empty())) {
+      // Waits for input only where there is nothing else to do.
+      while (more && items_.size() < most && (items_.empty() || input_.ready())) more = take_line();
+      head_.engine.step();
+      for (; !items_.empty() && items_.front().done; items_.pop_front()) print(items_.front());
+    }
+    return static_cast<int>(head_.signals.caught().value_or(ExitCode::ok));
+  }
+
+ private:
+  // False: there are no more.
+  bool take_line() {
+    const std::optional<std::string> line = input_.next_line();
+    if (!line) return false;
+    ++line_number_;
+    if (line->find_first_not_of(" \t") == std::string::npos) return true;
+    submit(parse(*line));
+    return true;
+  }
+
+  std::string where() const { return fmt::format("standard input, line {}", line_number_); }
+
+  std::vector<int32_t> parse(const std::string& line) const {
+    const Json json = parse_json(line, where(), ExitCode::usage);
+    if (json.is_object() && json.contains("text") && json["text"].is_string()) {
+      return head_.tokenizer->encode(json["text"].get_ref<const std::string&>(), {});
+    }
+    if (!json.is_object() || !json.contains("tokens") || !json["tokens"].is_array()) {
+      fail(ExitCode::usage, "{}: must be an object with \"text\" (a string) or \"tokens\" (ids)",
+           where());
+    }
+    std::vector<int32_t> ids;
+    for (const Json& id : json["tokens"]) {
+      if (!id.is_number_integer() || id < 0 || id >= head_.config.vocab) {
+        fail(ExitCode::usage, "{}: {} is not one of the {} tokens", where(),
+             id.dump().substr(0, 80), head_.config.vocab);
+      }
+      ids.push_back(id.get<int32_t>());
+    }
+    return ids;
+  }
+
+  void submit(std::vector<int32_t> tokens) {
+    Item& item = items_.emplace_back();
+    item.number = next_item_++;
+    item.tokens = tokens;
+    item.logprobs.push_back(nullptr);
+    item.top.push_back(nullptr);
+    Request request{.prompt = std::move(tokens), .max_tokens = 0, .score = true};
+    request.report = {
+        .logprobs = true,
+        .top = std::min<int32_t>(options_.top, static_cast<int32_t>(head_.config.vocab))};
+    request.on_prompt_token = [this, &item](const TokenEvent& event) { note(item, event); };
+    request.on_done = [&item](const Finish&) { item.done = true; };
+    if (logits_) {
+      request.report.logits = true;
+      request.on_logits = [this, &item](const LogitsEvent& event) {
+        logits_->write_row(item.number, event.position, event.logits);
+      };
+    }
+    try {
+      head_.engine.submit(std::move(request));
+    } catch (const Error& error) {
+      fail(error.code(), "{}: {}", where(), error.what());
+    }
+    if (logits_) logits_->add_item(item.number, item.tokens);
+  }
+
+  void note(Item& item, const TokenEvent& event) {
+    item.logprobs.push_back(event.logprob);
+    item.sum += event.logprob;
+    OrderedJson top = OrderedJson::array();
+    for (const TokenLogprob& each : event.top)
+      top.push_back({{"id", each.id}, {"logprob", each.logprob}});
+    item.top.push_back(std::move(top));
+  }
+
+  void print(const Item& item) const {
+    OrderedJson object{{"tokens", item.tokens}, {"logprobs", item.logprobs}};
+    if (options_.top > 0) object["top"] = item.top;
+    object["sum"] = item.sum;
+    const auto predicted = static_cast<double>(item.tokens.size()) - 1;
+    object["perplexity"] =
+        predicted > 0 ? OrderedJson(std::exp(-item.sum / predicted)) : OrderedJson(nullptr);
+    write_output(object.dump() + "\n");
+  }
+
+  Head& head_;
+  const Options& options_;
+  LineInput input_;
+  std::optional<LogitsFile> logits_;
+  std::deque<Item> items_;  // in order of input; elements stay where they are
+  int64_t line_number_ = 0;
+  int64_t next_item_ = 0;
+};
+
+}  // namespace
+
+int score_command(const Options& options) {
+  return run_on_ranks(options, {.command = "score", .max_seqs = options.max_seqs, .scores = true},
+                      [&](Head& head) { return Scoring(head, options).run(); });
+}
+
+}  // namespace dinfer

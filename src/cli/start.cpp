@@ -1,0 +1,421 @@
+#include "cli/start.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <future>
+
+#include "base/build_info.h"
+#include "base/log.h"
+#include "bootstrap/agree.h"
+#include "checkpoint/checkpoint.h"
+#include "cli/start_cores.h"
+#include "cli/start_memory.h"
+#include "cli/start_progress.h"
+#include "cli/start_together.h"
+#include "engine/bytes.h"
+#include "factory.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+#include "placement/placement.h"
+#include "text/load_text.h"
+
+namespace dinfer {
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// Ranks may read their slices at very different speeds; one that died is noticed at once all the
+// same.
+constexpr Seconds kLoadTimeout{24 * 3600};
+constexpr Seconds kFinishTimeout{10};
+
+// Logits of a scoring step: enough rows for speed, little memory.
+constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
+
+// FFN cuts of plain weights: whole vectors of any instruction set.
+constexpr int64_t kPlainAlignment = 32;
+
+// Where FFN columns may be cut so that no quantisation group of any layer is.
+int64_t ffn_alignment(const Checkpoint& checkpoint, const ModelConfig& config,
+                      const Options& options) {
+  int64_t alignment =
+      std::max<int64_t>(kPlainAlignment, options.quant > 0 ? options.quant_group : 0);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const TensorInfo* down =
+        checkpoint.find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
+    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
+  }
+  return alignment;
+}
+
+// One rank on its way from options to the loop. Each member is made from those before it.
+class Start {
+ public:
+  Start(const Options& options, const StartRequest& request, Bootstrap boot)
+      : options_(options), request_(request), boot_(std::move(boot)) {}
+
+  // From connected ranks to the end of the loop; returns the exit code.
+  int run(const Client& client);
+
+  const Bootstrap& bootstrap() const { return boot_; }
+
+ private:
+  void agree_on_options();
+  void open_device();
+  void read_model();
+  void agree_on_model();
+  void plan_memory();
+  void report_plan() const;
+  void load();
+  void warm_up();
+  void measure();
+  int lead(const Client& client, SignalWatch& signals);
+
+  const World& world() const { return boot_.world; }
+  const TensorShard& shard() const { return placement_.shards[static_cast<size_t>(world().rank)]; }
+  bool is_head() const { return world().rank == 0; }
+  Deadline start_deadline() const { return Deadline::after(Seconds(options_.start_timeout)); }
+  void together(Seconds limit, const std::function<void()>& work) {
+    dinfer::together(*boot_.control, world(), Deadline::after(limit), work);
+  }
+  void together(const std::function<void()>& work) {
+    together(Seconds(options_.start_timeout), work);
+  }
+
+  void agree_on(const Facts& facts);
+  CpuOptions share_of_host();
+  RankMemory own_memory() const;
+  uint64_t random_weight_bytes() const;
+  std::string layout_mode() const { return world().size == 1 ? "single" : "tensor-parallel"; }
+
+  const Options& options_;
+  const StartRequest& request_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  Bootstrap boot_;
+  std::vector<std::string> hosts_;  // by rank
+  CpuOptions cpu_;
+  std::unique_ptr<Device> device_;
+  ModelFiles files_;
+  std::unique_ptr<Checkpoint> checkpoint_;  // none with a shape
+  ModelConfig config_;
+  Placement placement_;
+  QuantSpec quant_;
+  SchedulerLimits limits_;
+  std::vector<RankMemory> memory_;  // by rank
+  std::unique_ptr<Communicator> group_;
+  std::unique_ptr<Transformer> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;  // on the head
+  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<Worker> worker_;
+  uint64_t weight_bytes_per_step_ = 0;  // all ranks together
+  std::vector<double> measured_;        // by rank
+};
+
+// Ranks that disagree all know it.
+void Start::agree_on(const Facts& facts) {
+  try {
+    agree(*boot_.control, world(), facts, start_deadline());
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::config) throw JointError(error.code(), error.what());
+    throw;
+  }
+}
+
+void Start::agree_on_options() {
+  const BuildInfo build = build_info();
+  const Options& o = options_;
+  Facts facts{
+      {"dinfer", std::string(build.version)},
+      {"build", fmt::format("{} {}", build.build_type, build.compiler)},
+      {"command", request_.command},
+      {"--cpu-math", o.cpu_math},
+      {"--quant", fmt::to_string(o.quant)},
+      {"--quant-group", fmt::to_string(o.quant_group)},
+      {"--max-seq-len", fmt::to_string(o.max_seq_len)},
+      {"--mode", o.mode},
+      {"--tp", fmt::to_string(o.tp)},
+      {"--dry-run", o.dry_run ? "yes" : "no"},
+      {"--kv-memory-fraction", fmt::to_string(o.kv_memory_fraction)},
+      {"--kv-block-size", fmt::to_string(o.kv_block_size)},
+      {"--kv-blocks", fmt::to_string(o.kv_blocks)},
+      {"--max-seqs", fmt::to_string(o.max_seqs)},
+      {"--max-batch-tokens", fmt::to_string(o.max_batch_tokens)},
+      {"--step-timeout", fmt::to_string(o.step_timeout)},
+      {"--stall-timeout", fmt::to_string(o.stall_timeout)},
+      {"--shape", o.shape},
+  };
+  agree_on(facts);
+  if (o.tp != 0 && o.tp != world().size) {
+    throw JointError(ExitCode::config,
+                     fmt::format("--tp {}: {} ranks were started, and all of them share each layer",
+                                 o.tp, world().size));
+  }
+}
+
+// Threads and cores of this rank: what the ranks of its host may use, shared out.
+CpuOptions Start::share_of_host() {
+  const std::vector<int> own = allowed_cores();
+  ByteWriter out;
+  out.put_list<char>(world().host);
+  out.put(static_cast<int32_t>(world().local_rank));
+  out.put_list<int>(own);
+  std::vector<std::vector<int>> allowed(static_cast<size_t>(world().local_size));
+  for (const Bytes& message : boot_.control->all_gather(out.take(), start_deadline())) {
+    ByteReader in(message, "cores of a rank");
+    const std::vector<char> host = in.get_list<char>();
+    hosts_.emplace_back(host.begin(), host.end());
+    const auto local_rank = static_cast<size_t>(in.get<int32_t>());
+    if (hosts_.back() == world().host && local_rank < allowed.size())
+      allowed[local_rank] = in.get_list<int>();
+  }
+
+  CpuOptions cpu{.math = options_.cpu_math == "f32" ? CpuMath::f32 : CpuMath::automatic};
+  cpu.cores = share_of_cores(allowed, static_cast<size_t>(world().local_rank));
+  auto threads = std::max<size_t>(1, cpu.cores.size());
+  if (const double quota = cpu_quota() / world().local_size; quota > 0) {
+    threads = std::min(threads, static_cast<size_t>(std::max(1.0, std::floor(quota + 0.5))));
+  }
+  if (options_.threads > 0) threads = static_cast<size_t>(options_.threads);
+  // More threads than cores, as the user wishes: the system places them.
+  if (threads > cpu.cores.size())
+    cpu.cores.clear();
+  else
+    cpu.cores.resize(threads);
+  cpu.threads = static_cast<int>(threads);
+  return cpu;
+}
+
+void Start::open_device() {
+  cpu_ = share_of_host();
+  together([&] { device_ = make_cpu_device(cpu_); });
+}
+
+void Start::read_model() {
+  together([&] {
+    quant_ = {.bits = options_.quant, .group = options_.quant_group};
+    int64_t alignment = std::max<int64_t>(kPlainAlignment, quant_.bits > 0 ? quant_.group : 0);
+    if (request_.shape) {
+      config_ = *request_.shape;
+    } else {
+      files_ = locate_model(options_.model, options_.revision);
+      checkpoint_ = open_checkpoint(files_);
+      config_ = read_model_config(files_);
+      check_tensors(*checkpoint_, config_);
+      alignment = ffn_alignment(*checkpoint_, config_, options_);
+    }
+    placement_ = tensor_parallel(config_, world().size, alignment);
+  });
+}
+
+void Start::agree_on_model() {
+  const ModelConfig& c = config_;
+  agree_on({{"model files", checkpoint_ ? checkpoint_->fingerprint() : options_.shape},
+            {"model shape",
+             fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture,
+                         c.layers, c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
+            {"device kind", device_->kind() == DeviceKind::cpu ? "cpu" : "cuda"},
+            {"KV type", std::string(name_of(device_->kv_type()))}});
+}
+
+uint64_t Start::random_weight_bytes() const {
+  const double bits = quant_.bits > 0 ? quant_.bits + 16.0 / quant_.group : 16;
+  const TensorShard& s = shard();
+  const auto qkv = s.heads.size() + 2 * s.kv_heads.size();
+  const auto layer =
+      config_.hidden * ((qkv + s.heads.size()) * config_.head_dim + 3 * s.ffn.size());
+  const auto tables = config_.hidden * s.vocab.size() * (config_.tied_head ? 1 : 2);
+  return static_cast<uint64_t>(static_cast<double>(layer * config_.layers + tables) * bits / 8);
+}
+
+RankMemory Start::own_memory() const {
+  const StepLimits step{.rows = limits_.max_batch_tokens,
+                        .logit_rows = limits_.max_logit_rows,
+                        .positions = limits_.max_seq_len};
+  return {.free = device_->free_memory() / static_cast<uint64_t>(world().local_size),
+          .weights = checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard(), quant_)
+                                 : random_weight_bytes(),
+          .activations = Transformer::activation_bytes(config_, shard(), step),
+          .kv_block = KvCache::bytes_per_block(config_, shard(), device_->kv_type(),
+                                               options_.kv_block_size)};
+}
+
+void Start::plan_memory() {
+  RankMemory own;
+  together([&] {
+    limits_.max_batch_tokens = options_.max_batch_tokens;
+    limits_.max_seqs = std::min(request_.max_seqs, options_.max_batch_tokens);
+    limits_.block_size = options_.kv_block_size;
+    limits_.max_seq_len = wanted_seq_len(options_, config_);
+    const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
+    limits_.max_logit_rows = std::max<int64_t>(
+        limits_.max_seqs, request_.scores ? std::min(scored, limits_.max_batch_tokens) : 1);
+    own = own_memory();
+  });
+  memory_ = gather_memory(*boot_.control, start_deadline(), own);
+  together([&] {
+    const KvPlan kv = plan_kv(options_, limits_.max_seqs, limits_.max_seq_len, memory_);
+    limits_.blocks = static_cast<int32_t>(kv.blocks);
+    limits_.max_seq_len = kv.max_seq_len;
+  });
+}
+
+void Start::report_plan() const {
+  const int size = world().size;
+  spdlog::info(
+      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp=1 dp=1 reason=\"{}\"",
+      layout_mode(), boot_.transport, boot_.name, size, world().nodes, size,
+      size == 1 ? std::string("one rank")
+                : fmt::format("{} CPU ranks under MPI, no manual mapping", size));
+  for (size_t rank = 0; rank < memory_.size(); ++rank) {
+    spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
+                 hosts_[rank], device_->name(), config_.layers - 1,
+                 gibibytes(memory_[rank].weights), limits_.blocks, gibibytes(memory_[rank].free));
+  }
+  if (options_.max_seq_len == 0 && limits_.max_seq_len < config_.max_position) {
+    spdlog::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
+                 config_.max_position);
+  }
+}
+
+void Start::load() {
+  group_ = boot_.make_communicator();
+  together(kLoadTimeout, [&] {
+    std::future<std::unique_ptr<Tokenizer>> tokenizer;
+    if (is_head() && checkpoint_) {
+      tokenizer = std::async(std::launch::async,
+                             [&] { return load_tokenizer(files_, options_.tokenizer); });
+    }
+    std::optional<LoadReport> report;
+    if (is_head()) report.emplace();
+    const auto progress = [&](uint64_t done, uint64_t total) {
+      if (report) report->update(done, total);
+    };
+    ModelWeights weights =
+        checkpoint_ ? load_weights(*checkpoint_, config_, shard(), quant_, *device_, progress)
+                    : random_weights(config_, shard(), quant_, *device_, 1);
+    if (report && checkpoint_) report->finish();
+    KvCache cache(*device_, config_, shard(), limits_.block_size, limits_.blocks);
+    const StepLimits step{.rows = limits_.max_batch_tokens,
+                          .logit_rows = limits_.max_logit_rows,
+                          .positions = limits_.max_seq_len};
+    model_ = std::make_unique<Transformer>(*device_, *group_, config_, shard(), std::move(weights),
+                                           std::move(cache), step);
+    std::vector<Range> slices;
+    for (const TensorShard& each : placement_.shards) slices.push_back(each.vocab);
+    sampler_ = std::make_unique<Sampler>(*group_, std::move(slices));
+    const PlanLimits bounds{.slots = static_cast<uint32_t>(limits_.max_seqs),
+                            .blocks = limits_.blocks,
+                            .vocab = static_cast<int32_t>(config_.vocab),
+                            .rows = limits_.max_batch_tokens};
+    worker_ = std::make_unique<Worker>(*device_, *model_, *sampler_, bounds, limits_.max_seq_len);
+    if (tokenizer.valid()) tokenizer_ = tokenizer.get();
+  });
+}
+
+// One token through the whole model: memory is touched and kernels are chosen before the first
+// request. Its keys and values lie in block 0, which whoever takes it overwrites.
+void Start::warm_up() {
+  const int32_t token = 0, block = 0;
+  const int64_t length_limit = 1, row = 0;
+  const SequenceChunk chunk{.tokens = 1, .blocks = {&block, 1}};
+  model_->forward({.tokens = {&token, 1},
+                   .chunks = {&chunk, 1},
+                   .length_limits = {&length_limit, 1},
+                   .logit_rows = {&row, 1}});
+  device_->synchronize();
+}
+
+void Start::measure() {
+  ByteWriter out;
+  out.put(static_cast<uint64_t>(model_->weights().bytes_per_step()));
+  out.put(request_.measure ? request_.measure(cpu_) : 0.0);
+  for (const Bytes& message :
+       boot_.control->all_gather(out.take(), Deadline::after(kLoadTimeout))) {
+    ByteReader in(message, "figures of a rank");
+    weight_bytes_per_step_ += in.get<uint64_t>();
+    measured_.push_back(in.get<double>());
+  }
+}
+
+int Start::run(const Client& client) {
+  agree_on_options();
+  open_device();
+  read_model();
+  agree_on_model();
+  plan_memory();
+  report_plan();
+  if (options_.dry_run) return 0;
+  load();
+  warm_up();
+  measure();
+  boot_.control->set_phase("loop");
+  SignalWatch signals;
+  if (is_head()) return lead(client, signals);
+  return run_worker(*worker_, *boot_.control, options_.stall_timeout);
+}
+
+int Start::lead(const Client& client, SignalWatch& signals) {
+  Engine engine(*worker_, *boot_.control, limits_, options_.step_timeout);
+  Head head{.engine = engine,
+            .signals = signals,
+            .files = files_,
+            .config = config_,
+            .tokenizer = tokenizer_.get()};
+  head.layout = layout_mode();
+  head.device = device_->name();
+  head.ranks = world().size;
+  head.weight_bytes_per_step = weight_bytes_per_step_;
+  head.measured = measured_;
+  for (const RankMemory& memory : memory_) {
+    head.kv_bytes_per_token += memory.kv_block / static_cast<uint64_t>(limits_.block_size);
+  }
+  head.load_s = Seconds(std::chrono::steady_clock::now() - begin_).count();
+  try {
+    const int code = client(head);
+    engine.shut_down(code);
+    return code;
+  } catch (const Error& error) {
+    // Where a step broke off, the other ranks do not wait for a plan.
+    if (engine.in_step()) throw;
+    engine.shut_down(static_cast<int>(error.code()));
+    throw JointError(error.code(), error.what());
+  }
+}
+
+}  // namespace
+
+int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
+  Start start(options, request,
+              make_bootstrap({.bootstrap = options.bootstrap,
+                              .start_timeout = Seconds(options.start_timeout),
+                              .step_timeout = Seconds(options.step_timeout)}));
+  const Bootstrap& boot = start.bootstrap();
+  configure_log(options.log, boot.world.rank, boot.world.size);
+  const auto finish = [&] { boot.finish(Deadline::after(kFinishTimeout)); };
+  // One rank alone cannot tell the others that it ends: it ends them all.
+  const auto end_all = [&](ExitCode code, const char* kind, const char* what) {
+    spdlog::error("{}{}", kind, what);
+    boot.control->abort(code);
+  };
+  try {
+    const int code = start.run(client);
+    finish();
+    return code;
+  } catch (const JointError& error) {
+    finish();
+    if (boot.world.rank != 0) return static_cast<int>(error.code());
+    throw Error(error.code(), error.what());
+  } catch (const Error& error) {
+    if (boot.world.size == 1) throw;
+    end_all(error.code(), "", error.what());
+  } catch (const std::exception& error) {
+    if (boot.world.size == 1) throw;
+    end_all(ExitCode::bug, "internal error, please report it: ", error.what());
+  }
+  return 0;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bootstrap/control_plane.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/model_files.h"
+#include "cli/options.h"
+#include "cli/start_signals.h"
+#include "device/cpu_device.h"
+#include "engine/engine.h"
+#include "text/tokenizer.h"
+
+namespace dinfer {
+
+// What a command that works on ranks wants of the start.
+struct StartRequest {
+  std::string command;               // its name: all ranks must run the same
+  int max_seqs = 1;                  // sequences in work at once
+  bool scores = false;               // logits of many rows a step
+  std::optional<ModelConfig> shape;  // random weights of this shape, no files
+  // Done by all ranks at the same time before the loop; the results reach the head.
+  std::function<double(const CpuOptions&)> measure;
+};
+
+// What the client of the engine finds on the head.
+struct Head {
+  Engine& engine;
+  SignalWatch& signals;
+  const ModelFiles& files;
+  const ModelConfig& config;
+  const Tokenizer* tokenizer;  // nullptr with a shape
+  std::string layout;          // "single", "tensor-parallel"
+  std::string device;          // of rank 0
+  int ranks = 1;
+  double load_s = 0;                   // from the start of the command to the end of the warm-up
+  uint64_t weight_bytes_per_step = 0;  // what a decoding step reads, all ranks together
+  uint64_t kv_bytes_per_token = 0;     // all ranks together
+  std::vector<double> measured;        // StartRequest::measure, by rank
+};
+
+using Client = std::function<int(Head&)>;
+
+// Brings up all ranks (DESIGN.md 4), then runs `client` on the head while the other ranks follow
+// the engine. The same on every rank, and so is the exit code it returns. An error that ends the
+// job is thrown on the head alone; where other ranks may be stuck, all are aborted.
+int run_on_ranks(const Options& options, const StartRequest& request, const Client& client);
+
+}  // namespace dinfer

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bootstrap/control_plane.h"
+#include "checkpoint/model_config.h"
+#include "cli/options.h"
+
+namespace dinfer {
+
+// What one rank needs and has, in bytes. `free` is this rank's part where ranks share a memory.
+struct RankMemory {
+  uint64_t free = 0;
+  uint64_t weights = 0;
+  uint64_t activations = 0;  // with rotation tables and logits
+  uint64_t kv_block = 0;     // one KV block, all layers
+};
+
+// What the job's KV cache comes to: the same on all ranks.
+struct KvPlan {
+  int64_t blocks = 0;
+  int64_t max_seq_len = 0;
+};
+
+// The longest sequence that the user asks for, or the model allows. Error(config) where
+// --max-seq-len is beyond the model's positions.
+int64_t wanted_seq_len(const Options& options, const ModelConfig& config);
+
+// KV blocks that every rank has room for: --kv-blocks, or enough for one sequence of full length
+// beside `seqs` - 1 of kShortSequence tokens, within --kv-memory-fraction of what is free beside
+// weights and activations. Without --max-seq-len, sequences become as short as the blocks demand.
+// Error(does_not_fit) with needed and available bytes, and the flags that help.
+inline constexpr int64_t kShortSequence = 512;  // tokens
+KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
+               const std::vector<RankMemory>& ranks);
+
+// RankMemory of all ranks, by rank.
+std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
+                                      const RankMemory& own);
+
+// "4.1GiB"
+std::string gibibytes(uint64_t bytes);
+
+}  // namespace dinfer

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <optional>
+
+#include "base/error.h"
+
+namespace dinfer {
+
+// Takes note of SIGINT and SIGTERM instead of dying, while it lives. One at a time.
+class SignalWatch {
+ public:
+  SignalWatch();
+  SignalWatch(const SignalWatch&) = delete;
+  SignalWatch& operator=(const SignalWatch&) = delete;
+  ~SignalWatch();
+
+  // How the process should end: `interrupted` or `terminated`, once such a signal came.
+  std::optional<ExitCode> caught() const;
+
+  // Forgets an interrupt: it was for the answer alone.
+  void forget_interrupt();
+};
+
+}  // namespace dinfer

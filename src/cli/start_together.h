@@ -1,0 +1,22 @@
+#pragma once
+
+#include <functional>
+
+#include "bootstrap/control_plane.h"
+#include "bootstrap/world.h"
+
+namespace dinfer {
+
+// An error that all ranks know of, so that they can end together: `message` is for the head to
+// print, once for the whole job.
+class JointError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Runs `work` on every rank, then all tell each other how it went. Where any failed, all throw the
+// JointError of the lowest such rank. `work` must not use the control plane itself.
+void together(ControlPlane& control, const World& world, Deadline deadline,
+              const std::function<void()>& work);
+
+}  // namespace dinfer
