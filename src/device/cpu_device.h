@@ -19,11 +19,12 @@ struct CpuOptions {
   std::vector<int> cores;  // OS indices to bind to, one a thread; empty: not bound
 };
 
-// The CPU of this host as one rank's device. Kernels are chosen for the instruction set at run time.
+// The CPU of this host as one rank's device. Kernels are chosen for the instruction set at run
+// time.
 std::unique_ptr<Device> make_cpu_device(const CpuOptions& options);
 
-// Read bandwidth of this host's memory with `threads` threads over `bytes` (larger than the caches),
-// in GB/s: best of `passes`. The ceiling that `bench` holds decode against.
+// Read bandwidth of this host's memory with `threads` threads over `bytes` (larger than the
+// caches), in GB/s: best of `passes`. The ceiling that `bench` holds decode against.
 double measure_read_bandwidth(const CpuOptions& options, size_t bytes, int passes);
 
 // The instruction set the kernels use on this machine, e.g. "AVX3_DL", and whether AMX is in use.

@@ -1,0 +1,205 @@
+#include "kernels/cpu/matmul.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/matmul_quantized.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// After highway.h:
+#include "kernels/cpu/panel-inl.h"
+
+DINFER_BEFORE_KERNELS
+namespace dinfer::cpu::HWY_NAMESPACE {
+
+// Dot products of the 4 bytes in each lane: `w` unsigned, `x` signed in -127..127. What is added to
+// `sum` is that less kBias * (the sum of x's 4 bytes), where
+//   DotNibbles: w <= 15, bias 0
+//   DotBytes:   any w, bias kByteBias
+#if DINFER_VNNI
+constexpr int kByteBias = 0;
+HWY_INLINE VI DotNibbles(VI sum, VI w, VI x) {
+  return VI{_mm512_dpbusd_epi32(sum.raw, w.raw, x.raw)};
+}
+HWY_INLINE VI DotBytes(VI sum, VI w, VI x) { return DotNibbles(sum, w, x); }
+#elif HWY_ARCH_X86 && HWY_TARGET == HWY_AVX3
+constexpr int kByteBias = 128;  // signed bytes: pairs of unsigned ones would saturate 16 bits
+HWY_INLINE VI DotNibbles(VI sum, VI w, VI x) {
+  const __m512i pairs = _mm512_maddubs_epi16(w.raw, x.raw);
+  return VI{_mm512_add_epi32(sum.raw, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+}
+HWY_INLINE VI DotBytes(VI sum, VI w, VI x) {
+  const __m512i is_signed = _mm512_xor_si512(w.raw, _mm512_set1_epi8(-128));
+  const __mmask64 negative = _mm512_movepi8_mask(is_signed);
+  const __m512i flipped = _mm512_mask_sub_epi8(x.raw, negative, _mm512_setzero_si512(), x.raw);
+  return DotNibbles(sum, VI{_mm512_abs_epi8(is_signed)}, VI{flipped});
+}
+#elif HWY_ARCH_X86 && HWY_TARGET == HWY_AVX2
+constexpr int kByteBias = 128;
+HWY_INLINE VI DotNibbles(VI sum, VI w, VI x) {
+  const __m256i pairs = _mm256_maddubs_epi16(w.raw, x.raw);
+  return VI{_mm256_add_epi32(sum.raw, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
+}
+HWY_INLINE VI DotBytes(VI sum, VI w, VI x) {
+  const __m256i is_signed = _mm256_xor_si256(w.raw, _mm256_set1_epi8(-128));
+  const __m256i flipped = _mm256_sign_epi8(x.raw, is_signed);
+  return DotNibbles(sum, VI{_mm256_abs_epi8(is_signed)}, VI{flipped});
+}
+#else
+constexpr int kByteBias = 0;
+template <int kByte>
+HWY_INLINE VI Product(VI w, VI x) {
+  const DI d;
+  const DU du;
+  const VI code =
+      hn::BitCast(d, hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(hn::BitCast(du, w))));
+  return hn::Mul(code, hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * kByte>(x)));
+}
+HWY_INLINE VI DotBytes(VI sum, VI w, VI x) {
+  return hn::Add(sum, hn::Add(hn::Add(Product<0>(w, x), Product<1>(w, x)),
+                              hn::Add(Product<2>(w, x), Product<3>(w, x))));
+}
+HWY_INLINE VI DotNibbles(VI sum, VI w, VI x) { return DotBytes(sum, w, x); }
+#endif
+
+HWY_INLINE VI BroadcastWord(const int8_t* from) {
+  int32_t word;
+  std::memcpy(&word, from, 4);
+  return hn::Set(DI(), word);
+}
+
+template <int kBits, bool kSymmetric, class Scale, int kBlock>
+struct QuantizedTile {
+  const PackedMatrix& weight;
+  const QuantizedRows& x;
+  const Products& out;
+
+  template <int kRows>
+  HWY_INLINE void Run(int64_t panel, int64_t row) const {
+    constexpr int kScaleBytes = kPanel * sizeof(Scale);
+    constexpr int kWords = kBlock * kBits / 32;
+    constexpr int kOffset =
+        (kBits == 8 ? kByteBias : 0) - (kSymmetric ? (kBits == 4 ? 8 : 128) : 0);
+    const DF d;
+    const std::byte* from = weight.data + panel * weight.panel_bytes();
+    const int8_t* codes = x.codes + row * x.columns;
+    const int64_t blocks = x.blocks();
+    const int64_t per_group = weight.group / kBlock;
+    const int64_t at = row * blocks;
+    VF total[kRows][kVectors];
+    for (int t = 0; t < kRows; ++t) {
+      for (int v = 0; v < kVectors; ++v) total[t][v] = hn::Zero(d);
+    }
+    for (int64_t b = 0; b < blocks;) {
+      const std::byte* scales = from;
+      from += kSymmetric ? kScaleBytes : 2 * kScaleBytes;
+      for (const int64_t end = b + per_group; b < end; ++b) {
+        VI dots[kRows][kVectors];
+        for (int t = 0; t < kRows; ++t) {
+          for (int v = 0; v < kVectors; ++v) {
+            dots[t][v] = hn::Set(DI(), kOffset == 0 ? 0 : kOffset * x.sums[at + t * blocks + b]);
+          }
+        }
+        Block<kRows, kWords>(from, codes + b * kBlock, dots);
+        from += kWords * kPanel * 4;
+        for (int v = 0; v < kVectors; ++v) {
+          const VF scale = LoadF32(scales, v * kLanes, Scale());
+#pragma GCC unroll 8
+          for (int t = 0; t < kRows; ++t) {
+            const VF unit = hn::Mul(scale, hn::Set(d, x.scales[at + t * blocks + b]));
+            total[t][v] = hn::MulAdd(hn::ConvertTo(d, dots[t][v]), unit, total[t][v]);
+          }
+          if constexpr (!kSymmetric) {
+            const VF minimum = LoadF32(scales + kScaleBytes, v * kLanes, Scale());
+#pragma GCC unroll 8
+            for (int t = 0; t < kRows; ++t) {
+              const VF offset = hn::Set(d, x.offsets[at + t * blocks + b]);
+              total[t][v] = hn::MulAdd(minimum, offset, total[t][v]);
+            }
+          }
+        }
+      }
+    }
+    StorePanel<kRows>(total, out, row, panel, std::min(kPanel, weight.rows - panel * kPanel));
+  }
+
+  template <int kRows, int kWords>
+  HWY_INLINE void Block(const std::byte* from, const int8_t* codes,
+                        VI (&dots)[kRows][kVectors]) const {
+    const DI d;
+    const auto* words = reinterpret_cast<const int32_t*>(from);
+#pragma GCC unroll 8
+    for (int w = 0; w < kWords; ++w) {
+      for (int v = 0; v < kVectors; ++v) {
+        const VI word = hn::LoadU(d, words + w * kPanel + v * kLanes);
+        if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+          for (int t = 0; t < kRows; ++t) {
+            dots[t][v] = DotBytes(dots[t][v], word, BroadcastWord(codes + t * x.columns + w * 4));
+          }
+        } else {
+          const VI nibbles = hn::Set(d, 0x0f0f0f0f);
+          const VI even = hn::And(word, nibbles);
+          const VI odd = hn::And(hn::ShiftRight<4>(word), nibbles);
+#pragma GCC unroll 8
+          for (int t = 0; t < kRows; ++t) {
+            const int8_t* quads = codes + t * x.columns + w * 8;
+            dots[t][v] = DotNibbles(dots[t][v], even, BroadcastWord(quads));
+            dots[t][v] = DotNibbles(dots[t][v], odd, BroadcastWord(quads + 4));
+          }
+        }
+      }
+    }
+  }
+};
+
+template <class Tile>
+void MultiplyTiles(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin, int64_t end,
+                   const Products& out) {
+  ForEachTile(Tile{weight, x, out}, x.count, x.columns, begin, end);
+}
+
+using Multiply = void (*)(const PackedMatrix&, const QuantizedRows&, int64_t, int64_t,
+                          const Products&);
+
+template <int kBits, bool kSymmetric, class Scale>
+Multiply ForBlock(const PackedMatrix& weight) {
+  return weight.block() == 16 ? MultiplyTiles<QuantizedTile<kBits, kSymmetric, Scale, 16>>
+                              : MultiplyTiles<QuantizedTile<kBits, kSymmetric, Scale, 32>>;
+}
+
+template <int kBits, bool kSymmetric>
+Multiply ForScale(const PackedMatrix& weight) {
+  return weight.half_scales ? ForBlock<kBits, kSymmetric, hwy::float16_t>(weight)
+                            : ForBlock<kBits, kSymmetric, float>(weight);
+}
+
+template <int kBits>
+Multiply ForSymmetry(const PackedMatrix& weight) {
+  return weight.symmetric ? ForScale<kBits, true>(weight) : ForScale<kBits, false>(weight);
+}
+
+void MultiplyQuantized(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
+                       int64_t end, const Products& out) {
+  const Multiply run = weight.bits == 4 ? ForSymmetry<4>(weight) : ForSymmetry<8>(weight);
+  run(weight, x, begin, end, out);
+}
+
+const char* TargetName() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace dinfer::cpu::HWY_NAMESPACE
+DINFER_AFTER_KERNELS
+
+#if HWY_ONCE
+namespace dinfer::cpu {
+
+HWY_EXPORT(MultiplyQuantized);
+HWY_EXPORT(TargetName);
+
+void multiply_quantized(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
+                        int64_t end, const Products& out) {
+  HWY_DYNAMIC_DISPATCH(MultiplyQuantized)(weight, x, begin, end, out);
+}
+
+const char* matmul_target() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }
+
+}  // namespace dinfer::cpu
+#endif  // HWY_ONCE

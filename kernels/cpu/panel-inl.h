@@ -1,0 +1,106 @@
+// What the kernels over panels share. Included once per target.
+#if defined(DINFER_KERNELS_CPU_PANEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DINFER_KERNELS_CPU_PANEL_INL_H_
+#undef DINFER_KERNELS_CPU_PANEL_INL_H_
+#else
+#define DINFER_KERNELS_CPU_PANEL_INL_H_
+#endif
+
+#include <cstring>
+
+#include <hwy/highway.h>
+
+#include "kernels/cpu/matmul.h"
+
+// Highway 1.0.3 tests for AVX-512 VNNI at run time before it chooses AVX3_DL, but does not ask the
+// compiler for it: kernels over panels stand between DINFER_BEFORE_KERNELS and DINFER_AFTER_KERNELS
+// in place of Highway's pair.
+#undef DINFER_VNNI
+#undef DINFER_BEFORE_KERNELS
+#undef DINFER_AFTER_KERNELS
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+#define DINFER_VNNI 1
+#define DINFER_BEFORE_KERNELS HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
+#define DINFER_AFTER_KERNELS HWY_POP_ATTRIBUTES
+#else
+#define DINFER_VNNI 0
+#define DINFER_BEFORE_KERNELS HWY_BEFORE_NAMESPACE();
+#define DINFER_AFTER_KERNELS HWY_AFTER_NAMESPACE();
+#endif
+
+DINFER_BEFORE_KERNELS
+namespace dinfer::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::CappedTag<float, kPanel>;
+using DI = hn::RebindToSigned<DF>;
+using DU = hn::RebindToUnsigned<DF>;
+using DH = hn::Rebind<hwy::float16_t, DF>;
+using DB = hn::Rebind<hwy::bfloat16_t, DF>;
+using VF = hn::Vec<DF>;
+using VI = hn::Vec<DI>;
+
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
+constexpr int kVectors = static_cast<int>(kPanel) / kLanes;  // that hold one value of each row
+
+// Rows of activations that one pass over a panel serves: as many as the registers hold.
+constexpr int kTile = kVectors == 1 ? 8 : kVectors == 2 ? 2 : 1;
+
+HWY_INLINE VF LoadF32(const std::byte* from, int lane, float) {
+  return hn::LoadU(DF(), reinterpret_cast<const float*>(from) + lane);
+}
+HWY_INLINE VF LoadF32(const std::byte* from, int lane, hwy::float16_t) {
+  return hn::PromoteTo(DF(), hn::LoadU(DH(), reinterpret_cast<const hwy::float16_t*>(from) + lane));
+}
+HWY_INLINE VF LoadF32(const std::byte* from, int lane, hwy::bfloat16_t) {
+  return hn::PromoteTo(DF(),
+                       hn::LoadU(DB(), reinterpret_cast<const hwy::bfloat16_t*>(from) + lane));
+}
+
+// Stores the products of kRows rows with one panel, of which the first `lanes` rows exist.
+template <int kRows>
+HWY_INLINE void StorePanel(const VF (&sums)[kRows][kVectors], const Products& out, int64_t row,
+                           int64_t panel, int64_t lanes) {
+  const DF d;
+  const float* bias = out.bias ? out.bias + panel * kPanel : nullptr;
+  for (int t = 0; t < kRows; ++t) {
+    float* to = out.data + (row + t) * out.stride + panel * kPanel;
+    if (lanes == kPanel) {
+      for (int v = 0; v < kVectors; ++v) {
+        const VF sum = bias ? hn::Add(sums[t][v], hn::LoadU(d, bias + v * kLanes)) : sums[t][v];
+        hn::StoreU(sum, d, to + v * kLanes);
+      }
+      continue;
+    }
+    alignas(64) float all[kPanel];
+    for (int v = 0; v < kVectors; ++v) hn::Store(sums[t][v], d, all + v * kLanes);
+    for (int64_t i = 0; i < lanes; ++i) to[i] = all[i] + (bias ? bias[i] : 0.0f);
+  }
+}
+
+// Calls tile.template Run<kRows>(panel, row) for all rows and panels. Rows are taken in blocks that
+// stay in the second-level cache while all panels pass over them.
+template <class Tile>
+HWY_INLINE void ForEachTile(const Tile& tile, int64_t rows, int64_t row_bytes, int64_t begin,
+                            int64_t end) {
+  constexpr int64_t kCacheBytes = 256 << 10;
+  const int64_t block = std::max<int64_t>(kCacheBytes / row_bytes / kTile, 4) * kTile;
+  for (int64_t first = 0; first < rows; first += block) {
+    const int64_t last = std::min(rows, first + block);
+    for (int64_t panel = begin; panel < end; ++panel) {
+      int64_t r = first;
+      for (; r + kTile <= last; r += kTile) tile.template Run<kTile>(panel, r);
+      if constexpr (kTile > 4) {
+        if (r + 4 <= last) tile.template Run<4>(panel, r), r += 4;
+      }
+      if constexpr (kTile > 2) {
+        if (r + 2 <= last) tile.template Run<2>(panel, r), r += 2;
+      }
+      for (; r < last; ++r) tile.template Run<1>(panel, r);
+    }
+  }
+}
+
+}  // namespace dinfer::cpu::HWY_NAMESPACE
+DINFER_AFTER_KERNELS
+#endif

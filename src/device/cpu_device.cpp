@@ -1,0 +1,194 @@
+#include "device/cpu_device.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "device/cpu_attention.h"
+#include "device/cpu_linear.h"
+#include "device/cpu_weight.h"
+#include "kernels/cpu/memory.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/vector_ops.h"
+
+namespace dinfer {
+namespace {
+
+using cpu::part_of;
+using cpu::Range;
+using cpu::Rows;
+
+// So few elements are handled by the calling thread alone: waking the others costs more.
+constexpr int64_t kAlone = 32 << 10;
+
+class CpuBuffer final : public Buffer {
+ public:
+  explicit CpuBuffer(size_t bytes) : pages_(bytes) {}
+  std::byte* data() override { return pages_.data(); }
+  size_t bytes() const override { return pages_.bytes(); }
+
+ private:
+  cpu::Pages pages_;
+};
+
+const CpuWeight& cpu_weight(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(const CpuOptions& options)
+      : exact_(options.math == CpuMath::f32),
+        pool_(options.threads, options.cores),
+        linear_(pool_, !exact_),
+        attention_(pool_) {}
+
+  DeviceKind kind() const override { return DeviceKind::cpu; }
+  std::string name() const override { return "cpu"; }
+  size_t free_memory() const override { return cpu::free_memory(); }
+  DType kv_type() const override { return exact_ ? DType::f32 : DType::f16; }
+
+  std::unique_ptr<Buffer> allocate(size_t bytes) override {
+    return std::make_unique<CpuBuffer>(bytes);
+  }
+
+  std::unique_ptr<Weight> upload(HostMatrix matrix) override {
+    return pack_weight(matrix, pool_, arena_);
+  }
+
+  void copy_in(std::byte* device, std::span<const std::byte> host) override {
+    std::copy(host.begin(), host.end(), device);
+  }
+
+  void copy_out(std::span<std::byte> host, const std::byte* device) override {
+    std::copy_n(device, host.size(), host.begin());
+  }
+
+  void synchronize() override {}
+
+  void embed(const Weight& table, int64_t first_row, std::span<const int32_t> tokens, float scale,
+             Tensor out) override {
+    check(out.rows == std::ssize(tokens) && out.columns == table.columns(), "embed: shape of out");
+    const cpu::PackedMatrix& matrix = cpu_weight(table).matrix();
+    for_parts(out.rows, out.columns, [&](Range rows) {
+      for (int64_t i = rows.begin; i < rows.end; ++i) {
+        const int64_t row = tokens[i] - first_row;
+        float* to = out.data + i * out.columns;
+        if (row >= 0 && row < matrix.rows) {
+          cpu::unpack_row(matrix, row, scale, to);
+        } else {
+          std::fill_n(to, out.columns, 0.0f);
+        }
+      }
+    });
+  }
+
+  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) override {
+    multiply({.kind = Rows::Kind::plain}, in, weight, bias, out);
+  }
+
+  void norm_linear(Tensor in, const float* norm, float epsilon, const Weight& weight,
+                   const float* bias, Tensor out) override {
+    multiply({.kind = Rows::Kind::normed, .norm = norm, .epsilon = epsilon}, in, weight, bias, out);
+  }
+
+  void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
+                    Tensor out) override {
+    multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out);
+  }
+
+  void attend(Tensor qkv, const Batch& batch, const AttentionSpec& spec, const RopeTable& rope,
+              const KvLayer& cache, Tensor out) override {
+    check(cache.type == kv_type(), "attend: type of the KV cache");
+    check(cache.kv_heads > 0 && spec.heads % cache.kv_heads == 0, "attend: KV heads divide heads");
+    check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * cache.head_dim &&
+              out.columns == spec.heads * cache.head_dim && qkv.rows == batch.rows &&
+              out.rows == batch.rows,
+          "attend: shapes");
+    for (const SequenceChunk& chunk : batch.chunks) {
+      const int64_t end = chunk.position + chunk.tokens;
+      check(end <= rope.positions || rope.rotary_dim == 0, "attend: positions of the rope table");
+      check(end <= std::ssize(chunk.blocks) * cache.block_size, "attend: blocks of the sequence");
+    }
+    attention_.run(qkv, batch, spec, rope, cache, out);
+  }
+
+  void add(Tensor into, Tensor x) override {
+    check(into.rows == x.rows && into.columns == x.columns, "add: shapes");
+    for_parts(into.rows, into.columns, [&](Range rows) {
+      cpu::add_to(into.data + rows.begin * into.columns, x.data + rows.begin * x.columns,
+                  (rows.end - rows.begin) * into.columns);
+    });
+  }
+
+  void gather_rows(Tensor in, std::span<const int64_t> rows, Tensor out) override {
+    check(out.rows == std::ssize(rows) && in.columns == out.columns, "gather_rows: shape of out");
+    for (int64_t i = 0; i < out.rows; ++i) {
+      check(rows[i] >= 0 && rows[i] < in.rows, "gather_rows: row");
+      std::copy_n(in.data + rows[i] * in.columns, in.columns, out.data + i * out.columns);
+    }
+  }
+
+ private:
+  // `rows` says what is done to them; the rest of it comes from `in`.
+  void multiply(Rows rows, Tensor in, const Weight& weight, const float* bias, Tensor out) {
+    rows.data = in.data;
+    rows.count = in.rows;
+    rows.stride = in.columns;
+    rows.columns = weight.columns();
+    check(in.columns == weight.columns() * (rows.kind == Rows::Kind::gated ? 2 : 1) &&
+              out.columns == weight.rows() && in.rows == out.rows,
+          "linear: shapes");
+    linear_.run(rows, cpu_weight(weight), {.data = out.data, .stride = out.columns, .bias = bias});
+  }
+
+  // Calls body(rows) for parts that are all rows, on all threads where that pays.
+  template <class Body>
+  void for_parts(int64_t rows, int64_t columns, const Body& body) {
+    if (rows * columns <= kAlone) {
+      body(Range{0, rows});
+    } else {
+      pool_.run([&](int rank) { body(part_of(rows, rank, pool_.size())); });
+    }
+  }
+
+  const bool exact_;
+  cpu::ThreadPool pool_;
+  cpu::Arena arena_;
+  CpuLinear linear_;
+  CpuAttention attention_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) {
+  return std::make_unique<CpuDevice>(options);
+}
+
+double measure_read_bandwidth(const CpuOptions& options, size_t bytes, int passes) {
+  using Clock = std::chrono::steady_clock;
+  cpu::ThreadPool pool(options.threads, options.cores);
+  const int64_t pages = std::max<int64_t>(bytes / 4096, pool.size());
+  const cpu::Pages memory(pages * 4096);
+  const auto part = [&](int rank) {
+    const Range mine = part_of(pages, rank, pool.size());
+    return std::span(reinterpret_cast<uint64_t*>(memory.data() + mine.begin * 4096),
+                     (mine.end - mine.begin) * (4096 / sizeof(uint64_t)));
+  };
+  pool.run([&](int rank) {
+    uint64_t value = rank;
+    for (uint64_t& word : part(rank)) word = value++;
+  });
+  std::vector<uint64_t> sums(pool.size());  // kept, so that the reads are
+  double best = 0.0;
+  for (int pass = 0; pass < passes; ++pass) {
+    const auto start = Clock::now();
+    pool.run([&](int rank) { sums[rank] += cpu::sum_words(part(rank).data(), part(rank).size()); });
+    const std::chrono::duration<double> seconds = Clock::now() - start;
+    best = std::max(best, static_cast<double>(memory.bytes()) / seconds.count() / 1e9);
+  }
+  return best;
+}
+
+std::string cpu_kernel_target() { return cpu::matmul_target(); }
+
+}  // namespace dinfer
