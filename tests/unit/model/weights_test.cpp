@@ -1,0 +1,151 @@
+#include "model/weights.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "tests/support/reference_device.h"
+#include "tests/support/tiny_model.h"
+#include "tests/unit/model/run_model.h"
+
+namespace dinfer {
+namespace {
+
+using test::tiny_checkpoint;
+using test::tiny_config;
+
+// The f32 bytes of a rank's matrices, by hand.
+uint64_t slice_bytes(const ModelConfig& c, const TensorShard& s) {
+  const int64_t qkv = (s.heads.size() + 2 * s.kv_heads.size()) * c.head_dim * c.hidden;
+  const int64_t output = s.heads.size() * c.head_dim * c.hidden;
+  const int64_t mlp = 3 * s.ffn.size() * c.hidden;
+  const int64_t vocabulary = (c.tied_head ? 1 : 2) * s.vocab.size() * c.hidden;
+  return static_cast<uint64_t>(c.layers * (qkv + output + mlp) + vocabulary) * sizeof(float);
+}
+
+TEST(Weights, ARankReadsItsSlicesAndNothingElse) {
+  const ModelConfig config = tiny_config();
+  for (const TensorShard& shard : tensor_parallel(config, 4, 32).shards) {
+    const auto checkpoint = tiny_checkpoint(config, 1);
+    const auto device = make_reference_device();
+    load_weights(*checkpoint, config, shard, {}, *device);
+    const uint64_t norms = static_cast<uint64_t>((2 * config.layers + 1) * config.hidden) * 4;
+    EXPECT_EQ(checkpoint->bytes_read(), slice_bytes(config, shard) + norms);
+    EXPECT_EQ(bytes_to_load(*checkpoint, config, shard), slice_bytes(config, shard));
+    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}), slice_bytes(config, shard));
+  }
+}
+
+TEST(Weights, ProgressRisesToItsTotal) {
+  const ModelConfig config = tiny_config();
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const auto device = make_reference_device();
+  const TensorShard shard = tensor_parallel(config, 2, 32).shards[1];
+  uint64_t last = 0;
+  load_weights(*checkpoint, config, shard, {}, *device, [&](uint64_t done, uint64_t total) {
+    EXPECT_GT(done, last);
+    EXPECT_EQ(total, bytes_to_load(*checkpoint, config, shard));
+    last = done;
+  });
+  EXPECT_EQ(last, bytes_to_load(*checkpoint, config, shard));
+}
+
+TEST(Weights, ATiedHeadIsTheEmbedding) {
+  ModelConfig config = tiny_config();
+  const auto device = make_reference_device();
+  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  const auto untied = tiny_checkpoint(config, 1);
+  const ModelWeights two = load_weights(*untied, config, shard, {}, *device);
+  EXPECT_NE(two.head, two.embedding);
+  EXPECT_EQ(two.bytes(), slice_bytes(config, shard));
+  EXPECT_EQ(two.bytes_per_step(), two.bytes() - two.embedding->bytes());
+
+  config.tied_head = true;
+  const ModelWeights one = load_weights(*untied, config, shard, {}, *device);
+  EXPECT_EQ(one.head, one.embedding);
+  EXPECT_EQ(one.bytes(), slice_bytes(config, shard));
+  EXPECT_EQ(one.bytes_per_step(), one.bytes());
+}
+
+TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
+  const ModelConfig config = tiny_config();
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  const double vocabulary = 2.0 * 80 * 64;
+  const double elements = static_cast<double>(slice_bytes(config, shard)) / 4;
+  const double bits8 = 8 + 16.0 / 32;
+  const double bits4 = 4 + 32.0 / 32;
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 8, .group = 32}),
+            static_cast<uint64_t>(elements * bits8 / 8));
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 4, .group = 32}),
+            static_cast<uint64_t>((vocabulary * bits8 + (elements - vocabulary) * bits4) / 8));
+}
+
+// 144 columns are no multiple of 32, but of 16; 8 bits change little, 4 bits more.
+TEST(Weights, QuantisationFallsBackToASmallerGroup) {
+  ModelConfig config = tiny_config();
+  config.hidden = 144;
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const std::vector<int32_t> prompt{3, 14, 15, 9, 26, 5};
+  const std::vector<float> exact = test::logits_of(*checkpoint, config, prompt);
+  auto error_at = [&](int bits) {
+    return test::relative_error(
+        test::logits_of(*checkpoint, config, prompt, {.quant = {.bits = bits, .group = 64}}),
+        exact);
+  };
+  EXPECT_GT(error_at(8), 1e-4);
+  EXPECT_LT(error_at(8), 0.03);
+  EXPECT_GT(error_at(4), error_at(8));
+  EXPECT_LT(error_at(4), 0.4);
+}
+
+TEST(Weights, QuantisationOfColumnsWithoutAGroupIsRefused) {
+  ModelConfig config = tiny_config();
+  config.hidden = 72;
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  try {
+    planned_weight_bytes(*checkpoint, config, shard, {.bits = 8, .group = 32});
+    FAIL() << "72 columns were accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::config);
+    EXPECT_NE(std::string(error.what()).find("72 columns"), std::string::npos);
+  }
+}
+
+TEST(Weights, RandomWeightsKeepActivationsFinite) {
+  ModelConfig config = tiny_config();
+  config.layers = 6;
+  config.window.assign(6, 0);
+  config.qkv_bias = config.qk_norm = true;
+  for (int bits : {0, 8, 4}) {
+    test::spawn(2, [&](Communicator& group) {
+      const auto device = make_reference_device();
+      const TensorShard shard =
+          tensor_parallel(config, 2, 32).shards[static_cast<size_t>(group.rank())];
+      Transformer model(*device, group, config, shard,
+                        random_weights(config, shard, {.bits = bits, .group = 32}, *device, 3),
+                        KvCache(*device, config, shard, 16, 2),
+                        {.rows = 20, .logit_rows = 20, .positions = 20});
+      const std::vector<int32_t> tokens(20, 5), blocks{1, 0};
+      const std::vector<int64_t> rows{0, 19};
+      const SequenceChunk chunk{.tokens = 20, .blocks = blocks};
+      const int64_t limit = 20;
+      const Tensor logits = model.forward({.tokens = tokens,
+                                           .chunks = {&chunk, 1},
+                                           .length_limits = {&limit, 1},
+                                           .logit_rows = rows});
+      double squares = 0;
+      for (int64_t i = 0; i < 2 * logits.columns; ++i) squares += std::pow(logits.data[i], 2);
+      const double deviation = std::sqrt(squares / static_cast<double>(2 * logits.columns));
+      EXPECT_GT(deviation, 0.1) << bits << " bits";
+      EXPECT_LT(deviation, 10.0) << bits << " bits";
+    });
+  }
+}
+
+}  // namespace
+}  // namespace dinfer
