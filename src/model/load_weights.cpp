@@ -15,8 +15,6 @@ const TensorInfo& find_tensor(const Checkpoint& checkpoint, const std::string& n
   return *found;
 }
 
-bool plain(StorageType type) { return traits_of(type).block_elements == 1; }
-
 // The slice's share of its tensor's bytes.
 uint64_t stored_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
   const auto all =
@@ -27,15 +25,9 @@ uint64_t stored_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
 }
 
 // What --quant does to one tensor. Block types keep their own grouping.
-QuantSpec tensor_quantisation(const QuantSpec& asked, MatrixKind kind, const TensorInfo& tensor) {
-  if (!plain(tensor.type)) return {};
-  const QuantSpec spec = matrix_quantisation(asked, kind, tensor.shape.at(1));
-  if (spec.bits != 0 && spec.group == 0) {
-    fail(ExitCode::config,
-         "--quant {}: {} has {} columns, not a multiple of 16; run without --quant", asked.bits,
-         tensor.name, tensor.shape.at(1));
-  }
-  return spec;
+QuantSpec tensor_quantization(const QuantSpec& asked, MatrixKind kind, const TensorInfo& tensor) {
+  if (traits_of(tensor.type).block_elements > 1) return {};
+  return matrix_quantization(asked, kind, tensor.shape.at(1));
 }
 
 // Rows of heads stored for pairs (2i, 2i + 1), in the order for pairs (i, i + rotary / 2).
@@ -50,22 +42,6 @@ std::vector<int64_t> half_split_order(int64_t rows, int64_t head_dim, int64_t ro
     }
   }
   return order;
-}
-
-// Calls visit(slice, kind) for each slice of a matrix that the rank holds.
-template <class Visit>
-void for_each_slice(const ModelConfig& config, const TensorShard& shard, Visit&& visit) {
-  auto visit_all = [&](const MatrixSlices& slices, MatrixKind kind) {
-    for (const ModuleSlice& slice : slices) visit(slice, kind);
-  };
-  visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    const LayerSlices slices = layer_slices(config, shard, layer);
-    for (const MatrixSlices& m : {slices.qkv, slices.output, slices.gate_up, slices.down}) {
-      visit_all(m, MatrixKind::layer);
-    }
-  }
-  if (!config.tied_head) visit_all(head_slices(config, shard), MatrixKind::vocabulary);
 }
 
 class CheckpointSource final : public WeightSource {
@@ -86,7 +62,7 @@ class CheckpointSource final : public WeightSource {
       HostMatrix part =
           load_matrix(checkpoint_, tensor,
                       {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
-                      tensor_quantisation(quant_, kind, tensor));
+                      tensor_quantization(quant_, kind, tensor));
       if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
       parts.push_back(std::move(part));
       done_ += stored_bytes(tensor, slice);
@@ -158,15 +134,8 @@ uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& c
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");
-    const QuantSpec spec = tensor_quantisation(quant, kind, tensor);
-    if (spec.bits == 0) {
-      bytes += stored_bytes(tensor, slice);
-      return;
-    }
-    // Codes, and an f16 scale a group; 4 bits have a minimum too.
-    const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
-    const uint64_t groups = elements / static_cast<uint64_t>(spec.group);
-    bytes += elements * static_cast<uint64_t>(spec.bits) / 8 + groups * (spec.bits == 4 ? 4 : 2);
+    const QuantSpec spec = tensor_quantization(quant, kind, tensor);
+    bytes += spec.bits == 0 ? stored_bytes(tensor, slice) : quantized_bytes(slice, spec);
   });
   return bytes;
 }

@@ -50,7 +50,7 @@ HostMatrix random_matrix(const Pattern& pattern, int64_t rows, int64_t columns,
                          const QuantSpec& quant) {
   const float amplitude = std::sqrt(3.0f / static_cast<float>(columns));
   const auto elements = static_cast<size_t>(rows * columns);
-  if (quant.bits == 0 || quant.group == 0) {
+  if (quant.bits == 0) {
     DenseMatrix matrix{.type = DType::bf16, .rows = rows, .columns = columns};
     matrix.data.resize(elements * sizeof(uint16_t));
     pattern.fill_bf16(matrix.data, amplitude);
@@ -77,7 +77,7 @@ class RandomSource final : public WeightSource {
   std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
     const int64_t columns = slices.at(0).columns.size();
     return device_.upload(random_matrix(pattern_, rows_in(slices), columns,
-                                        matrix_quantisation(quant_, kind, columns)));
+                                        matrix_quantization(quant_, kind, columns)));
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {
@@ -103,6 +103,17 @@ class RandomSource final : public WeightSource {
 };
 
 }  // namespace
+
+uint64_t random_weight_bytes(const ModelConfig& config, const TensorShard& shard,
+                             const QuantSpec& quant) {
+  uint64_t bytes = 0;
+  for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
+    const QuantSpec spec = matrix_quantization(quant, kind, slice.columns.size());
+    const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
+    bytes += spec.bits == 0 ? elements * bytes_of(DType::bf16) : quantized_bytes(slice, spec);
+  });
+  return bytes;
+}
 
 ModelWeights random_weights(const ModelConfig& config, const TensorShard& shard,
                             const QuantSpec& quant, Device& device, uint64_t seed) {

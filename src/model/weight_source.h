@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,8 +27,15 @@ class WeightSource {
 ModelWeights assemble_weights(const ModelConfig& config, const TensorShard& shard,
                               WeightSource& source);
 
-// The quantisation of a matrix whose whole rows have `columns` elements; group 0: no group divides
-// them.
-QuantSpec matrix_quantisation(const QuantSpec& asked, MatrixKind kind, int64_t columns);
+// What becomes of a plain matrix whose whole rows have `columns` elements.
+QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t columns);
+
+// Calls visit(slice, kind) for each slice of a matrix that the rank holds.
+void for_each_slice(const ModelConfig& config, const TensorShard& shard,
+                    const std::function<void(const ModuleSlice&, MatrixKind)>& visit);
+
+// Bytes of a slice in memory once quantised: codes, and an f16 scale a group; 4 bits have a minimum
+// too.
+uint64_t quantized_bytes(const ModuleSlice& slice, const QuantSpec& spec);
 
 }  // namespace dinfer

@@ -7,7 +7,6 @@ namespace {
 
 // Embedding and head are kept at 8 bits even where layers have 4.
 constexpr int kVocabularyBits = 8;
-constexpr int kSmallestGroup = 16;
 
 LayerWeights assemble_layer(const ModelConfig& config, const TensorShard& shard, int64_t layer,
                             WeightSource& source) {
@@ -52,13 +51,32 @@ ModelWeights assemble_weights(const ModelConfig& config, const TensorShard& shar
   return weights;
 }
 
-QuantSpec matrix_quantisation(const QuantSpec& asked, MatrixKind kind, int64_t columns) {
+QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t columns) {
   QuantSpec spec = asked;
-  if (spec.bits == 0) return spec;
-  if (kind == MatrixKind::vocabulary) spec.bits = kVocabularyBits;
-  while (spec.group > kSmallestGroup && columns % spec.group != 0) spec.group /= 2;
-  if (columns % spec.group != 0) spec.group = 0;
-  return spec;
+  if (spec.bits != 0 && kind == MatrixKind::vocabulary) spec.bits = kVocabularyBits;
+  return fitting_quantization(spec, columns);
+}
+
+void for_each_slice(const ModelConfig& config, const TensorShard& shard,
+                    const std::function<void(const ModuleSlice&, MatrixKind)>& visit) {
+  auto visit_all = [&](const MatrixSlices& slices, MatrixKind kind) {
+    for (const ModuleSlice& slice : slices) visit(slice, kind);
+  };
+  visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const LayerSlices slices = layer_slices(config, shard, layer);
+    visit_all(slices.qkv, MatrixKind::layer);
+    visit_all(slices.output, MatrixKind::layer);
+    visit_all(slices.gate_up, MatrixKind::layer);
+    visit_all(slices.down, MatrixKind::layer);
+  }
+  if (!config.tied_head) visit_all(head_slices(config, shard), MatrixKind::vocabulary);
+}
+
+uint64_t quantized_bytes(const ModuleSlice& slice, const QuantSpec& spec) {
+  const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
+  const uint64_t groups = elements / static_cast<uint64_t>(spec.group);
+  return elements * static_cast<uint64_t>(spec.bits) / 8 + groups * (spec.bits == 4 ? 4 : 2);
 }
 
 DeviceVector::DeviceVector(Device& device, std::span<const float> values)

@@ -58,11 +58,10 @@ struct ModelWeights {
 // Called as loading goes on; both in bytes of the model's files, of this rank's slices.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Reads this rank's slices, and no other bytes, and uploads them. With quant.bits, the layers'
-// plain matrices are grouped at that many bits, embedding and head at 8 bits (both 4 and 8: the
-// head's error goes straight into the logits); matrices that the file has quantised stay as they
-// are. A group that does not divide a matrix's columns is halved until it does, down to 16; where
-// that fails too: Error(config).
+// Reads this rank's slices and uploads them. With quant.bits, the layers' plain matrices are
+// grouped at that many bits, embedding and head at 8 bits, with 4 as with 8: the head's error goes
+// straight into the logits. Matrices that the file has quantised stay as they are; groups follow
+// fitting_quantization.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                           const TensorShard& shard, const QuantSpec& quant, Device& device,
                           const LoadProgress& progress = {});
@@ -74,6 +73,10 @@ uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
 // About the device memory that load_weights needs for the matrices: for planning before loading.
 uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
                               const TensorShard& shard, const QuantSpec& quant);
+
+// The same for random_weights.
+uint64_t random_weight_bytes(const ModelConfig& config, const TensorShard& shard,
+                             const QuantSpec& quant);
 
 // Weights of the config's shapes with random values, quantised as above (bf16 when quant.bits is
 // 0): for benchmarks. The values depend on the shard. Activations stay finite.

@@ -184,13 +184,19 @@ void check_slice(const TensorInfo& tensor, const Slice& slice) {
 
 }  // namespace
 
+QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns) {
+  const auto group = static_cast<int>(std::gcd(columns, int64_t{asked.group}));
+  if (asked.bits == 0 || group < kLeastGroup) return {};
+  return {asked.bits, group};
+}
+
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        const QuantSpec& quant) {
   check_slice(tensor, slice);
   if (is_blocked(tensor.type)) return load_blocked(checkpoint, tensor, slice);
-  const auto group = static_cast<int>(std::gcd(tensor.shape[1], int64_t{quant.group}));
-  if (quant.bits == 0 || group < kLeastGroup) return load_dense(checkpoint, tensor, slice);
-  return load_quantized(checkpoint, tensor, slice, quant.bits, group);
+  const QuantSpec spec = fitting_quantization(quant, tensor.shape[1]);
+  if (spec.bits == 0) return load_dense(checkpoint, tensor, slice);
+  return load_quantized(checkpoint, tensor, slice, spec.bits, spec.group);
 }
 
 std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor) {

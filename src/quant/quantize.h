@@ -22,21 +22,26 @@ struct QuantSpec {
   int group = 32;  // 32, 64 or 128
 };
 
+// What a matrix with that many columns gets when `asked` is asked for: the largest power of two up
+// to the asked group that divides the columns is the group; below 16 the matrix stays plain (bits
+// 0).
+QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns);
+
 // Reads one slice of a 2-d tensor. Reads only the bytes that the slice needs, in large pieces.
 // Plain types become a DenseMatrix of the same type; block types become the GroupedMatrix with the
 // same values. With quant.bits, plain weights become grouped: groups are formed on the whole row
 // before it is cut, so the codes of an element do not depend on the slice. A cut inside a group
 // splits the group (the result's group size is then the greatest common divisor, at least 16;
 // where that is not possible the slice is returned dense in f32). Where quant.group does not divide
-// the columns, the largest power of two that does is the group; below 16 the matrix stays plain.
+// the columns, fitting_quantization says what becomes of it.
 // NaN or infinite weights or scales: Error(model_files) naming file, tensor and position.
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        const QuantSpec& quant);
 
 // A 1-d tensor (norm weight, bias), whole or elements [begin, end), as f32. Same errors.
 std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor);
-std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t begin,
-                               int64_t end);
+std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                               int64_t begin, int64_t end);
 
 // Rounds a dense matrix to the grouped family: symmetric 8 bits, asymmetric 4 bits. Scales and
 // minimums are representable in f16. `columns` must be a multiple of spec.group.
