@@ -1,0 +1,367 @@
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "checkpoint/model_files.h"
+#include "tests/unit/checkpoint/model_bytes.h"
+
+namespace dinfer {
+namespace {
+
+using test::GgufBytes;
+using test::kModels;
+using test::model_error;
+using test::TemporaryDirectory;
+
+// Reads the config of a directory that holds only this config.json.
+ModelConfig config_of(const Json& json) {
+  TemporaryDirectory directory;
+  directory.write("config.json", json.dump());
+  return read_model_config({directory.path(), false});
+}
+
+Json llama() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 4},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"intermediate_size", 96},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 4096},
+          {"rms_norm_eps", 1e-5}};
+}
+
+Json with(Json json, const Json& more) {
+  json.update(more);
+  return json;
+}
+
+Json other(const char* architecture, const Json& more = Json::object()) {
+  return with(with(llama(), {{"architectures", {architecture}}}), more);
+}
+
+TEST(HuggingFaceConfig, ReadsSizes) {
+  const ModelConfig config = read_model_config({kModels / "hf/qwen3-sharded", false});
+  EXPECT_EQ(config.hidden, 64);
+  EXPECT_EQ(config.layers, 3);
+  EXPECT_EQ(config.heads, 8);
+  EXPECT_EQ(config.kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.ffn, 128);
+  EXPECT_EQ(config.vocab, 528);
+  EXPECT_EQ(config.max_position, 512);
+  EXPECT_EQ(config.norm_epsilon, 1e-6);
+  EXPECT_EQ(config.rope.theta, 1e6);
+  EXPECT_TRUE(config.qk_norm);
+  EXPECT_FALSE(config.tied_head);
+  EXPECT_EQ(config.eos, (std::vector<int32_t>{521, 519}));
+  EXPECT_EQ(config.bos, -1);
+}
+
+TEST(HuggingFaceConfig, ReadsTheKeysOfTransformers4And5Alike) {
+  const ModelConfig v4 = config_of(with(llama(), {{"rope_theta", 5e5},
+                                                  {"rope_scaling",
+                                                   {{"rope_type", "llama3"},
+                                                    {"factor", 8.0},
+                                                    {"low_freq_factor", 1.0},
+                                                    {"high_freq_factor", 4.0},
+                                                    {"original_max_position_embeddings", 64}}}}));
+  const ModelConfig v5 = config_of(with(llama(), {{"rope_parameters",
+                                                   {{"rope_type", "llama3"},
+                                                    {"rope_theta", 5e5},
+                                                    {"factor", 8.0},
+                                                    {"low_freq_factor", 1.0},
+                                                    {"high_freq_factor", 4.0},
+                                                    {"original_max_position_embeddings", 64}}}}));
+  for (const ModelConfig& config : {v4, v5}) {
+    EXPECT_EQ(config.rope.type, RopeType::llama3);
+    EXPECT_EQ(config.rope.theta, 5e5);
+    EXPECT_EQ(config.rope.factor, 8.0);
+    EXPECT_EQ(config.rope.original_max_position, 64);
+  }
+}
+
+TEST(HuggingFaceConfig, KnowsWhatEachArchitectureFixes) {
+  const ModelConfig llama_config = config_of(llama());
+  EXPECT_EQ(llama_config.head_dim, 16);
+  EXPECT_FALSE(llama_config.qkv_bias || llama_config.qk_norm || llama_config.fused_qkv);
+  const ModelConfig biased =
+      config_of(with(llama(), {{"attention_bias", true}, {"mlp_bias", true}}));
+  EXPECT_TRUE(biased.qkv_bias && biased.output_bias && biased.mlp_bias);
+  const ModelConfig qwen2 = config_of(other("Qwen2ForCausalLM"));
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.output_bias);
+  const ModelConfig qwen3 = config_of(other("Qwen3ForCausalLM"));
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_EQ(qwen3.head_dim, 128);
+  const ModelConfig phi3 = config_of(other("Phi3ForCausalLM", {{"num_key_value_heads", nullptr}}));
+  EXPECT_TRUE(phi3.fused_qkv && phi3.fused_gate_up);
+  EXPECT_EQ(phi3.kv_heads, 4);
+}
+
+TEST(HuggingFaceConfig, HeadSizeMayBeNull) {
+  EXPECT_EQ(config_of(with(llama(), {{"head_dim", nullptr}})).head_dim, 16);
+  EXPECT_EQ(config_of(with(llama(), {{"head_dim", 32}})).head_dim, 32);
+}
+
+TEST(HuggingFaceConfig, GivesEachLayerItsWindow) {
+  using Windows = std::vector<int64_t>;
+  EXPECT_EQ(config_of(llama()).window, Windows(4, 0));
+  EXPECT_EQ(read_model_config({kModels / "hf/mistral-swa", false}).window, Windows(3, 16));
+  EXPECT_EQ(config_of(other("MistralForCausalLM")).window, Windows(4, 4096));
+  EXPECT_EQ(config_of(other("MistralForCausalLM", {{"sliding_window", nullptr}})).window,
+            Windows(4, 0));
+  EXPECT_EQ(config_of(other("Phi3ForCausalLM", {{"sliding_window", 2047}})).window,
+            Windows(4, 2047));
+  const Json qwen = other("Qwen2ForCausalLM", {{"sliding_window", 64}, {"max_window_layers", 2}});
+  EXPECT_EQ(config_of(qwen).window, Windows(4, 0));
+  EXPECT_EQ(config_of(with(qwen, {{"use_sliding_window", true}})).window, (Windows{0, 0, 64, 64}));
+  const Json types = {"sliding_attention", "full_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(config_of(with(qwen, {{"use_sliding_window", true}, {"layer_types", types}})).window,
+            (Windows{64, 0, 0, 64}));
+  EXPECT_EQ(config_of(with(qwen, {{"layer_types", types}})).window, Windows(4, 0));
+}
+
+TEST(HuggingFaceConfig, ReadsEveryRopeScaling) {
+  const auto rope = [](const Json& scaling, const Json& more = Json::object()) {
+    return config_of(with(with(llama(), {{"rope_scaling", scaling}}), more)).rope;
+  };
+  EXPECT_EQ(rope(nullptr).type, RopeType::none);
+  EXPECT_EQ(rope({{"type", "linear"}, {"factor", 2.5}}).factor, 2.5);
+  EXPECT_EQ(rope({{"type", "dynamic"}, {"factor", 2}}).type, RopeType::dynamic);
+  const RopeConfig yarn = rope({{"rope_type", "yarn"},
+                                {"factor", 4.0},
+                                {"beta_fast", 16},
+                                {"attention_factor", 1.25},
+                                {"truncate", false}});
+  EXPECT_EQ(yarn.type, RopeType::yarn);
+  EXPECT_EQ(yarn.beta_fast, 16);
+  EXPECT_EQ(yarn.attention_factor, 1.25);
+  EXPECT_FALSE(yarn.truncate);
+  const Json factors = {1, 2, 3, 4, 5, 6, 7, 8};
+  const RopeConfig longrope =
+      rope({{"type", "su"}, {"short_factor", factors}, {"long_factor", factors}},
+           {{"original_max_position_embeddings", 1024}});
+  EXPECT_EQ(longrope.type, RopeType::longrope);
+  EXPECT_EQ(longrope.factor, 4.0);
+  EXPECT_EQ(longrope.long_factor[7], 8.0);
+}
+
+TEST(HuggingFaceConfig, YarnOnAnUnchangedContextLengthensIt) {
+  const ModelConfig config = config_of(
+      with(llama(),
+           {{"rope_scaling",
+             {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 4096}}}}));
+  EXPECT_EQ(config.max_position, 16384);
+}
+
+TEST(HuggingFaceConfig, MergesTheEndTokensOfBothFiles) {
+  TemporaryDirectory directory;
+  directory.write("config.json", with(llama(), {{"eos_token_id", 7}, {"bos_token_id", 1}}).dump());
+  directory.write("generation_config.json",
+                  R"({"eos_token_id":[7,9],"temperature":0.6,"top_k":20,"do_sample":true})");
+  const ModelFiles files{directory.path(), false};
+  EXPECT_EQ(read_model_config(files).eos, (std::vector<int32_t>{7, 9}));
+  const GenerationDefaults defaults = read_generation_defaults(files);
+  EXPECT_EQ(defaults.temperature, 0.6);
+  EXPECT_EQ(defaults.top_k, 20);
+  EXPECT_EQ(defaults.top_p, std::nullopt);
+  EXPECT_TRUE(defaults.do_sample);
+}
+
+TEST(HuggingFaceConfig, RefusesAnUnknownArchitectureAndListsTheKnown) {
+  const std::string error = model_error([] { config_of(other("MambaForCausalLM")); });
+  EXPECT_NE(error.find("MambaForCausalLM"), std::string::npos) << error;
+  EXPECT_NE(error.find("Phi3ForCausalLM"), std::string::npos) << error;
+}
+
+TEST(HuggingFaceConfig, RefusesQuantisedWeightsByTheirMethod) {
+  const std::string error = model_error([] {
+    config_of(with(llama(), {{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}}));
+  });
+  EXPECT_NE(error.find("gptq"), std::string::npos) << error;
+}
+
+TEST(HuggingFaceConfig, NamesTheKeyOfEveryImpossibleValue) {
+  const struct {
+    const char* key;
+    Json value;
+  } cases[] = {
+      {"hidden_size", 0},
+      {"hidden_size", -64},
+      {"hidden_size", nullptr},
+      {"hidden_size", "64"},
+      {"hidden_size", 64.5},
+      {"hidden_size", uint64_t{1} << 63},
+      {"num_hidden_layers", 1'000'000'000},
+      {"num_attention_heads", 0},
+      {"num_attention_heads", 7},
+      {"num_key_value_heads", 3},
+      {"head_dim", 0},
+      {"intermediate_size", INT64_MAX},
+      {"vocab_size", -1},
+      {"max_position_embeddings", 0},
+      {"rms_norm_eps", -1e-5},
+      {"rms_norm_eps", "x"},
+      {"rope_theta", 0},
+      {"rope_theta", 1e300},
+      {"hidden_act", "tanhexp"},
+      {"hidden_act", 3},
+      {"tie_word_embeddings", 1},
+      {"architectures", Json::array()},
+      {"architectures", "LlamaForCausalLM"},
+      {"sliding_window", -4},
+      {"layer_types", {"full_attention"}},
+      {"eos_token_id", {1, "2"}},
+      {"eos_token_id", 100},
+      {"rope_scaling", {{"type", "mrope"}}},
+      {"rope_scaling", {{"type", "linear"}}},
+      {"rope_scaling", {{"type", "linear"}, {"factor", 0}}},
+      {"rope_scaling", "linear"},
+      {"partial_rotary_factor", 2},
+  };
+  for (const auto& [key, value] : cases) {
+    const std::string error = model_error([&] { config_of(with(llama(), {{key, value}})); });
+    EXPECT_NE(error.find("config.json"), std::string::npos) << key << " " << value << ": " << error;
+  }
+  // Heads, pairs and factors that do not fit each other.
+  const auto error = [](const Json& more) {
+    return model_error([&] { config_of(with(llama(), more)); });
+  };
+  EXPECT_NE(error({{"num_key_value_heads", 3}}).find("no multiple of 3"), std::string::npos);
+  EXPECT_NE(error({{"head_dim", 15}}).find("must be even"), std::string::npos);
+  EXPECT_NE(
+      error({{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1}}, {"long_factor", {1}}}}})
+          .find("8 rotated pairs"),
+      std::string::npos);
+}
+
+// The GGUF files carry, in golden.json, the config.json that they were made from.
+TEST(GgufConfig, AgreesWithTheConfigJsonOfTheSameModel) {
+  const std::pair<const char*, const char*> models[] = {{"llama-4h", "Q4_0"},
+                                                        {"qwen2-tied", "F16"},
+                                                        {"qwen3", "Q8_0"},
+                                                        {"llama-rope3", "F16"},
+                                                        {"llama-k", "Q4_K"}};
+  for (const auto& [model, type] : models) {
+    const auto directory = kModels / "gguf" / model;
+    const Json golden = parse_json(read_text_file(directory / "golden.json", 1 << 20), "golden",
+                                   ExitCode::model_files);
+    const ModelConfig expected = config_of(golden.at("config"));
+    const ModelFiles files{directory / fmt::format("{}-{}.gguf", model, type), true};
+    const ModelConfig config = read_model_config(files);
+    SCOPED_TRACE(model);
+    EXPECT_EQ(config.hidden, expected.hidden);
+    EXPECT_EQ(config.layers, expected.layers);
+    EXPECT_EQ(config.heads, expected.heads);
+    EXPECT_EQ(config.kv_heads, expected.kv_heads);
+    EXPECT_EQ(config.head_dim, expected.head_dim);
+    EXPECT_EQ(config.ffn, expected.ffn);
+    EXPECT_EQ(config.vocab, expected.vocab);
+    EXPECT_EQ(config.max_position, expected.max_position);
+    EXPECT_FLOAT_EQ(config.norm_epsilon, expected.norm_epsilon);
+    EXPECT_EQ(config.tied_head, expected.tied_head);
+    EXPECT_EQ(config.qkv_bias, expected.qkv_bias);
+    EXPECT_EQ(config.output_bias, expected.output_bias);
+    EXPECT_EQ(config.qk_norm, expected.qk_norm);
+    EXPECT_EQ(config.rope.theta, expected.rope.theta);
+    EXPECT_EQ(config.rope.partial_rotary_factor, 1.0);
+    EXPECT_EQ(config.window, expected.window);
+    EXPECT_EQ(config.bos, expected.bos);
+    EXPECT_EQ(config.interleaved_rope, std::string_view(model).starts_with("llama"));
+    check_tensors(*open_checkpoint(files), config);
+  }
+}
+
+TEST(GgufConfig, TakesFrequencyDivisorsFromTheFile) {
+  const ModelConfig config =
+      read_model_config({kModels / "gguf/llama-rope3/llama-rope3-F16.gguf", true});
+  ASSERT_EQ(config.rope.frequency_divisors.size(), 8u);
+  EXPECT_EQ(config.rope.frequency_divisors.front(), 1.0);
+  EXPECT_EQ(config.rope.frequency_divisors.back(), 8.0);
+}
+
+class GgufConfigKeys : public testing::Test {
+ protected:
+  // A model of one layer with the keys that must be there; `phi3` stands for all architectures.
+  static GgufBytes keys() {
+    GgufBytes bytes;
+    bytes.string("general.architecture", "phi3").u32("phi3.embedding_length", 64);
+    bytes.u32("phi3.block_count", 1).u32("phi3.attention.head_count", 4);
+    bytes.u32("phi3.feed_forward_length", 96).u32("phi3.context_length", 4096);
+    bytes.tensor("token_embd.weight", {64, 100}, 2, 0);
+    return bytes;
+  }
+  static ModelConfig read(const GgufBytes& bytes) {
+    TemporaryDirectory directory;
+    return read_model_config({directory.write("x.gguf", bytes.file(8192)), true});
+  }
+};
+
+TEST_F(GgufConfigKeys, HaveDefaults) {
+  const ModelConfig config = read(keys());
+  EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.vocab, 100);
+  EXPECT_TRUE(config.tied_head);
+  EXPECT_EQ(config.rope.type, RopeType::none);
+  EXPECT_TRUE(config.eos.empty());
+}
+
+TEST_F(GgufConfigKeys, GiveRopeScalingWindowAndEndTokens) {
+  const ModelConfig config = read(keys()
+                                      .string("phi3.rope.scaling.type", "yarn")
+                                      .f32("phi3.rope.scaling.factor", 4)
+                                      .u32("phi3.rope.scaling.original_context_length", 1024)
+                                      .u32("phi3.rope.dimension_count", 8)
+                                      .u32("phi3.attention.sliding_window", 2047)
+                                      .u32("tokenizer.ggml.eos_token_id", 7)
+                                      .u32("tokenizer.ggml.eot_token_id", 9));
+  EXPECT_EQ(config.rope.type, RopeType::yarn);
+  EXPECT_EQ(config.rope.factor, 4.0);
+  EXPECT_EQ(config.rope.original_max_position, 1024);
+  EXPECT_EQ(config.rope.partial_rotary_factor, 0.5);
+  EXPECT_EQ(config.window, std::vector<int64_t>{2047});
+  EXPECT_EQ(config.eos, (std::vector<int32_t>{7, 9}));
+}
+
+TEST_F(GgufConfigKeys, GiveLongropeByItsTensors) {
+  GgufBytes bytes = keys().u32("phi3.rope.scaling.original_context_length", 1024);
+  bytes.tensor("rope_factors_long.weight", {8}, 0, 4096);
+  bytes.tensor("rope_factors_short.weight", {8}, 0, 4128);
+  std::string data(4096, '\0');
+  for (int i = 0; i < 16; ++i) test::append_number<float>(data, 1.0f + i);
+  TemporaryDirectory directory;
+  const ModelConfig config = read_model_config({directory.write("x.gguf", bytes.file(data)), true});
+  EXPECT_EQ(config.rope.type, RopeType::longrope);
+  EXPECT_EQ(config.rope.factor, 4.0);
+  EXPECT_EQ(config.rope.long_factor.front(), 1.0);
+  EXPECT_EQ(config.rope.short_factor.front(), 9.0);
+}
+
+TEST_F(GgufConfigKeys, AreRefusedWhenImpossible) {
+  const auto error = [](const GgufBytes& bytes) { return model_error([&] { read(bytes); }); };
+  EXPECT_NE(error(keys().u32("phi3.attention.head_count_kv", 3)).find("no multiple of 3"),
+            std::string::npos);
+  EXPECT_NE(error(keys().u32("phi3.attention.head_count_kv", 0)).find("head_count_kv"),
+            std::string::npos);
+  EXPECT_NE(error(keys().u32("phi3.attention.key_length", 15)).find("even"), std::string::npos);
+  EXPECT_NE(error(keys().u32("phi3.attention.value_length", 32)).find("values of 32"),
+            std::string::npos);
+  EXPECT_NE(error(keys().u32("phi3.rope.dimension_count", 17)).find("dimension_count"),
+            std::string::npos);
+  EXPECT_NE(error(keys().f32("phi3.rope.freq_base", 0)).find("freq_base"), std::string::npos);
+  EXPECT_NE(error(keys().u32("phi3.expert_count", 8)).find("experts"), std::string::npos);
+  EXPECT_NE(error(keys().u32("tokenizer.ggml.eos_token_id", 100)).find("eos token 100"),
+            std::string::npos);
+  EXPECT_NE(error(keys().string("phi3.rope.scaling.type", "ntk")).find("ntk"), std::string::npos);
+  EXPECT_NE(
+      error(GgufBytes().string("general.architecture", "gpt2")).find("llama, qwen2, qwen3, phi3"),
+      std::string::npos);
+  EXPECT_NE(error(GgufBytes().string("general.architecture", "llama")).find("embedding_length"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace dinfer
