@@ -29,32 +29,39 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const = 0;
+  virtual std::vector<int32_t> encode(std::string_view text,
+                                      const EncodeOptions& options) const = 0;
 
   // The text of ids, invalid UTF-8 as it is; `skip_special` leaves special tokens out. An id
   // outside the vocabulary is an Error(usage).
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
 
   virtual int32_t vocab_size() const = 0;
-  virtual int32_t bos() const = 0;                          // -1: none
-  virtual const std::vector<int32_t>& eos() const = 0;      // ids that end a text or a turn
+  virtual int32_t bos() const = 0;                      // -1: none
+  virtual const std::vector<int32_t>& eos() const = 0;  // ids that end a text or a turn
   // Name ("bos_token", "eos_token", ...) and text of the special tokens a chat template may use.
   virtual const std::vector<std::pair<std::string, std::string>>& special_texts() const = 0;
 };
 
 // Turns ids into text as they come: holds back bytes of an unfinished UTF-8 character (and what the
-// decoder strips only at the start of a text), so that the pieces concatenate to decode() of all.
+// decoder strips only at the start of a text). The pieces concatenate to decode() of all ids, with
+// U+FFFD in place of invalid UTF-8. Ids outside the vocabulary (rows that only pad a model's
+// embedding) give no text.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : tokenizer_(tokenizer), skip_special_(skip_special) {}
 
   std::string push(int32_t id);
-  std::string finish();  // what is still held back, invalid bytes as U+FFFD
+  std::string finish();  // what is still held back; the decoder then starts anew
 
  private:
+  void forget(std::string text);
+
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> ids_;  // since the last complete character boundary
-  std::string held_;          // text of ids_ that has been handed out
+  bool skip_special_;
+  std::vector<int32_t> ids_;  // the last ids: enough to know how the next one continues the text
+  size_t handed_out_ = 0;     // bytes of the text of ids_
 };
 
 }  // namespace dinfer
