@@ -34,6 +34,10 @@ class ControlPlane {
   // fails.
   virtual void set_phase(std::string) {}
 
+  // Throws Error(peer) when a rank of this host has died. For a rank that waits for something else
+  // than the other ranks, such as the head for requests: called every few milliseconds there.
+  virtual void check_peers() {}
+
   // Ends the whole job with this exit code; does not return.
   [[noreturn]] virtual void abort(ExitCode code) = 0;
 };

@@ -63,6 +63,8 @@ class MpiControlPlane final : public ControlPlane {
 
   void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
 
+  void check_peers() override { session_->wait().check_peers(); }
+
   [[noreturn]] void abort(ExitCode code) override { session_->abort(code); }
 
  private:

@@ -55,21 +55,25 @@ void PeerWait::relax() {
 }
 
 std::optional<int> PeerWait::pause(Clock::duration waited, size_t bytes) {
-  if (dead_) return dead_;
-  if (waited < kYieldFor) {
-    sched_yield();
-    return std::nullopt;
-  }
   const bool moving = waited < std::chrono::nanoseconds(bytes * kNanosecondsPerByte);
-  const auto nap = moving ? Clock::duration::zero()
-                          : std::clamp<Clock::duration>(waited / 16, kSleepMin, kSleepMax);
-  const timespec timeout{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(nap).count()};
-  if (ppoll(watched_.data(), watched_.size(), &timeout, nullptr) > 0) {
-    for (size_t i = 0; i < watched_.size(); ++i)
-      if (watched_[i].revents) dead_ = watched_rank_[i];
-  }
-  if (moving) sched_yield();
+  if (waited >= kYieldFor)
+    look(moving ? Clock::duration::zero()
+                : std::clamp<Clock::duration>(waited / 16, kSleepMin, kSleepMax));
+  if (waited < kYieldFor || moving) sched_yield();
   return dead_;
+}
+
+void PeerWait::look(Clock::duration at_most) {
+  if (dead_) return;
+  const timespec timeout{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(at_most).count()};
+  if (ppoll(watched_.data(), watched_.size(), &timeout, nullptr) <= 0) return;
+  for (size_t i = 0; i < watched_.size(); ++i)
+    if (watched_[i].revents) dead_ = watched_rank_[i];
+}
+
+void PeerWait::check_peers() {
+  look(Clock::duration::zero());
+  if (dead_) fail_dead(*dead_, "no call");
 }
 
 std::string PeerWait::name(int rank) const {

@@ -43,8 +43,9 @@ class PeerWait {
   // memory shared with them: a peer that ended because of its own error is told from one that died.
   void set_endings(const std::atomic<int>* endings) { endings_ = endings; }
 
-  // Returns once done() is true; done() is polled. missing() lists the ranks still waited for. Where
-  // done() itself moves data (MPI), `bytes` of it may take their time before this rank sleeps.
+  // Returns once done() is true; done() is polled. missing() lists the ranks still waited for.
+  // Where done() itself moves data (MPI), `bytes` of it may take their time before this rank
+  // sleeps.
   template <class Done, class Missing>
   void until(Done&& done, Missing&& missing, Deadline deadline, std::string_view what,
              size_t bytes = 0) {
@@ -62,6 +63,9 @@ class PeerWait {
     }
   }
 
+  // Throws when a process of this host has died.
+  void check_peers();
+
   [[noreturn]] void fail_diverged(int other, std::string_view theirs, std::string_view ours) const;
 
  private:
@@ -71,6 +75,7 @@ class PeerWait {
   static void relax();
   // One step of waiting after `waited`; the rank of a dead peer if there is one.
   std::optional<int> pause(Clock::duration waited, size_t bytes);
+  void look(Clock::duration at_most);  // for dead peers
   std::string name(int rank) const;
   [[noreturn]] void fail_dead(int dead, std::string_view what) const;
   [[noreturn]] void fail_late(const std::vector<int>& missing, Clock::duration waited,
