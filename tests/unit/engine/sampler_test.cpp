@@ -1,0 +1,249 @@
+#include "engine/sampler.h"
+
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "comm/single_communicator.h"
+#include "engine/vocab_slice.h"
+#include "tests/support/thread_world.h"
+
+namespace dinfer {
+namespace {
+
+std::vector<Range> cut(int64_t vocab, int ranks) {
+  std::vector<Range> slices;  // uneven on purpose
+  int64_t begin = 0;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const int64_t end = rank + 1 == ranks ? vocab : begin + vocab / ranks + (rank % 2 ? -1 : 1);
+    slices.push_back({begin, end});
+    begin = end;
+  }
+  return slices;
+}
+
+// What every rank of a group gets for these rows; all ranks must agree.
+std::vector<RowResult> sample(const std::vector<std::vector<float>>& rows,
+                              const std::vector<RowTask>& tasks, int ranks = 1) {
+  const auto slices = cut(static_cast<int64_t>(rows[0].size()), ranks);
+  std::vector<std::vector<RowResult>> results(static_cast<size_t>(ranks));
+  test::spawn(ranks, [&](Communicator& group) {
+    const Range own = slices[static_cast<size_t>(group.rank())];
+    std::vector<float> logits;
+    for (const auto& row : rows)
+      logits.insert(logits.end(), row.begin() + own.begin, row.begin() + own.end);
+    const std::vector<float> before = logits;
+    results[static_cast<size_t>(group.rank())] = Sampler(group, slices).run(logits, tasks, 1);
+    EXPECT_EQ(logits, before) << "logits are left as they were";
+  });
+  for (const auto& result : results) {
+    for (size_t i = 0; i < tasks.size(); ++i) EXPECT_EQ(result[i].token, results[0][i].token);
+  }
+  return results[0];
+}
+
+RowTask draw(SamplingParams params, int64_t position = 0) {
+  return {.sample = true, .params = params, .position = position};
+}
+
+std::vector<float> random_logits(size_t vocab, uint32_t seed, float spread = 3) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, spread);
+  std::vector<float> row(vocab);
+  for (float& value : row) value = normal(random);
+  return row;
+}
+
+std::vector<double> softmax(const std::vector<float>& row, double temperature = 1) {
+  std::vector<double> p(row.begin(), row.end());
+  double sum = 0;
+  for (double& x : p) sum += x = std::exp(x / temperature);
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+// Chi-square of `draws` draws at different positions against the expected shares.
+double chi_square(const std::vector<float>& row, const SamplingParams& params,
+                  const std::vector<double>& expected, int draws, int ranks = 1) {
+  std::vector<RowTask> tasks;
+  for (int i = 0; i < draws; ++i) tasks.push_back(draw(params, i));
+  std::vector<double> counts(row.size());
+  for (const RowResult& result : sample(std::vector(tasks.size(), row), tasks, ranks)) {
+    counts[static_cast<size_t>(result.token)] += 1;
+  }
+  double sum = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    if (expected[i] == 0) {
+      EXPECT_EQ(counts[i], 0) << "token " << i << " is truncated";
+      continue;
+    }
+    const double mean = expected[i] * draws;
+    sum += (counts[i] - mean) * (counts[i] - mean) / mean;
+  }
+  return sum;
+}
+
+TEST(Sampler, greedy_takes_the_largest_and_the_lowest_id_of_equals) {
+  const std::vector<float> row{1, 5, 2, 5, 5, 0, 1, 3};
+  for (int ranks : {1, 2, 4}) {
+    EXPECT_EQ(sample({row}, {draw({.temperature = 0})}, ranks)[0].token, 1) << ranks;
+  }
+}
+
+// Limits are the 99.9th percentiles of chi-square; the draws are fixed, so no run differs.
+TEST(Sampler, draws_follow_the_softmax) {
+  const std::vector<float> row{0.5f, -1, 2, 0, 1.5f, -0.5f, 1, 0.2f};
+  const SamplingParams params{.temperature = 0.8f, .seed = 5};
+  EXPECT_LT(chi_square(row, params, softmax(row, 0.8), 20000), 24.3);  // 7 degrees of freedom
+  EXPECT_LT(chi_square(row, params, softmax(row, 0.8), 20000, 3), 24.3);
+}
+
+TEST(Sampler, truncated_draws_follow_the_renormalised_softmax) {
+  const std::vector<float> row{0.5f, -1, 2, 0, 1.5f, -0.5f, 1, 0.2f};
+  const auto keep = [&](std::vector<int> ids) {
+    std::vector<double> p = softmax(row), kept(row.size());
+    double sum = 0;
+    for (int id : ids) sum += p[static_cast<size_t>(id)];
+    for (int id : ids) kept[static_cast<size_t>(id)] = p[static_cast<size_t>(id)] / sum;
+    return kept;
+  };
+  // Shares in order: 2: .392, 4: .238, 6: .144, 0: .088, 7: .065, 3: .053, 5: .032, 1: .020
+  EXPECT_LT(chi_square(row, {.top_k = 3, .seed = 1}, keep({2, 4, 6}), 5000), 13.8);
+  EXPECT_LT(chi_square(row, {.top_p = 0.6f, .seed = 1}, keep({2, 4}), 5000), 10.8);
+  EXPECT_LT(chi_square(row, {.top_p = 0.7f, .seed = 1}, keep({2, 4, 6}), 5000), 13.8);
+  EXPECT_LT(chi_square(row, {.min_p = 0.3f, .seed = 1}, keep({2, 4, 6}), 5000), 13.8);
+  // top-p looks at what top-k left: 2 and 4 hold .81 of the first three.
+  EXPECT_LT(chi_square(row, {.top_k = 3, .top_p = 0.8f, .seed = 1}, keep({2, 4}), 5000), 10.8);
+}
+
+TEST(Sampler, tokens_do_not_depend_on_ranks_or_batch) {
+  std::vector<std::vector<float>> rows;
+  std::vector<RowTask> tasks;
+  const std::vector<SamplingParams> kinds{{.temperature = 0},
+                                          {.temperature = 1.5f},
+                                          {.top_k = 40},
+                                          {.top_k = 1500},
+                                          {.top_p = 0.9f},
+                                          {.temperature = 3, .top_p = 0.99f},
+                                          {.min_p = 0.01f},
+                                          {.temperature = 9, .min_p = 0.001f},
+                                          {.top_k = 50, .top_p = 0.9f, .min_p = 0.02f}};
+  for (uint32_t i = 0; i < 45; ++i) {
+    rows.push_back(random_logits(2000, i));
+    SamplingParams params = kinds[i % kinds.size()];
+    params.seed = i;
+    tasks.push_back(draw(params, i * 100));
+  }
+  const auto alone = sample(rows, tasks, 1);
+  for (int ranks : {2, 3, 9}) {
+    const auto split = sample(rows, tasks, ranks);
+    for (size_t i = 0; i < tasks.size(); ++i)
+      EXPECT_EQ(split[i].token, alone[i].token) << ranks << " ranks, row " << i;
+  }
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    EXPECT_EQ(sample({rows[i]}, {tasks[i]})[0].token, alone[i].token) << "row " << i << " alone";
+  }
+}
+
+TEST(Sampler, wide_truncation_looks_at_the_whole_row) {
+  // A flat row: 0.9 of its mass is 900 tokens, far more than the candidates.
+  const std::vector<float> flat(1000, 0.0f);
+  std::vector<RowTask> tasks;
+  for (int i = 0; i < 400; ++i) tasks.push_back(draw({.top_p = 0.9f, .seed = 3}, i));
+  int32_t largest = 0;
+  for (const RowResult& result : sample(std::vector(tasks.size(), flat), tasks, 2)) {
+    EXPECT_LE(result.token, 900);
+    largest = std::max(largest, result.token);
+  }
+  EXPECT_GT(largest, 800) << "tokens beyond the candidates must be drawn too";
+}
+
+TEST(Sampler, penalties_by_hand) {
+  // Prompt has 0, output has 1 once and 2 twice.
+  const TokenCounts counts{{0, 0}, {1, 1}, {2, 2}};
+  std::vector<float> row{4, 4, -4, 4};
+  const auto before = penalize(
+      row, 0, {.repetition_penalty = 2, .presence_penalty = 0.5f, .frequency_penalty = 0.25f},
+      counts);
+  EXPECT_EQ(row, (std::vector<float>{2, 2 - 0.75f, -8 - 1.0f, 4}));
+  EXPECT_EQ(before.size(), 3u);
+  std::vector<float> slice{4, 4};  // ids 2 and 3
+  penalize(slice, 2, {.presence_penalty = 1}, counts);
+  EXPECT_EQ(slice, (std::vector<float>{3, 4}));
+}
+
+TEST(Sampler, penalised_greedy_moves_on_and_reports_the_models_own_probability) {
+  const TokenCounts counts{{1, 1}};
+  RowTask task = draw({.temperature = 0, .presence_penalty = 2});
+  task.counts = &counts;
+  task.report = {.logprobs = true, .top = 2};
+  const std::vector<float> row{0, 3, 2, 1};
+  for (int ranks : {1, 2}) {
+    const RowResult result = sample({row}, {task}, ranks)[0];
+    const auto p = softmax(row);
+    EXPECT_EQ(result.token, 2);
+    EXPECT_NEAR(result.logprob, std::log(p[2]), 1e-6);
+    ASSERT_EQ(result.top.size(), 2u);
+    EXPECT_EQ(result.top[0].id, 1);
+    EXPECT_NEAR(result.top[0].logprob, std::log(p[1]), 1e-6);
+  }
+}
+
+TEST(Sampler, scores_given_tokens_and_hands_out_whole_rows) {
+  const auto row = random_logits(501, 7);
+  const auto p = softmax(row);
+  for (int ranks : {1, 3}) {
+    RowTask task{.target = 433, .report = {.logprobs = true, .top = 5, .logits = true}};
+    const RowResult result = sample({row}, {task}, ranks)[0];
+    EXPECT_EQ(result.token, -1);
+    EXPECT_NEAR(result.logprob, std::log(p[433]), 2e-6);
+    EXPECT_EQ(result.logits, row);
+    for (size_t i = 1; i < 5; ++i) EXPECT_GE(result.top[i - 1].logprob, result.top[i].logprob);
+  }
+}
+
+TEST(Sampler, a_rank_that_did_other_work_is_named) {
+  const auto slices = cut(8, 3);
+  std::mutex mutex;
+  std::map<int, std::string> messages;
+  test::spawn(3, [&](Communicator& group) {
+    const Range own = slices[static_cast<size_t>(group.rank())];
+    std::vector<float> logits(static_cast<size_t>(own.size()));
+    const RowTask task = draw({.temperature = 0});
+    try {
+      Sampler(group, slices).run(logits, {&task, 1}, group.rank() == 2 ? 1 : 7);
+    } catch (const Error& error) {
+      const std::lock_guard lock(mutex);
+      EXPECT_EQ(error.code(), ExitCode::peer);
+      messages[group.rank()] = error.what();
+    }
+  });
+  ASSERT_EQ(messages.size(), 3u) << "every rank sees it";
+  EXPECT_NE(messages[0].find("rank 2"), std::string::npos);
+}
+
+TEST(Sampler, logits_that_are_not_finite_are_refused) {
+  for (float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> row(16, 1.0f);
+    row[11] = bad;
+    const auto group = make_single_communicator();
+    const RowTask task = draw({.temperature = 0});
+    EXPECT_THROW(Sampler(*group, {{0, 16}}).run(row, {&task, 1}, 0), Error);
+  }
+}
+
+TEST(VocabSlice, sums_of_exponentials_merge) {
+  const auto row = random_logits(10007, 3, 8);
+  double exact = 0;
+  for (float x : row) exact += std::exp(double{x} * 0.5);
+  ExpSum merged = exp_sum(std::span(row).first(4000), 0.5);
+  merged.merge(exp_sum(std::span(row).subspan(4000), 0.5));
+  EXPECT_NEAR(merged.log(), std::log(exact), 1e-6);
+}
+
+}  // namespace
+}  // namespace dinfer
