@@ -15,7 +15,18 @@ namespace {
 
 constexpr float kMostF16 = 65504.0f;
 
-float round_to_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
+// The nearest f16 that is not below, for value >= 0; and that is not above. Ranges so rounded cover
+// all their values, which are then off by half a step at most.
+float f16_above(float value) {
+  const uint16_t bits = f32_to_f16(value);
+  return f16_to_f32(f16_to_f32(bits) < value ? bits + 1 : bits);
+}
+
+float f16_below(float value) {
+  if (value < 0) return -f16_above(-value);
+  const uint16_t bits = f32_to_f16(value);
+  return f16_to_f32(f16_to_f32(bits) > value ? bits - 1 : bits);
+}
 
 // Nearest integer for |x| < 2^22, ties to even, in a form that is vectorised.
 int32_t nearest(float x) {
@@ -27,7 +38,7 @@ int32_t nearest(float x) {
 void quantize_symmetric_8(const float* values, int group, uint8_t* codes, float& scale) {
   float most = 0;
   for (int i = 0; i < group; ++i) most = std::max(most, std::fabs(values[i]));
-  scale = round_to_f16(most / 127.0f);
+  scale = f16_above(most / 127.0f);
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
   for (int i = 0; i < group; ++i) {
     const float x = std::clamp(values[i] * inverse, -127.0f, 127.0f);
@@ -39,8 +50,8 @@ void quantize_symmetric_8(const float* values, int group, uint8_t* codes, float&
 void quantize_asymmetric_4(const float* values, int group, uint8_t* codes, float& scale,
                            float& minimum) {
   const auto [low, high] = std::minmax_element(values, values + group);
-  scale = round_to_f16((*high - *low) / 15.0f);
-  minimum = round_to_f16(*low);
+  minimum = f16_below(*low);
+  scale = f16_above((*high - minimum) / 15.0f);
   const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
   const auto code = [&](float value) {
     return nearest(std::clamp((value - minimum) * inverse, 0.0f, 15.0f));
