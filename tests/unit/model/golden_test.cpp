@@ -10,20 +10,25 @@
 #include "base/json.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors.h"
+#include "device/cpu_device.h"
 #include "quant/quantize.h"
 #include "tests/unit/model/run_model.h"
 
 namespace dinfer {
 namespace {
 
-// The forward pass of real files, on the reference device, against logits of Hugging Face's
-// transformers in f32.
+// The forward pass of real files, on the reference device and on the exact CPU device, against
+// logits of Hugging Face's transformers in f32.
 
 // Their logits move by up to 1e-5 of the norm between f32 and f64.
 constexpr double kTolerance = 5e-5;
 
 const std::filesystem::path kModels =
     std::filesystem::path(DINFER_SOURCE_DIR) / "tests/golden/models";
+
+std::unique_ptr<Device> make_exact_cpu() {
+  return make_cpu_device({.threads = 1, .math = CpuMath::f32});
+}
 
 struct Prompt {
   std::vector<int32_t> tokens;
@@ -94,6 +99,16 @@ TEST_P(GoldenHf, LogitsAgreeForEveryNumberOfRanks) {
   }
 }
 
+TEST_P(GoldenHf, LogitsAgreeOnTheExactCpuDevice) {
+  for (const Prompt& prompt : prompts) {
+    EXPECT_LT(model.error(prompt, {.make_device = make_exact_cpu}), kTolerance)
+        << prompt.tokens.size() << " tokens";
+  }
+  const int ranks = tensor_parallel_sizes(model.config, 12).back();
+  EXPECT_LT(model.error(prompts.at(2), {.ranks = ranks, .make_device = make_exact_cpu}),
+            kTolerance);
+}
+
 // Quantised weights are other weights: ranks must agree with one rank, not with the golden logits.
 TEST_P(GoldenHf, QuantisedRanksAgreeWithOneRank) {
   for (int bits : {8, 4}) {
@@ -134,6 +149,8 @@ TEST_P(GoldenGguf, LogitsOfEveryFormAgreeForEveryNumberOfRanks) {
       for (int ranks : tensor_parallel_sizes(model.config, 8)) {
         EXPECT_LT(model.error(prompt, {.ranks = ranks}), kTolerance)
             << file << ", " << ranks << " ranks";
+        EXPECT_LT(model.error(prompt, {.ranks = ranks, .make_device = make_exact_cpu}), kTolerance)
+            << file << ", " << ranks << " CPU ranks";
       }
     }
     EXPECT_EQ(recorded, 1u) << file;

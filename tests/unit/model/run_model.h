@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -12,12 +13,13 @@
 
 namespace dinfer::test {
 
-// How a prompt is run on the reference device.
+// How a prompt is run.
 struct Run {
   int ranks = 1;
   int64_t chunk = 1 << 20;  // tokens a step
   QuantSpec quant;
   int64_t ffn_alignment = 32;
+  std::function<std::unique_ptr<Device>()> make_device = make_reference_device;
 };
 
 constexpr int kBlockSize = 16;
@@ -46,7 +48,7 @@ inline std::vector<float> logits_of(const Checkpoint& checkpoint, const ModelCon
   std::vector<float> result(static_cast<size_t>(length * config.vocab));
   spawn(run.ranks, [&](Communicator& group) {
     const TensorShard& shard = placement.shards[static_cast<size_t>(group.rank())];
-    const auto device = make_reference_device();
+    const auto device = run.make_device();
     Transformer model = make_model(*device, group, checkpoint, config, shard, run.quant, length);
     std::vector<int32_t> blocks;
     for (int64_t i = blocks_for(length); i > 0; --i) blocks.push_back(static_cast<int32_t>(2 * i));
