@@ -79,7 +79,7 @@ const std::vector<GgufPreTokenizer>& table() {
       {.names = {"glm4"}, .patterns = {kLlama3}, .ignore_merges = true},
       {.names = {"qwen2", "deepseek-r1-qwen"}, .patterns = {kQwen2}, .nfc = true},
       {.names = {"stablelm2", "hunyuan", "megrez", "grok-2", "solar-open"}, .patterns = {kQwen2}},
-      {.names = {"qwen35"}, .patterns = {kQwen35}, .nfc = true},
+      {.names = {"qwen35"}, .patterns = {kQwen35}},
       {.names = {"gpt-4o", "llama4", "kanana2"}, .patterns = {kO200k}},
       {.names = {"tekken"}, .patterns = {kTekken}, .ignore_merges = true, .add_bos = true},
       {.names = {"falcon"},
