@@ -16,10 +16,11 @@ enum class Verdict {
   retry       // stays text; another token may start inside it
 };
 
+// Unicode's word characters: letters, marks, decimal and letter numbers, connectors, joiners.
 bool is_word_character(uint32_t code) {
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) ||
-         category == UTF8PROC_CATEGORY_PC;
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
+         category == UTF8PROC_CATEGORY_PC || code == 0x200c || code == 0x200d;
 }
 
 // The character that ends at `end` > 0, in valid UTF-8.

@@ -9,7 +9,7 @@ constexpr int kNestedClasses = 16;
 // Members of a class. PCRE2's own \s also matches U+180E, its \w neither marks nor connectors.
 constexpr std::string_view kSpaces =
     R"(\x{9}-\x{d}\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
 constexpr std::string_view kHexDigits = "0-9a-fA-F";
 
 class Translator {

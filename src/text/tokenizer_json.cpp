@@ -31,8 +31,6 @@ AddedToken read_added_token(const JsonPart& part, const Vocabulary& vocabulary) 
 // Ids that a "single" template names before and behind its sequence A.
 void read_template(const JsonPart& part, TokenizerParts& parts) {
   const JsonPart specials = part.get("special_tokens");
-  std::vector<int32_t> before;
-  std::vector<int32_t> after;
   bool behind = false;
   for (const JsonPart& item : part.get("single").items()) {
     if (const auto sequence = item.find("Sequence")) {
@@ -42,12 +40,10 @@ void read_template(const JsonPart& part, TokenizerParts& parts) {
     }
     const std::string name = item.get("SpecialToken").string("id");
     for (const JsonPart& id : specials.get(name.c_str()).get("ids").items()) {
-      (behind ? after : before).push_back(id.as_id());
+      (behind ? parts.after : parts.before).push_back(id.as_id());
     }
   }
   if (!behind) part.refuse("the template \"single\" has no sequence A");
-  parts.before.insert(parts.before.begin(), before.begin(), before.end());
-  parts.after.insert(parts.after.end(), after.begin(), after.end());
 }
 
 // Whether a template decides which tokens stand around a text.
@@ -64,7 +60,9 @@ bool read_post_processor(const JsonPart& part, TokenizerParts& parts) {
   for (const JsonPart& inner : part.get("processors").items()) {
     if (inner.string("type") == "Sequence")
       inner.refuse("a sequence in a sequence is not supported");
-    decides |= read_post_processor(inner, parts);
+    const bool is_template = read_post_processor(inner, parts);
+    if (is_template && decides) inner.refuse("a second template is not supported");
+    decides |= is_template;
   }
   return decides;
 }
