@@ -31,9 +31,8 @@ std::string JsonPart::as_string() const {
 }
 
 int32_t JsonPart::as_id() const {
-  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > kMaxTokenId) {
-    refuse(fmt::format("is not a token id from 0 to {}", kMaxTokenId));
-  }
+  const bool valid = value_->is_number_integer() && *value_ >= 0 && *value_ <= kMaxTokenId;
+  if (!valid) refuse(fmt::format("is not a token id from 0 to {}", kMaxTokenId));
   return value_->get<int32_t>();
 }
 

@@ -20,10 +20,19 @@ constexpr size_t kMaxTokens = 16'000'000;
 constexpr std::string_view kSpaceMark = "\u2581";
 
 // Tokens by which models end a text or a turn. Files often name only one of theirs.
-constexpr std::array<std::string_view, 13> kEndTokens = {
-    "<|eot_id|>",         "<|im_end|>", "<|end|>", "<end_of_turn>",        "<turn|>",
-    "<|endoftext|>",      "<|eom_id|>", "<EOT>",   "<|end_of_text|>",      "</s>",
-    "<end_of_utterance>", "[EOT]",   "<｜end▁of▁sentence｜>"};
+constexpr std::array<std::string_view, 13> kEndTokens = {"<|eot_id|>",
+                                                         "<|im_end|>",
+                                                         "<|end|>",
+                                                         "<end_of_turn>",
+                                                         "<turn|>",
+                                                         "<|endoftext|>",
+                                                         "<|eom_id|>",
+                                                         "<EOT>",
+                                                         "<|end_of_text|>",
+                                                         "</s>",
+                                                         "<end_of_utterance>",
+                                                         "[EOT]",
+                                                         "<｜end▁of▁sentence｜>"};
 
 class Builder {
  public:

@@ -55,7 +55,7 @@ Vocabulary read_vocabulary(const JsonPart& model) {
   const auto& entries = part.value().get_ref<const Json::object_t&>();
   uint64_t size = 0;
   for (const auto& [text, id] : entries) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > JsonPart::kMaxTokenId) {
+    if (!id.is_number_integer() || id < 0 || id > JsonPart::kMaxTokenId) {
       part.refuse(fmt::format("the id of token \"{}\" is not a number from 0 to {}", text,
                               JsonPart::kMaxTokenId));
     }

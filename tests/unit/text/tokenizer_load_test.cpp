@@ -1,0 +1,88 @@
+#include "text/load_text.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tokenizer_small.h"
+
+namespace dinfer {
+namespace {
+
+namespace fs = std::filesystem;
+
+class LoadText : public testing::Test {
+ protected:
+  LoadText()
+      : folder_(fs::path(testing::TempDir()) /
+                testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  ~LoadText() override { fs::remove_all(folder_); }
+
+  void write(const std::string& name, const std::string& text) {
+    fs::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name) << text;
+  }
+  ModelFiles files() const { return {folder_, false}; }
+
+  fs::path folder_;
+};
+
+TEST_F(LoadText, ReadsWhatTheConfigSaysOfSpecialTokens) {
+  write("tokenizer.json", small_tokenizer().dump());
+  write("tokenizer_config.json",
+        R"({"bos_token": {"content": "<|a|>", "lstrip": false}, "eos_token": "<|b|>",
+            "pad_token": null, "add_bos_token": true})");
+  write("special_tokens_map.json", R"({"eos_token": "<|a|>", "pad_token": "<|b|>"})");
+  write("generation_config.json", R"({"eos_token_id": [258, 260]})");
+  const auto tokenizer = load_tokenizer(files(), "");
+  const std::vector<std::pair<std::string, std::string>> texts = {
+      {"bos_token", "<|a|>"}, {"eos_token", "<|b|>"}, {"pad_token", "<|b|>"}};
+  EXPECT_EQ(tokenizer->special_texts(), texts);
+  EXPECT_EQ(tokenizer->bos(), 258);
+  EXPECT_EQ(tokenizer->eos(), (std::vector<int32_t>{258, 260, 259}));
+  EXPECT_EQ(tokenizer->encode("x", {}), (std::vector<int32_t>{258, 'x'}));
+}
+
+TEST_F(LoadText, TokenizerMayComeFromAnotherFile) {
+  write("other/tokenizer.json", small_tokenizer().dump());
+  const fs::path other = folder_ / "other";
+  EXPECT_EQ(load_tokenizer(files(), (other / "tokenizer.json").string())->vocab_size(), 261);
+  EXPECT_EQ(load_tokenizer(files(), other.string())->vocab_size(), 261);
+  try {
+    load_tokenizer(files(), "");
+    ADD_FAILURE() << "a folder without tokenizer.json was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::model_files);
+    EXPECT_NE(std::string(error.what()).find("tokenizer.json"), std::string::npos);
+  }
+}
+
+TEST_F(LoadText, TemplateSourcesInTheirOrder) {
+  EXPECT_EQ(load_chat_template(files(), "", false), "");
+  write("tokenizer_config.json", R"({"chat_template": "one"})");
+  EXPECT_EQ(load_chat_template(files(), "", true), "one");
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "tools"},
+                              {"name": "default", "template": "plain"}]})");
+  EXPECT_EQ(load_chat_template(files(), "", false), "plain");
+  EXPECT_EQ(load_chat_template(files(), "", true), "tools");
+  write("chat_template.jinja", "file");
+  EXPECT_EQ(load_chat_template(files(), "", true), "file");
+  write("mine.jinja", "mine");
+  EXPECT_EQ(load_chat_template(files(), (folder_ / "mine.jinja").string(), false), "mine");
+}
+
+TEST_F(LoadText, GgufHoldsTemplateAndTokenizer) {
+  const fs::path gguf =
+      fs::path(DINFER_SOURCE_DIR) / "tests/golden/models/gguf/llama-4h/llama-4h-F16.gguf";
+  EXPECT_TRUE(load_chat_template({gguf, true}, "", false).starts_with("{{- bos_token }}"));
+  const auto tokenizer = load_tokenizer(files(), gguf.string());
+  EXPECT_EQ(tokenizer->bos(), 506);
+  EXPECT_EQ(tokenizer->eos(), (std::vector<int32_t>{510, 507}));
+}
+
+}  // namespace
+}  // namespace dinfer
