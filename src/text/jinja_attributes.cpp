@@ -19,9 +19,8 @@ Value missing(Runtime& runtime, const Value& object, const Value& key) {
     return runtime.undefined(
         fmt::format("{} has no element {}", object_name(object), repr(runtime, key).view()));
   }
-  return runtime.undefined(fmt::format("{} has no attribute {}",
-                                       repr_of_string(object_name(object)),
-                                       repr_of_string(key.view())));
+  return runtime.undefined(fmt::format(
+      "{} has no attribute {}", repr_of_string(object_name(object)), repr_of_string(key.view())));
 }
 
 Value unsafe(Runtime& runtime, const Value& object, std::string_view name) {
@@ -33,7 +32,8 @@ bool changes_container(const Value& object, std::string_view name) {
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
   static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
                                                "insert", "sort",  "extend", "remove"};
-  if (object.is(Kind::dict)) return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
+  if (object.is(Kind::dict))
+    return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   return object.is(Kind::sequence) && object.sequence().kind == SequenceKind::list &&
          std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
 }

@@ -189,8 +189,7 @@ std::optional<Value> Loop::attribute(Runtime& runtime, std::string_view name) {
 
 Value Loop::call(Runtime&, const Arguments& arguments) {
   if (!node_.recursive) {
-    throw TemplateError(
-        "The loop must have the 'recursive' marker to be called recursively.");
+    throw TemplateError("The loop must have the 'recursive' marker to be called recursively.");
   }
   if (arguments.positional.size() != 1 || !arguments.named.empty()) {
     throw TemplateError("loop() takes one argument");

@@ -47,10 +47,10 @@ class Loop final : public Object {
   Evaluator& evaluator_;
   const For& node_;
   Scope& outer_;
-  std::vector<Value> items_;     // of the iterable, unless that is an iterator
+  std::vector<Value> items_;  // of the iterable, unless that is an iterator
   Sequence* iterator_ = nullptr;
   bool filtered_;
-  size_t at_ = 0;                // in items_
+  size_t at_ = 0;  // in items_
   int64_t index0_ = -1;
   const int64_t depth0_;
   std::optional<int64_t> length_;

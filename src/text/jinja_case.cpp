@@ -27,9 +27,7 @@ bool is_alphabetic(char32_t code) {
   }
 }
 
-bool is_decimal(char32_t code) {
-  return utf8proc_category(code_of(code)) == UTF8PROC_CATEGORY_ND;
-}
+bool is_decimal(char32_t code) { return utf8proc_category(code_of(code)) == UTF8PROC_CATEGORY_ND; }
 
 bool is_digit(char32_t code) {  // also superscripts and subscripts
   return is_decimal(code) || code == 0xB2 || code == 0xB3 || code == 0xB9 || code == 0x2070 ||
@@ -113,7 +111,7 @@ bool single_case(std::string_view bytes, bool want_upper) {
 }  // namespace
 
 Value change_case(Runtime& runtime, const Text& text, Casing casing) {
-  runtime.charge_bytes(4 * text.bytes.size());
+  runtime.charge_bytes(8 * text.bytes.size());
   TextBuilder out = runtime.builder();
   bool at_start = true;
   auto span = text.data.begin();

@@ -10,7 +10,15 @@ enum class Casing : uint8_t { upper, lower, capitalize, title, swap, fold, words
 Value change_case(Runtime& runtime, const Text& text, Casing casing);
 
 enum class CharacterTest : uint8_t {
-  alphabetic, alphanumeric, ascii, decimal, digit, numeric, space, lower, upper
+  alphabetic,
+  alphanumeric,
+  ascii,
+  decimal,
+  digit,
+  numeric,
+  space,
+  lower,
+  upper
 };
 bool all_characters(std::string_view bytes, CharacterTest test);  // Python's str.is...
 

@@ -68,9 +68,9 @@ Value sequence_index(Runtime& runtime, const Value& self, const Bound& arguments
 }
 
 constexpr Native kDictMethods[] = {
-    {"copy", "", 0, dict_copy},   {"fromkeys", "iterable value", 1, dict_fromkeys},
+    {"copy", "", 0, dict_copy},          {"fromkeys", "iterable value", 1, dict_fromkeys},
     {"get", "key default", 1, dict_get}, {"items", "", 0, dict_items},
-    {"keys", "", 0, dict_keys},   {"values", "", 0, dict_values},
+    {"keys", "", 0, dict_keys},          {"values", "", 0, dict_values},
 };
 constexpr Native kListMethods[] = {
     {"copy", "", 0, list_copy},

@@ -18,8 +18,8 @@ struct OpName {
 };
 
 constexpr OpName<CompareOp> kComparisons[] = {
-    {"==", CompareOp::equal}, {"!=", CompareOp::not_equal},  {"<", CompareOp::less},
-    {"<=", CompareOp::less_equal}, {">", CompareOp::greater}, {">=", CompareOp::greater_equal},
+    {"==", CompareOp::equal},      {"!=", CompareOp::not_equal}, {"<", CompareOp::less},
+    {"<=", CompareOp::less_equal}, {">", CompareOp::greater},    {">=", CompareOp::greater_equal},
 };
 constexpr OpName<ArithmeticOp> kSums[] = {{"+", ArithmeticOp::add}, {"-", ArithmeticOp::subtract}};
 constexpr OpName<ArithmeticOp> kProducts[] = {
@@ -333,8 +333,8 @@ ExpressionPtr ExpressionParser::parse_subscript(ExpressionPtr object) {
   if (!current().is_op(":") && !current().is_op("]")) stop = parse_expression();
   if (skip_op(":") && !current().is_op("]")) step = parse_expression();
   expect_op("]");
-  return make(line, SliceAccess{std::move(object), std::move(start), std::move(stop),
-                                std::move(step)});
+  return make(line,
+              SliceAccess{std::move(object), std::move(start), std::move(stop), std::move(step)});
 }
 
 CallArguments ExpressionParser::parse_call_arguments() {

@@ -429,9 +429,9 @@ class BraceFormatter {
       const std::string_view key = name.substr(at + 1, close - at - 1);
       const bool number = !key.empty() && std::all_of(key.begin(), key.end(), digit);
       size_t begin = 0;
-      value = get_item(runtime_, value,
-                       number ? Value(static_cast<int64_t>(read_number(key, begin)))
-                              : runtime_.text(key));
+      value = get_item(
+          runtime_, value,
+          number ? Value(static_cast<int64_t>(read_number(key, begin))) : runtime_.text(key));
       at = close + 1;
     }
     return value;
@@ -458,8 +458,8 @@ class BraceFormatter {
     if (value.is_string() && (spec.type == 0 || spec.type == 's')) {
       return add_string(runtime_, out, spec, value.text(), '<');
     }
-    const bool real_type = spec.type != 0 && std::string_view("eEfFgG%").find(spec.type) !=
-                                                 std::string_view::npos;
+    const bool real_type =
+        spec.type != 0 && std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos;
     if (value.is(Kind::real) || (value.is_number() && real_type)) {
       if (spec.type != 0 && !real_type && spec.type != 'n') unknown_type(spec.type, value);
       return add_real(out, spec, to_real(value));
@@ -468,8 +468,8 @@ class BraceFormatter {
       if (spec.type == 'c') {
         const int64_t code = to_integer(value, "a character code");
         if (code < 0 || code > 0x10FFFF) throw TemplateError("%c arg not in range(0x110000)");
-        return add_padded(out, spec,
-                          Text{encode_character(static_cast<char32_t>(code)), {}, false}, 0, '<');
+        return add_padded(out, spec, Text{encode_character(static_cast<char32_t>(code)), {}, false},
+                          0, '<');
       }
       if (spec.precision >= 0) {
         throw TemplateError("Precision not allowed in integer format specifier");
@@ -480,13 +480,13 @@ class BraceFormatter {
       return add_integer(out, spec, value);
     }
     if (value.is_string()) unknown_type(spec.type, value);
-    throw TemplateError(fmt::format("unsupported format string passed to {}.__format__",
-                                    type_name(value)));
+    throw TemplateError(
+        fmt::format("unsupported format string passed to {}.__format__", type_name(value)));
   }
 
   [[noreturn]] static void unknown_type(char type, const Value& value) {
-    throw TemplateError(fmt::format("Unknown format code '{}' for object of type '{}'", type,
-                                    type_name(value)));
+    throw TemplateError(
+        fmt::format("Unknown format code '{}' for object of type '{}'", type, type_name(value)));
   }
 
   Runtime& runtime_;

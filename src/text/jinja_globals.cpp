@@ -12,7 +12,9 @@ constexpr int64_t kMaxRange = 100'000;  // as in jinja2's sandbox
 
 Value range_function(Runtime& runtime, const Value&, const Bound& arguments) {
   const bool single = arguments.given[1] == nullptr;
-  const auto integer = [&](size_t i) { return to_integer(arguments.value(i), "an argument of range"); };
+  const auto integer = [&](size_t i) {
+    return to_integer(arguments.value(i), "an argument of range");
+  };
   Sequence range;
   range.kind = SequenceKind::range;
   range.start = single ? 0 : integer(0);

@@ -55,8 +55,7 @@ std::string unescape(std::string_view text, int line) {
     } else if (letter == 'x' || letter == 'u' || letter == 'U') {
       const size_t size = letter == 'x' ? 2 : letter == 'u' ? 4 : 8;
       const std::string_view digits = text.substr(at + 1, size);
-      if (digits.size() < size ||
-          digits.find_first_not_of("0123456789abcdefABCDEF") != npos) {
+      if (digits.size() < size || digits.find_first_not_of("0123456789abcdefABCDEF") != npos) {
         throw TemplateError("a string has a truncated escape", line);
       }
       append_code(out, static_cast<uint32_t>(std::stoul(std::string(digits), nullptr, 16)), line);
@@ -64,7 +63,8 @@ std::string unescape(std::string_view text, int line) {
     } else if (letter >= '0' && letter <= '7') {
       uint32_t code = 0;
       size_t size = 0;
-      for (; size < 3 && at + size < text.size() && text[at + size] >= '0' && text[at + size] <= '7';
+      for (;
+           size < 3 && at + size < text.size() && text[at + size] >= '0' && text[at + size] <= '7';
            ++size) {
         code = code * 8 + static_cast<uint32_t>(text[at + size] - '0');
       }
@@ -90,7 +90,9 @@ class Lexer {
   }
 
  private:
-  void push(TokenKind kind, std::string value) { tokens_.push_back({kind, std::move(value), line_}); }
+  void push(TokenKind kind, std::string value) {
+    tokens_.push_back({kind, std::move(value), line_});
+  }
 
   // Moves on to `to`, counting lines.
   void advance(size_t to) {
@@ -115,14 +117,15 @@ class Lexer {
     const size_t newline = text.rfind('\n');
     const size_t line_begin = newline == npos ? 0 : newline + 1;
     const bool starts_line = line_begin > 0 || line_starting_;
-    const bool blank = strip(text.substr(line_begin), nullptr, true, false).begin ==
-                       text.size() - line_begin;
+    const bool blank =
+        strip(text.substr(line_begin), nullptr, true, false).begin == text.size() - line_begin;
     return starts_line && blank ? text.substr(0, line_begin) : text;
   }
 
   void template_text() {
     size_t tag = at_;
-    while (tag < text_.size() && !at_tag(tag)) tag = std::min(text_.find('{', tag + 1), text_.size());
+    while (tag < text_.size() && !at_tag(tag))
+      tag = std::min(text_.find('{', tag + 1), text_.size());
     const std::string_view text = text_.substr(at_, tag - at_);
     if (tag == text_.size()) {
       if (!text.empty()) push(TokenKind::text, std::string(text));
@@ -205,8 +208,8 @@ class Lexer {
     for (;;) {
       advance(skip_space(at_));
       if (at_ >= text_.size()) return;  // the parser knows what is missing
-      const bool signed_end = (text_[at_] == '-' || (text_[at_] == '+' && !print)) &&
-                              word_at(at_ + 1, end);
+      const bool signed_end =
+          (text_[at_] == '-' || (text_[at_] == '+' && !print)) && word_at(at_ + 1, end);
       if (open.empty() && (signed_end || word_at(at_, end))) {
         push(print ? TokenKind::print_end : TokenKind::block_end, "");
         return close(behind_tag_end(at_, end, !print));
@@ -238,7 +241,8 @@ class Lexer {
       size_t exponent = end;
       if (exponent < text_.size() && (text_[exponent] | 0x20) == 'e') {
         ++exponent;
-        if (exponent < text_.size() && (text_[exponent] == '+' || text_[exponent] == '-')) ++exponent;
+        if (exponent < text_.size() && (text_[exponent] == '+' || text_[exponent] == '-'))
+          ++exponent;
         if (exponent < text_.size() && digit(text_[exponent])) {
           end = digits_end(exponent, kDecimal);
           real = true;

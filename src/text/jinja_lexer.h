@@ -22,7 +22,8 @@ enum class TokenKind : uint8_t {
 
 struct Token {
   TokenKind kind = TokenKind::end;
-  std::string value;  // text with white space control done, name, string without quotes and escapes, ...
+  std::string
+      value;  // text with white space control done, name, string without quotes and escapes, ...
   int line = 1;
 
   bool is_op(std::string_view op) const { return kind == TokenKind::op && value == op; }

@@ -22,7 +22,8 @@ struct Bound {
 
 struct Native {
   std::string_view name;
-  std::string_view parameters;  // names, separated by spaces; "*": takes what comes, from Bound::all
+  std::string_view
+      parameters;  // names, separated by spaces; "*": takes what comes, from Bound::all
   size_t required;
   // `self`: what the method, filter or test is applied to; None for global functions.
   Value (*function)(Runtime& runtime, const Value& self, const Bound& arguments);

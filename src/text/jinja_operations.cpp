@@ -290,7 +290,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
       throw TemplateError("'in <string>' requires string as left operand, not " +
                           std::string(type_name(item)));
     }
-    runtime.charge_bytes(container.view().size());
+    runtime.charge_bytes(2 * container.view().size());
     return find_first(container.view(), item.view()) != std::string_view::npos;
   }
   if (container.is(Kind::dict)) {

@@ -9,7 +9,16 @@
 namespace dinfer::jinja {
 
 enum class ArithmeticOp : uint8_t { add, subtract, multiply, divide, floor_divide, modulo, power };
-enum class CompareOp : uint8_t { equal, not_equal, less, less_equal, greater, greater_equal, in, not_in };
+enum class CompareOp : uint8_t {
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  in,
+  not_in
+};
 
 [[noreturn]] void raise_undefined(const Value& value);
 void require_defined(const Value& value);  // raises the error of an undefined value

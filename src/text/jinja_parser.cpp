@@ -51,8 +51,7 @@ class Parser : public ExpressionParser {
     while (current().kind != TokenKind::end) {
       const int line = current().line;
       if (current().kind == TokenKind::text) {
-        body.push_back(
-            make(line, TextOutput{program_.literals.text({next().value, {}, false})}));
+        body.push_back(make(line, TextOutput{program_.literals.text({next().value, {}, false})}));
       } else if (current().kind == TokenKind::print_begin) {
         next();
         body.push_back(make(line, Print{parse_tuple()}));

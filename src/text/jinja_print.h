@@ -7,8 +7,8 @@
 // Texts of values, byte for byte as Python writes them.
 namespace dinfer::jinja {
 
-Value to_text(Runtime& runtime, const Value& value);  // str(value)
-Value repr(Runtime& runtime, const Value& value);     // repr(value)
+Value to_text(Runtime& runtime, const Value& value);                 // str(value)
+Value repr(Runtime& runtime, const Value& value);                    // repr(value)
 void print(Runtime& runtime, TextBuilder& out, const Value& value);  // adds str(value)
 
 struct JsonStyle {

@@ -26,8 +26,9 @@ class AttributePath {
     }
     for (const Value& part : split(runtime, attribute.text(), runtime.text("."), -1)) {
       const std::string_view name = part.view();
-      const bool number = !name.empty() && name.size() < 18 &&
-                          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+      const bool number =
+          !name.empty() && name.size() < 18 &&
+          std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
       parts_.push_back(number ? Value(int64_t{std::stoll(std::string(name))}) : part);
     }
   }
@@ -284,8 +285,7 @@ Value reverse(Runtime& runtime, const Value& self, const Bound&) {
   }
   std::vector<Value> items = elements(runtime, self);
   std::reverse(items.begin(), items.end());
-  const bool generator =
-      self.is(Kind::sequence) && self.sequence().kind == SequenceKind::iterator;
+  const bool generator = self.is(Kind::sequence) && self.sequence().kind == SequenceKind::iterator;
   return generator ? runtime.list(std::move(items)) : runtime.iterator(std::move(items));
 }
 

@@ -64,8 +64,7 @@ size_t line_break(std::string_view bytes, size_t at) {
 
 }  // namespace
 
-std::vector<Value> split(Runtime& runtime, const Text& text, const Value& separator,
-                         int64_t most) {
+std::vector<Value> split(Runtime& runtime, const Text& text, const Value& separator, int64_t most) {
   runtime.charge_bytes(text.bytes.size());
   if (separator.is_none()) return split_at_space(runtime, text, most);
   const std::string_view wanted = separator.view();

@@ -18,8 +18,7 @@ Value strip_method(Runtime& runtime, const Value& self, const Bound& arguments) 
   std::string_view characters;
   if (arguments.has(0)) characters = arguments.text(0).bytes;
   if (characters.size() > kMaxStripped) throw TemplateError("too many characters to strip");
-  const TextSpan rest =
-      strip(text.bytes, arguments.has(0) ? &characters : nullptr, left, right);
+  const TextSpan rest = strip(text.bytes, arguments.has(0) ? &characters : nullptr, left, right);
   const size_t removed = text.bytes.size() - (rest.end - rest.begin);
   runtime.charge(removed * (1 + characters.size()) / 64);
   return runtime.slice(text, rest.begin, rest.end);
@@ -70,8 +69,8 @@ int64_t find(Runtime& runtime, const Text& text, const Bound& arguments, bool la
   if (!span) return -1;
   runtime.charge_bytes(4 * text.bytes.size());
   const std::string_view within = std::string_view(text.bytes).substr(0, span->end);
-  const size_t place = last ? find_last(within, wanted, span->end)
-                            : find_first(within, wanted, span->begin);
+  const size_t place =
+      last ? find_last(within, wanted, span->end) : find_first(within, wanted, span->begin);
   if (place == std::string_view::npos || place < span->begin) return -1;
   return static_cast<int64_t>(count_characters(within.substr(0, place)));
 }

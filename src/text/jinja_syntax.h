@@ -110,7 +110,7 @@ struct Target {
 struct Signature {
   std::string name;
   std::vector<std::pair<std::string, Symbol>> parameters;
-  std::vector<ExpressionPtr> defaults;  // of the last parameters
+  std::vector<ExpressionPtr> defaults;            // of the last parameters
   Symbol caller = -1, kwargs = -1, varargs = -1;  // -1: the body does not use them
 };
 

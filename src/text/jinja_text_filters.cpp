@@ -92,7 +92,8 @@ Value indent(Runtime& runtime, const Value& self, const Bound& arguments) {
   if (width.is_string()) {
     margin.add(width.text());
   } else {
-    margin.fill(static_cast<size_t>(std::max<int64_t>(to_integer(width, "indent's width"), 0)), " ");
+    margin.fill(static_cast<size_t>(std::max<int64_t>(to_integer(width, "indent's width"), 0)),
+                " ");
   }
   const Text indention = margin.take();
   const bool first = arguments.flag(1), blank = arguments.flag(2);
@@ -174,9 +175,9 @@ Value urlencode(Runtime& runtime, const Value& self, const Bound&) {
   for (const Value& item : elements(runtime, self)) {
     if (!first) out.add("&");
     first = false;
-    const std::vector<Value> pair =
-        self.is(Kind::dict) ? std::vector<Value>{item, *self.dict().find(item)}
-                            : elements(runtime, item);
+    const std::vector<Value> pair = self.is(Kind::dict)
+                                        ? std::vector<Value>{item, *self.dict().find(item)}
+                                        : elements(runtime, item);
     if (pair.size() != 2) throw TemplateError("urlencode takes pairs");
     quote_url(out, to_text(runtime, pair[0]).text(), true);
     out.add("=");
@@ -237,8 +238,8 @@ std::optional<int64_t> parse_integer(std::string_view text, int64_t base) {
   if (digits.starts_with('-') || digits.starts_with('+')) return std::nullopt;
   if (negative) digits.insert(0, 1, '-');
   int64_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value,
-                                            static_cast<int>(base));
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, static_cast<int>(base));
   if (error == std::errc::result_out_of_range) throw TemplateError("integer overflow");
   if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   return value;
@@ -256,8 +257,7 @@ std::optional<double> parse_real(std::string_view text) {
   }
   std::erase(digits, '_');
   double value = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (end != digits.data() + digits.size() || digits.find('(') != std::string::npos) {
     return std::nullopt;
   }
@@ -287,7 +287,8 @@ Value int_filter(Runtime& runtime, const Value& self, const Bound& arguments) {
     }
   } else if (self.is(Kind::real)) {
     result = truncated(self.real());
-    if (!result && std::isinf(self.real())) throw TemplateError("cannot convert float infinity to integer");
+    if (!result && std::isinf(self.real()))
+      throw TemplateError("cannot convert float infinity to integer");
   } else if (self.is_integral()) {
     result = self.integer();
   }

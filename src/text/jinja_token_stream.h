@@ -70,10 +70,10 @@ class TokenStream {
   [[noreturn]] void unexpected(std::string_view wanted) const {
     const bool named = !current().value.empty() && current().kind != TokenKind::text;
     fail("expected " + std::string(wanted) + ", got " +
-         (named                                     ? "'" + current().value.substr(0, 40) + "'"
-          : current().kind == TokenKind::end        ? "the end of the template"
-          : current().kind == TokenKind::text       ? "text"
-                                                    : "the end of the tag"));
+         (named                               ? "'" + current().value.substr(0, 40) + "'"
+          : current().kind == TokenKind::end  ? "the end of the template"
+          : current().kind == TokenKind::text ? "text"
+                                              : "the end of the tag"));
   }
 
   Symbol symbol(const std::string& name) {

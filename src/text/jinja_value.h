@@ -27,7 +27,8 @@ enum class Kind : uint8_t {
   none,
   boolean,
   integer,
-  big,  // an integer of the data above int64's range: can be printed and compared, not computed with
+  big,  // an integer of the data above int64's range: can be printed and compared, not computed
+        // with
   real,
   string,
   sequence,
@@ -55,9 +56,7 @@ class Value {
   bool is_none() const { return kind_ == Kind::none; }
   bool is_string() const { return kind_ == Kind::string; }
   bool is_integral() const { return kind_ == Kind::integer || kind_ == Kind::boolean; }  // as int64
-  bool is_number() const {
-    return is_integral() || kind_ == Kind::real || kind_ == Kind::big;
-  }
+  bool is_number() const { return is_integral() || kind_ == Kind::real || kind_ == Kind::big; }
 
   bool boolean() const { return boolean_; }
   int64_t integer() const { return kind_ == Kind::boolean ? int64_t{boolean_} : integer_; }
@@ -97,14 +96,22 @@ struct Undefined {
   std::string message;  // of the error that any use but printing, testing and iterating raises
 };
 
-enum class SequenceKind : uint8_t { list, tuple, range, dict_keys, dict_values, dict_items, iterator };
+enum class SequenceKind : uint8_t {
+  list,
+  tuple,
+  range,
+  dict_keys,
+  dict_values,
+  dict_items,
+  iterator
+};
 
 struct Sequence {
   SequenceKind kind = SequenceKind::list;
   std::vector<Value> items;
-  size_t next = 0;            // iterator: items before this one are used up
+  size_t next = 0;                        // iterator: items before this one are used up
   int64_t start = 0, stop = 0, step = 1;  // range
-  bool group = false;         // tuple of the groupby filter: has .grouper and .list
+  bool group = false;                     // tuple of the groupby filter: has .grouper and .list
 };
 
 // Order of dictionary keys in Dict::index: equal where Python's keys are.
@@ -113,8 +120,8 @@ struct KeyLess {
 };
 
 struct Dict {
-  std::vector<std::pair<Value, Value>> entries;   // in order of insertion
-  std::map<Value, size_t, KeyLess> index;         // of entries, once there are more than a few
+  std::vector<std::pair<Value, Value>> entries;  // in order of insertion
+  std::map<Value, size_t, KeyLess> index;        // of entries, once there are more than a few
 
   const Value* find(const Value& key) const;  // the key must be hashable
   const Value* find(std::string_view key) const;

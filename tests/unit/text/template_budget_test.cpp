@@ -36,24 +36,30 @@ TEST(TemplateBudget, EndsTemplatesThatGrowWithoutBounds) {
       {"grows beyond", "{{ data|list|join(data) }}"},
       {"grows beyond", "{{ 'a\n'|indent(99999999, true) }}"},
       {"steps", "{{ [0] * 99999999 }}"},
-      {"steps", "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = ns.l + ns.l %}"
-                "{% endfor %}"},
-      {"grows beyond", "{% set ns = namespace(l='a') %}{% for i in range(99) %}"
-                       "{% set ns.l = ns.l ~ ns.l %}{% endfor %}"},
-      {"", "{% set ns = namespace(l='a') %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}"
-                "{% endfor %}{{ ns.l }}"},
-      {"steps", "{% set ns = namespace(l='a') %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}"
-                "{% endfor %}{{ ns.l == [ns.l[0], ns.l[0]] }}{{ ns.l|tojson }}"},
-      {"nested too deeply", "{% set ns = namespace(l='a') %}{% for i in range(9999) %}"
-                            "{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}"},
+      {"steps",
+       "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = ns.l + ns.l %}"
+       "{% endfor %}"},
+      {"grows beyond",
+       "{% set ns = namespace(l='a') %}{% for i in range(99) %}"
+       "{% set ns.l = ns.l ~ ns.l %}{% endfor %}"},
+      {"",
+       "{% set ns = namespace(l='a') %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}"
+       "{% endfor %}{{ ns.l }}"},
+      {"steps",
+       "{% set ns = namespace(l='a', m='a') %}{% for i in range(60) %}"
+       "{% set ns.l, ns.m = [ns.l, ns.l], [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}"},
+      {"nested too deeply",
+       "{% set ns = namespace(l='a') %}{% for i in range(9999) %}"
+       "{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}"},
       {"nested too deeply", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"},
       {"nested too deeply", "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}"},
       {"Range too big", "{{ range(99999999) }}"},
       {"steps", "{% for i in range(9999) %}{% set x = data|upper %}{% endfor %}"},
       {"steps", "{% for i in range(9999) %}{% set x = data ~ i %}{% endfor %}"},
       {"steps", "{% for i in range(99999) %}{% if 'aab' in data %}{% endif %}{% endfor %}"},
-      {"steps", "{% set b = data ~ '' %}{% for i in range(99999) %}{% if b == data %}{% endif %}"
-                "{% endfor %}"},
+      {"steps",
+       "{% set b = data ~ '' %}{% for i in range(99999) %}{% if b == data %}{% endif %}"
+       "{% endfor %}"},
       {"steps", "{% for c in data %}{{ data[loop.index] }}{% endfor %}"},
       {"steps", "{{ [1]|batch(999999999, 0)|list }}"},
       {"steps", "{{ [1]|slice(999999999)|list }}"},
@@ -71,8 +77,13 @@ TEST(TemplateBudget, EndsTemplatesThatGrowWithoutBounds) {
 }
 
 TEST(TemplateBudget, RefusesSourcesThatNestTooDeeply) {
-  for (const auto& [open, close] : {std::pair("(", ")"), {"[", "]"}, {"not ", ""}, {"-", ""},
-                                    {"a if b else ", ""}, {"f(", ")"}, {"{1:", "}"}}) {
+  for (const auto& [open, close] : {std::pair("(", ")"),
+                                    {"[", "]"},
+                                    {"not ", ""},
+                                    {"-", ""},
+                                    {"a if b else ", ""},
+                                    {"f(", ")"},
+                                    {"{1:", "}"}}) {
     const std::string source = "{{ " + repeated(open, 5000) + "1" + repeated(close, 5000) + " }}";
     EXPECT_NE(error_of(source).find("nested too deeply"), std::string::npos) << open;
   }
@@ -96,8 +107,8 @@ TEST(TemplateBudget, LeavesRoomForLongChats) {
   ChatTemplate::Input input;
   input.messages = OrderedJson::array();
   for (int i = 0; i < 4000; ++i) {
-    input.messages.push_back({{"role", i % 2 == 0 ? "user" : "assistant"},
-                              {"content", std::string(500, 'x')}});
+    input.messages.push_back(
+        {{"role", i % 2 == 0 ? "user" : "assistant"}, {"content", std::string(500, 'x')}});
   }
   const RenderedChat chat =
       ChatTemplate(

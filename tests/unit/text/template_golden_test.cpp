@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "checkpoint/gguf.h"
 #include "text/chat_template.h"
 
 namespace dinfer {
@@ -25,11 +26,6 @@ OrderedJson read_json(const fs::path& path) {
   return parse_ordered_json(read(path), path.string(), ExitCode::model_files);
 }
 
-std::string template_of(const fs::path& model, const OrderedJson& config) {
-  const fs::path file = model / "chat_template.jinja";
-  return fs::exists(file) ? read(file) : config.at("chat_template").get<std::string>();
-}
-
 // "2025-03-09T14:05:07" as seconds since 1970, in local time.
 int64_t seconds(const std::string& time) {
   tm local{};
@@ -38,56 +34,102 @@ int64_t seconds(const std::string& time) {
   return mktime(&local);
 }
 
-std::vector<std::pair<std::string, std::string>> special_texts(const OrderedJson& config) {
-  std::vector<std::pair<std::string, std::string>> texts;
+// What a chat needs of its model.
+struct Model {
+  std::string source;
+  std::vector<std::pair<std::string, std::string>> special_texts;
+};
+
+Model huggingface_model(const fs::path& folder) {
+  const OrderedJson config = read_json(folder / "tokenizer_config.json");
+  const fs::path file = folder / "chat_template.jinja";
+  Model model;
+  model.source = fs::exists(file) ? read(file) : config.at("chat_template").get<std::string>();
   for (const auto& [name, value] : config.items()) {
     if (!name.ends_with("_token")) continue;
     const OrderedJson& text = value.is_object() ? value.at("content") : value;
-    if (text.is_string()) texts.emplace_back(name, text.get<std::string>());
+    if (text.is_string()) model.special_texts.emplace_back(name, text.get<std::string>());
   }
-  return texts;
+  return model;
 }
 
-ChatTemplate::Input input_of(const OrderedJson& chat, const OrderedJson& config) {
-  ChatTemplate::Input input;
-  input.messages = chat.at("messages");
-  input.add_generation_prompt = chat.at("add_generation_prompt").get<bool>();
-  input.kwargs = chat.at("kwargs");
-  input.special_texts = special_texts(config);
-  input.now = seconds(chat.at("now").get<std::string>());
-  return input;
+Model gguf_model(const fs::path& folder) {
+  const OrderedJson golden = read_json(folder / "golden.json");
+  const auto file = golden.at("forms").at(0).at("file").get<std::string>();
+  const GgufMetadata metadata = GgufMetadata::read(folder / fs::path(file).filename());
+  Model model{metadata.get_string("tokenizer.chat_template"), {}};
+  const auto& tokens = metadata.get_strings("tokenizer.ggml.tokens");
+  for (const std::string name : {"bos", "eos", "unknown", "padding"}) {
+    const auto id = metadata.find_int("tokenizer.ggml." + name + "_token_id");
+    if (!id) continue;
+    model.special_texts.emplace_back((name == "unknown"   ? "unk"
+                                      : name == "padding" ? "pad"
+                                                          : name) +
+                                         "_token",
+                                     tokens.at(static_cast<size_t>(*id)));
+  }
+  return model;
 }
 
-TEST(TemplateGolden, RendersTheChatsOfAllReferenceModels) {
+struct Count {
   int texts = 0, errors = 0;
-  for (const auto& entry :
-       fs::directory_iterator(fs::path(DINFER_SOURCE_DIR) / "tests/golden/models/hf")) {
-    const fs::path& model = entry.path();
-    if (!fs::exists(model / "tokenizer_config.json")) continue;
-    const OrderedJson config = read_json(model / "tokenizer_config.json");
-    const ChatTemplate chat_template(template_of(model, config));
-    for (const OrderedJson& chat : read_json(model / "golden.json").at("chat")) {
-      SCOPED_TRACE(model.filename().string() + " " + chat.at("name").get<std::string>());
-      const ChatTemplate::Input input = input_of(chat, config);
-      if (chat.contains("text")) {
-        EXPECT_EQ(chat_template.render(input).text, chat.at("text").get<std::string>());
-        ++texts;
-        continue;
-      }
-      try {
-        chat_template.render(input);
-        ADD_FAILURE() << "rendered, but should raise";
-      } catch (const Error& error) {
-        EXPECT_EQ(error.code(), ExitCode::usage);
-        EXPECT_NE(std::string(error.what()).find(chat.at("error").get<std::string>()),
-                  std::string::npos)
-            << error.what();
-        ++errors;
-      }
+};
+
+void expect_error(const ChatTemplate& chat_template, const ChatTemplate::Input& input,
+                  const std::string& message) {
+  try {
+    chat_template.render(input);
+    ADD_FAILURE() << "rendered, but should raise " << message;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_NE(std::string(error.what()).find(message), std::string::npos) << error.what();
+  }
+}
+
+Count expect_chats(const fs::path& folder, const Model& model) {
+  const OrderedJson golden = read_json(folder / "golden.json");
+  const ChatTemplate chat_template(model.source);
+  Count count;
+  for (const OrderedJson& chat : golden.at("chat")) {
+    SCOPED_TRACE(folder.filename().string() + " " + chat.at("name").get<std::string>());
+    ChatTemplate::Input input;
+    input.messages = chat.at("messages");
+    input.add_generation_prompt = chat.at("add_generation_prompt").get<bool>();
+    input.kwargs = chat.at("kwargs");
+    input.special_texts = model.special_texts;
+    input.now = seconds(chat.at("now").get<std::string>());
+    if (chat.contains("text")) {
+      EXPECT_EQ(chat_template.render(input).text, chat.at("text").get<std::string>());
+      ++count.texts;
+    } else {
+      expect_error(chat_template, input, chat.at("error").get<std::string>());
+      ++count.errors;
     }
   }
-  EXPECT_GE(texts, 100);
-  EXPECT_GE(errors, 8);
+  return count;
+}
+
+Count expect_all_chats(const char* form, Model (*load)(const fs::path&)) {
+  Count all;
+  const fs::path folder = fs::path(DINFER_SOURCE_DIR) / "tests/golden/models" / form;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const Count count = expect_chats(entry.path(), load(entry.path()));
+    all.texts += count.texts;
+    all.errors += count.errors;
+  }
+  return all;
+}
+
+TEST(TemplateGolden, RendersTheChatsOfAllHuggingFaceModels) {
+  const Count count = expect_all_chats("hf", huggingface_model);
+  EXPECT_GE(count.texts, 120);
+  EXPECT_GE(count.errors, 8);
+}
+
+TEST(TemplateGolden, RendersTheChatsOfAllGgufModels) {
+  const Count count = expect_all_chats("gguf", gguf_model);
+  EXPECT_GE(count.texts, 80);
+  EXPECT_GE(count.errors, 8);
 }
 
 }  // namespace

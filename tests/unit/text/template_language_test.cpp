@@ -47,7 +47,8 @@ std::string error_of(std::string_view source) {
 }
 
 TEST(TemplateLanguage, NamesTheLineOfAnError) {
-  EXPECT_EQ(error_of("a\n{% if %}"), "chat template, line 2: expected an expression, got the end of the tag");
+  EXPECT_EQ(error_of("a\n{% if %}"),
+            "chat template, line 2: expected an expression, got the end of the tag");
   EXPECT_EQ(error_of("a\n\n{{ b.c }}"), "chat template, line 3: 'b' is undefined");
   EXPECT_EQ(error_of("\n{{ raise_exception('No, no') }}"), "chat template, line 2: No, no");
 }
