@@ -57,9 +57,12 @@ size_t skip_white_space_back(std::string_view text, size_t end, size_t limit) {
 }
 
 bool overlaps(std::span<const TextSpan> spans, const TextSpan& match) {
-  const auto after = std::partition_point(
-      spans.begin(), spans.end(), [&](const TextSpan& span) { return span.end <= match.begin; });
-  return after != spans.end() && after->begin < match.end && after->begin < after->end;
+  auto span = std::partition_point(spans.begin(), spans.end(),
+                                   [&](const TextSpan& span) { return span.end <= match.begin; });
+  for (; span != spans.end() && span->begin < match.end; ++span) {
+    if (span->begin < span->end) return true;
+  }
+  return false;
 }
 
 }  // namespace

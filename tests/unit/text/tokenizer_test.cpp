@@ -50,6 +50,7 @@ TEST(Tokenizer, SpecialTokensMustNotOverlapPlainSpans) {
             (Ids{258, '<', '|', 'a', '|', '>', 259}));
   EXPECT_EQ(encode_with_plain(*tokenizer, text, {{0, 1}, {9, 10}}).back(), 259);
   EXPECT_EQ(encode_with_plain(*tokenizer, text, {{5, 5}}), (Ids{258, 258, 259})) << "empty span";
+  EXPECT_EQ(encode_with_plain(*tokenizer, text, {{2, 2}, {3, 4}}).front(), '<');
   EXPECT_EQ(encode_with_plain(*tokenizer, "x<|a|>", {{0, 5}}), (Ids{'x', '<', '|', 'a', '|', '>'}));
 }
 
