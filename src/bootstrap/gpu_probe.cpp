@@ -43,8 +43,11 @@ void probe_driver(GpuProbe& probe) {
   if (version(&number) == CUDA_SUCCESS)
     probe.driver = fmt::format("{}.{}", number / 1000, number % 1000 / 10);
   int gpus = 0;
-  if (const CUresult result = init(0); result != CUDA_SUCCESS)
-    return add_note(probe, fmt::format("cuInit failed with {}", static_cast<int>(result)));
+  const CUresult started = init(0);
+  if (started == CUDA_ERROR_NO_DEVICE)
+    return add_note(probe, "the driver sees no GPU (is CUDA_VISIBLE_DEVICES set?)");
+  if (started != CUDA_SUCCESS)
+    return add_note(probe, fmt::format("cuInit failed with {}", static_cast<int>(started)));
   if (count(&gpus) != CUDA_SUCCESS) return add_note(probe, "the driver cannot count its GPUs");
   for (CUdevice device = 0; device < gpus; ++device) {
     char text[256] = "";

