@@ -51,7 +51,8 @@ DenseMatrix to_dense_f32(HostMatrix matrix) {
   const std::vector<float> values = dequantize(matrix);
   DenseMatrix out{DType::f32, rows_of(matrix), columns_of(matrix), {}};
   out.data.resize(values.size() * sizeof(float));
-  std::memcpy(out.data.data(), values.data(), out.data.size());
+  const auto bytes = std::as_bytes(std::span(values));
+  std::ranges::copy(bytes, out.data.begin());
   return out;
 }
 

@@ -18,6 +18,7 @@ DenseMatrix dense_columns(const GroupedMatrix& matrix, int64_t begin, int64_t en
   const int64_t width = end - begin;
   DenseMatrix out{DType::f32, matrix.rows, width, {}};
   out.data.resize(matrix.rows * width * sizeof(float));
+  if (out.data.empty()) return out;
   for (int64_t r = 0; r < matrix.rows; ++r) {
     std::memcpy(out.data.data() + r * width * sizeof(float), &values[r * matrix.columns + begin],
                 width * sizeof(float));

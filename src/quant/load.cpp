@@ -76,7 +76,6 @@ DenseMatrix load_dense(const Checkpoint& checkpoint, const TensorInfo& tensor, c
   DenseMatrix out{plain_type(tensor.type), slice.row_end - slice.row_begin, width, {}};
   const auto size = static_cast<int64_t>(bytes_of(out.type));
   out.data.resize(out.rows * width * size);
-  if (out.data.empty()) return out;
   if (width == columns) {  // contiguous: read in place
     const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / (columns * size));
     for (int64_t row = 0; row < out.rows; row += rows_a_piece) {
@@ -155,7 +154,6 @@ HostMatrix load_quantized(const Checkpoint& checkpoint, const TensorInfo& tensor
   const int64_t end = (slice.column_end + group - 1) / group * group;
   const int64_t width = end - begin;
   GroupedMatrix out = make_grouped(bits, group, bits == 8, slice.row_end - slice.row_begin, width);
-  if (out.codes.empty()) return out;
   const std::string name = where(checkpoint, tensor);
   std::vector<float> values(width);
   read_rows(checkpoint, tensor, tensor.shape[1] * size, slice.row_begin, slice.row_end,
@@ -194,6 +192,10 @@ HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, c
                        const QuantSpec& quant) {
   check_slice(tensor, slice);
   if (is_blocked(tensor.type)) return load_blocked(checkpoint, tensor, slice);
+  const int64_t rows = slice.row_end - slice.row_begin;
+  const int64_t columns = slice.column_end - slice.column_begin;
+  // A tensor without elements may have a dimension of any size, so nothing is computed from it.
+  if (rows == 0 || columns == 0) return DenseMatrix{plain_type(tensor.type), rows, columns, {}};
   const QuantSpec spec = fitting_quantization(quant, tensor.shape[1]);
   if (spec.bits == 0) return load_dense(checkpoint, tensor, slice);
   return load_quantized(checkpoint, tensor, slice, spec.bits, spec.group);

@@ -140,6 +140,19 @@ TEST(Load, ColumnsThatNoGroupDividesStayPlain) {
   EXPECT_TRUE(std::holds_alternative<DenseMatrix>(matrix));
 }
 
+TEST(Load, TensorsWithoutElementsGiveEmptyMatrices) {
+  const int64_t huge = int64_t{1} << 62;
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{0, huge}, {huge, 0}, {0, 0}}) {
+    const test::MemoryCheckpoint checkpoint(StorageType::f32, shape, "");
+    const Slice all{0, shape[0], 0, shape[1]};
+    for (const QuantSpec& quant : {QuantSpec{}, QuantSpec{4, 32}}) {
+      const HostMatrix matrix = load_matrix(checkpoint, checkpoint.tensor(), all, quant);
+      EXPECT_EQ(rows_of(matrix), shape[0]);
+      EXPECT_EQ(columns_of(matrix), shape[1]);
+    }
+  }
+}
+
 TEST(Load, BlockTypesStayAsTheyAreWhenQuantisationIsAsked) {
   const test::MemoryCheckpoint checkpoint(StorageType::q8_0, {1, 32}, std::string(34, '\1'));
   const HostMatrix matrix = load_matrix(checkpoint, checkpoint.tensor(), {0, 1, 0, 32}, {4, 32});
