@@ -25,12 +25,14 @@ struct Rows {
   const float* row(int64_t r) const { return data + r * stride; }
 };
 
-// Rows as 8-bit integers: value = scale * code, a scale a block of columns.
+// Rows as 8-bit integers: value = scale * code, a scale a block of columns. With two planes, the
+// second holds what rounding to the first left over: value = first + second.
 struct QuantizedRows {
-  int8_t* codes = nullptr;   // [count, columns], -127..127
-  float* scales = nullptr;   // [count, columns / block]
-  int32_t* sums = nullptr;   // [count, columns / block]: sum of a block's codes
-  float* offsets = nullptr;  // [count, columns / block]: scale * sum
+  int8_t* codes = nullptr;   // [planes, count, columns], -127..127
+  float* scales = nullptr;   // [planes, count, columns / block]
+  int32_t* sums = nullptr;   // [planes, count, columns / block]: sum of a block's codes
+  float* offsets = nullptr;  // [planes, count, columns / block]: scale * sum
+  int planes = 1;
   int64_t count = 0;
   int64_t columns = 0;
   int block = 32;         // 16 or 32; divides columns

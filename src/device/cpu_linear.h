@@ -16,14 +16,15 @@ class CpuLinear {
   void run(const cpu::Rows& rows, const CpuWeight& weight, const cpu::Products& out);
 
  private:
-  void run_quantized(const cpu::Rows& rows, const cpu::PackedMatrix& weight,
+  void run_quantized(const cpu::Rows& rows, const cpu::PackedMatrix& weight, int planes,
                      const cpu::Products& out);
   void run_f32(const cpu::Rows& rows, const cpu::PackedMatrix& weight, const cpu::Products& out);
-  cpu::QuantizedRows place(const cpu::PackedMatrix& weight, int64_t rows, int64_t copies);
+  cpu::QuantizedRows place(const cpu::PackedMatrix& weight, int64_t rows, int planes,
+                           int64_t copies);
 
   cpu::ThreadPool& pool_;
   const bool integers_;
-  cpu::Scratch codes_, scales_, sums_, offsets_, prepared_;
+  cpu::Scratch codes_, scales_, sums_, offsets_, prepared_, products_;
 };
 
 }  // namespace dinfer

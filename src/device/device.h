@@ -38,7 +38,7 @@ struct Tensor {
 
 // Consecutive tokens of one sequence in a step.
 struct SequenceChunk {
-  int64_t first_row = 0;            // of the step's activations
+  int64_t first_row = 0;  // of the step's activations
   int64_t tokens = 0;
   int64_t position = 0;             // of the first token in its sequence
   std::span<const int32_t> blocks;  // the sequence's KV blocks, in order; cover position + tokens
@@ -72,13 +72,17 @@ struct RopeTable {
 struct AttentionSpec {
   int64_t heads = 0;  // query heads of this rank; KV head of query head h is h / (heads / kv_heads)
   float scale = 1.0f;
-  int64_t window = 0;              // 0: all earlier positions
-  const float* q_norm = nullptr;   // [head_dim] RMSNorm weights, or none
+  int64_t window = 0;             // 0: all earlier positions
+  const float* q_norm = nullptr;  // [head_dim] RMSNorm weights, or none
   const float* k_norm = nullptr;
   float norm_epsilon = 1e-5f;
 };
 
 enum class DeviceKind : uint8_t { cpu, cuda };
+
+// How closely a device that rounds a matrix's input to few bits must keep to it. `fine`: to about
+// 15 bits. Rounding errors in queries and keys pass through a softmax: they count for most.
+enum class InputPrecision : uint8_t { normal, fine };
 
 // One rank's device: memory, and the kernels of the forward pass on one compute stream. Kernels may
 // return before they are done; synchronize() waits. Operations are as coarse as the best
@@ -88,12 +92,13 @@ class Device {
   virtual ~Device() = default;
 
   virtual DeviceKind kind() const = 0;
-  virtual std::string name() const = 0;           // "cpu" or "cuda:1"
-  virtual size_t free_memory() const = 0;         // bytes
-  virtual DType kv_type() const = 0;              // what the KV cache holds
+  virtual std::string name() const = 0;    // "cpu" or "cuda:1"
+  virtual size_t free_memory() const = 0;  // bytes
+  virtual DType kv_type() const = 0;       // what the KV cache holds
 
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
-  virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
+  virtual std::unique_ptr<Weight> upload(HostMatrix matrix,
+                                         InputPrecision input = InputPrecision::normal) = 0;
   virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
   virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
   virtual void synchronize() = 0;

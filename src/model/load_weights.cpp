@@ -68,7 +68,8 @@ class CheckpointSource final : public WeightSource {
       done_ += stored_bytes(tensor, slice);
       if (progress_) progress_(done_, total_);
     }
-    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)));
+    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)),
+                          input_precision(kind));
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {
