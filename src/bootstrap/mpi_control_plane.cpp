@@ -39,6 +39,7 @@ class MpiControlPlane final : public ControlPlane {
   void broadcast(Bytes& message, Deadline deadline) override {
     ++sequence_;
     if (rank() == 0) {
+      check_peers();  // small messages leave without waiting for anyone
       pack_first(Operation::broadcast, message);
       for (int peer = 1; peer < size(); ++peer) {
         send_first(peer, message);

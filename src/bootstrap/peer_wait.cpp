@@ -73,7 +73,7 @@ void PeerWait::look(Clock::duration at_most) {
 
 void PeerWait::check_peers() {
   look(Clock::duration::zero());
-  if (dead_) fail_dead(*dead_, "no call");
+  if (dead_) fail_dead(*dead_, "");
 }
 
 std::string PeerWait::name(int rank) const {
@@ -86,10 +86,13 @@ void PeerWait::fail_dead(int dead, std::string_view what) const {
     throw Error(static_cast<ExitCode>(ending),
                 fmt::format("{} ended the job with exit code {}: its own message tells why",
                             name(dead), ending));
-  fail(ExitCode::peer,
-       "{} died during {} (rank {} waited in {}): look for its last lines, for the kernel's "
-       "out-of-memory killer (dmesg) or for a signal",
-       name(dead), phase_, rank_, what);
+  const std::string waited =
+      what.empty() ? "" : fmt::format(" (rank {} waited in {})", rank_, what);
+  fail(
+      ExitCode::peer,
+      "{} died during {}{}: look for its last lines, for the kernel's out-of-memory killer (dmesg) "
+      "or for a signal",
+      name(dead), phase_, waited);
 }
 
 void PeerWait::fail_late(const std::vector<int>& missing, Clock::duration waited,
@@ -98,7 +101,8 @@ void PeerWait::fail_late(const std::vector<int>& missing, Clock::duration waited
   for (const int r : missing) names.push_back(name(r));
   fail(ExitCode::peer,
        "no answer from {} within {:.1f} s during {} (rank {} waited in {}): stopped, overloaded, "
-       "unreachable or out of step; a longer --step-timeout waits longer",
+       "unreachable or out of step; --start-timeout, --stall-timeout and --step-timeout "
+       "bound such waits",
        fmt::join(names, ", "), std::chrono::duration<double>(waited).count(), phase_, rank_, what);
 }
 
