@@ -63,6 +63,7 @@ class Start {
   const Bootstrap& bootstrap() const { return boot_; }
 
  private:
+  void phase(const char* name, void (Start::*work)());
   void agree_on_options();
   void open_device();
   void read_model();
@@ -85,7 +86,6 @@ class Start {
     together(Seconds(options_.start_timeout), work);
   }
 
-  void agree_on(const Facts& facts);
   CpuOptions share_of_host();
   RankMemory own_memory() const;
   uint64_t random_weight_bytes() const;
@@ -114,16 +114,6 @@ class Start {
   std::vector<double> measured_;        // by rank
 };
 
-// Ranks that disagree all know it.
-void Start::agree_on(const Facts& facts) {
-  try {
-    agree(*boot_.control, world(), facts, start_deadline());
-  } catch (const Error& error) {
-    if (error.code() == ExitCode::config) throw JointError(error.code(), error.what());
-    throw;
-  }
-}
-
 void Start::agree_on_options() {
   const BuildInfo build = build_info();
   const Options& o = options_;
@@ -147,7 +137,7 @@ void Start::agree_on_options() {
       {"--stall-timeout", fmt::to_string(o.stall_timeout)},
       {"--shape", o.shape},
   };
-  agree_on(facts);
+  agree(*boot_.control, world(), facts, start_deadline());
   if (o.tp != 0 && o.tp != world().size) {
     throw JointError(ExitCode::config,
                      fmt::format("--tp {}: {} ranks were started, and all of them share each layer",
@@ -212,12 +202,14 @@ void Start::read_model() {
 
 void Start::agree_on_model() {
   const ModelConfig& c = config_;
-  agree_on({{"model files", checkpoint_ ? checkpoint_->fingerprint() : options_.shape},
-            {"model shape",
-             fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture,
-                         c.layers, c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
-            {"device kind", device_->kind() == DeviceKind::cpu ? "cpu" : "cuda"},
-            {"KV type", std::string(name_of(device_->kv_type()))}});
+  agree(*boot_.control, world(),
+        {{"model files", checkpoint_ ? checkpoint_->fingerprint() : options_.shape},
+         {"model shape",
+          fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture, c.layers,
+                      c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
+         {"device kind", device_->kind() == DeviceKind::cpu ? "cpu" : "cuda"},
+         {"KV type", std::string(name_of(device_->kv_type()))}},
+        start_deadline());
 }
 
 uint64_t Start::random_weight_bytes() const {
@@ -340,17 +332,25 @@ void Start::measure() {
   }
 }
 
+// One part of the start: named by errors of a wait that fails, timed in the log.
+void Start::phase(const char* name, void (Start::*work)()) {
+  boot_.control->set_phase(name);
+  const auto begin = std::chrono::steady_clock::now();
+  (this->*work)();
+  spdlog::debug("{}: {:.3f} s", name, Seconds(std::chrono::steady_clock::now() - begin).count());
+}
+
 int Start::run(const Client& client) {
-  agree_on_options();
-  open_device();
-  read_model();
-  agree_on_model();
-  plan_memory();
+  phase("agree on options", &Start::agree_on_options);
+  phase("open the device", &Start::open_device);
+  phase("read the model's files", &Start::read_model);
+  phase("agree on the model", &Start::agree_on_model);
+  phase("plan memory", &Start::plan_memory);
   report_plan();
   if (options_.dry_run) return 0;
-  load();
-  warm_up();
-  measure();
+  phase("load", &Start::load);
+  phase("warm up", &Start::warm_up);
+  phase("measure", &Start::measure);
   boot_.control->set_phase("loop");
   SignalWatch signals;
   if (is_head()) return lead(client, signals);
@@ -395,27 +395,30 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
   const Bootstrap& boot = start.bootstrap();
   configure_log(options.log, boot.world.rank, boot.world.size);
   const auto finish = [&] { boot.finish(Deadline::after(kFinishTimeout)); };
-  // One rank alone cannot tell the others that it ends: it ends them all.
-  const auto end_all = [&](ExitCode code, const char* kind, const char* what) {
-    spdlog::error("{}{}", kind, what);
-    boot.control->abort(code);
+  // As soon as one rank leaves with an error, launchers end the others: what is to be said is said
+  // before that.
+  const auto say = [&](std::string_view kind, std::string_view what) {
+    fmt::print(stderr, "dinfer: [rank {}] {}: {}\n", boot.world.rank, kind, what);
   };
+  ExitCode broken = ExitCode::bug;
   try {
     const int code = start.run(client);
     finish();
     return code;
   } catch (const JointError& error) {
+    if (boot.world.size == 1) throw;
+    if (boot.world.rank == 0) say("error", error.what());
     finish();
-    if (boot.world.rank != 0) return static_cast<int>(error.code());
-    throw Error(error.code(), error.what());
+    return static_cast<int>(error.code());
   } catch (const Error& error) {
     if (boot.world.size == 1) throw;
-    end_all(error.code(), "", error.what());
+    say("error", error.what());
+    broken = error.code();
   } catch (const std::exception& error) {
     if (boot.world.size == 1) throw;
-    end_all(ExitCode::bug, "internal error, please report it: ", error.what());
+    say("internal error, please report it", error.what());
   }
-  return 0;
+  boot.control->abort(broken);
 }
 
 }  // namespace dinfer
