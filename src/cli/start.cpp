@@ -88,7 +88,6 @@ class Start {
 
   CpuOptions share_of_host();
   RankMemory own_memory() const;
-  uint64_t random_weight_bytes() const;
   std::string layout_mode() const { return world().size == 1 ? "single" : "tensor-parallel"; }
 
   const Options& options_;
@@ -212,23 +211,13 @@ void Start::agree_on_model() {
         start_deadline());
 }
 
-uint64_t Start::random_weight_bytes() const {
-  const double bits = quant_.bits > 0 ? quant_.bits + 16.0 / quant_.group : 16;
-  const TensorShard& s = shard();
-  const auto qkv = s.heads.size() + 2 * s.kv_heads.size();
-  const auto layer =
-      config_.hidden * ((qkv + s.heads.size()) * config_.head_dim + 3 * s.ffn.size());
-  const auto tables = config_.hidden * s.vocab.size() * (config_.tied_head ? 1 : 2);
-  return static_cast<uint64_t>(static_cast<double>(layer * config_.layers + tables) * bits / 8);
-}
-
 RankMemory Start::own_memory() const {
   const StepLimits step{.rows = limits_.max_batch_tokens,
                         .logit_rows = limits_.max_logit_rows,
                         .positions = limits_.max_seq_len};
   return {.free = device_->free_memory() / static_cast<uint64_t>(world().local_size),
           .weights = checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard(), quant_)
-                                 : random_weight_bytes(),
+                                 : random_weight_bytes(config_, shard(), quant_),
           .activations = Transformer::activation_bytes(config_, shard(), step),
           .kv_block = KvCache::bytes_per_block(config_, shard(), device_->kv_type(),
                                                options_.kv_block_size)};
@@ -264,7 +253,8 @@ void Start::report_plan() const {
   for (size_t rank = 0; rank < memory_.size(); ++rank) {
     spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
                  hosts_[rank], device_->name(), config_.layers - 1,
-                 gibibytes(memory_[rank].weights), limits_.blocks, gibibytes(memory_[rank].free));
+                 gibibytes(static_cast<double>(memory_[rank].weights)), limits_.blocks,
+                 gibibytes(static_cast<double>(memory_[rank].free)));
   }
   if (options_.max_seq_len == 0 && limits_.max_seq_len < config_.max_position) {
     spdlog::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
@@ -419,6 +409,8 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
     say("internal error, please report it", error.what());
   }
   boot.control->abort(broken);
+  return static_cast<int>(
+      broken);  // not reached; GCC does not believe [[noreturn]] of virtual calls
 }
 
 }  // namespace dinfer

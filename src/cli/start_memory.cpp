@@ -12,6 +12,8 @@ int64_t blocks_for(int64_t tokens, int64_t block_size) {
   return (tokens + block_size - 1) / block_size;
 }
 
+std::string text(uint64_t bytes) { return gibibytes(static_cast<double>(bytes)); }
+
 constexpr const char* kWhatHelps =
     "use more ranks, --quant 8 or 4 where the weights are plain, a smaller --max-seq-len, "
     "--max-seqs or "
@@ -33,17 +35,22 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
                const std::vector<RankMemory>& ranks) {
   const int64_t block_size = options.kv_block_size;
   int64_t fitting = INT32_MAX;  // blocks that every rank has room for
+  size_t tightest = 0;          // the rank with the least room
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankMemory& memory = ranks[rank];
     const uint64_t taken = memory.weights + memory.activations;
     if (taken + memory.kv_block > memory.free) {
       fail(ExitCode::does_not_fit,
            "rank {} needs {} (weights {}, activations {}, and KV cache), {} is free: {}", rank,
-           gibibytes(taken + memory.kv_block), gibibytes(memory.weights),
-           gibibytes(memory.activations), gibibytes(memory.free), kWhatHelps);
+           text(taken + memory.kv_block), text(memory.weights), text(memory.activations),
+           text(memory.free), kWhatHelps);
     }
     const double room = static_cast<double>(memory.free - taken) * options.kv_memory_fraction;
-    fitting = std::min(fitting, static_cast<int64_t>(room / static_cast<double>(memory.kv_block)));
+    const auto blocks = static_cast<int64_t>(room / static_cast<double>(memory.kv_block));
+    if (blocks < fitting) {
+      fitting = blocks;
+      tightest = rank;
+    }
   }
 
   const int64_t full = blocks_for(seq_len, block_size);
@@ -51,20 +58,20 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
       full + (seqs - 1) * blocks_for(std::min(seq_len, kShortSequence), block_size);
   const int64_t blocks = options.kv_blocks > 0 ? options.kv_blocks : std::min(useful, fitting);
   const bool asked = options.max_seq_len > 0;  // for this length
+  if (asked && options.kv_blocks > 0 && options.kv_blocks < full) {
+    fail(ExitCode::config, "--kv-blocks {} hold {} tokens, --max-seq-len {} needs {} blocks",
+         options.kv_blocks, options.kv_blocks * block_size, seq_len, full);
+  }
   if (blocks > fitting || blocks == 0 || (asked && blocks < full)) {
+    const RankMemory& least = ranks[tightest];
     const int64_t needed = std::max({blocks, asked ? full : 1, int64_t{1}});
-    const bool too_few = options.kv_blocks > 0 && options.kv_blocks <= fitting;
-    if (too_few) {
-      fail(ExitCode::config, "--kv-blocks {} hold {} tokens, --max-seq-len {} needs {} blocks",
-           options.kv_blocks, options.kv_blocks * block_size, seq_len, full);
-    }
-    const uint64_t largest = std::max_element(ranks.begin(), ranks.end(), [](auto& a, auto& b) {
-                               return a.kv_block < b.kv_block;
-                             })->kv_block;
-    fail(ExitCode::does_not_fit,
-         "{} KV blocks ({} a rank) are needed, {} fit beside the weights: {}, or raise "
-         "--kv-memory-fraction",
-         needed, gibibytes(static_cast<uint64_t>(needed) * largest), fitting, kWhatHelps);
+    fail(
+        ExitCode::does_not_fit,
+        "{} KV blocks are needed ({} on rank {}); {} are free there beside the weights and hold {} "
+        "at --kv-memory-fraction {}: {}",
+        needed, gibibytes(static_cast<double>(needed) * static_cast<double>(least.kv_block)),
+        tightest, gibibytes(static_cast<double>(least.free - least.weights - least.activations)),
+        fitting, options.kv_memory_fraction, kWhatHelps);
   }
   return {.blocks = blocks, .max_seq_len = std::min(seq_len, blocks * block_size)};
 }
@@ -86,8 +93,8 @@ std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
   return ranks;
 }
 
-std::string gibibytes(uint64_t bytes) {
-  const double gib = static_cast<double>(bytes) / (1u << 30);
+std::string gibibytes(double bytes) {
+  const double gib = bytes / (1u << 30);
   return gib < 0.1 ? fmt::format("{:.0f}MiB", gib * 1024) : fmt::format("{:.1f}GiB", gib);
 }
 

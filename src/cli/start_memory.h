@@ -40,6 +40,6 @@ std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
                                       const RankMemory& own);
 
 // "4.1GiB"
-std::string gibibytes(uint64_t bytes);
+std::string gibibytes(double bytes);
 
 }  // namespace dinfer

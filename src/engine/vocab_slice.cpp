@@ -80,7 +80,13 @@ ExpSum exp_sum(std::span<const float> values, double scale) {
 
 std::vector<Candidate> largest(std::span<const float> values, int32_t first_id, int64_t count) {
   std::vector<Candidate> kept;  // a heap with the last in rank order on top
-  if (count <= 0) return kept;
+  if (count <= 0 || values.empty()) return kept;
+  if (count == 1) {  // two passes that vectorise
+    const auto at = std::find(values.begin(), values.end(), max_of(values));
+    const auto index = at == values.end() ? 0 : static_cast<int32_t>(at - values.begin());
+    return {
+        {values[static_cast<size_t>(index)], values[static_cast<size_t>(index)], first_id + index}};
+  }
   for (size_t i = 0; i < values.size(); ++i) {
     const float value = values[i];
     const bool full = static_cast<int64_t>(kept.size()) == count;
