@@ -37,6 +37,11 @@ class Chat {
     for (;;) {
       write_output("> ");
       const std::optional<std::string> line = input_.next_line();
+      if (!line && head_.signals.caught() == ExitCode::interrupted) {
+        head_.signals.forget_interrupt();
+        write_output("\n(/quit or Ctrl-D ends the chat)\n");
+        continue;
+      }
       if (!line) break;
       if (line->empty()) continue;
       if (*line == "/quit") break;

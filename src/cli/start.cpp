@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <future>
+#include <set>
 
 #include "base/build_info.h"
 #include "base/log.h"
@@ -146,11 +147,11 @@ void Start::agree_on_options() {
 
 // Threads and cores of this rank: what the ranks of its host may use, shared out.
 CpuOptions Start::share_of_host() {
-  const std::vector<int> own = allowed_cores();
+  const HostCores own = host_cores();
   ByteWriter out;
   out.put_list<char>(world().host);
   out.put(static_cast<int32_t>(world().local_rank));
-  out.put_list<int>(own);
+  out.put_list<int>(own.allowed);
   std::vector<std::vector<int>> allowed(static_cast<size_t>(world().local_size));
   for (const Bytes& message : boot_.control->all_gather(out.take(), start_deadline())) {
     ByteReader in(message, "cores of a rank");
@@ -159,6 +160,15 @@ CpuOptions Start::share_of_host() {
     const auto local_rank = static_cast<size_t>(in.get<int32_t>());
     if (hosts_.back() == world().host && local_rank < allowed.size())
       allowed[local_rank] = in.get_list<int>();
+  }
+
+  std::set<int> used;
+  for (const std::vector<int>& cores : allowed) used.insert(cores.begin(), cores.end());
+  if (is_head() && used.size() < own.present) {
+    spdlog::info(
+        "the ranks of host {} may use {} of its {} cores; with mpirun, --bind-to none gives them "
+        "all",
+        world().host, used.size(), own.present);
   }
 
   CpuOptions cpu{.math = options_.cpu_math == "f32" ? CpuMath::f32 : CpuMath::automatic};

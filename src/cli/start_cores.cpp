@@ -30,20 +30,22 @@ std::unique_ptr<hwloc_topology, TopologyDeleter> load_topology() {
 
 }  // namespace
 
-std::vector<int> allowed_cores() {
+HostCores host_cores() {
   const auto topology = load_topology();
   std::unique_ptr<hwloc_bitmap_s, BitmapDeleter> allowed(hwloc_bitmap_alloc());
   if (hwloc_get_cpubind(topology.get(), allowed.get(), HWLOC_CPUBIND_PROCESS) != 0) {
     hwloc_bitmap_copy(allowed.get(), hwloc_topology_get_allowed_cpuset(topology.get()));
   }
   std::unique_ptr<hwloc_bitmap_s, BitmapDeleter> usable(hwloc_bitmap_alloc());
-  std::vector<int> cores;
+  HostCores cores;
   for (hwloc_obj_t core = nullptr;
        (core = hwloc_get_next_obj_by_type(topology.get(), HWLOC_OBJ_CORE, core)) != nullptr;) {
+    ++cores.present;
     hwloc_bitmap_and(usable.get(), core->cpuset, allowed.get());
-    if (!hwloc_bitmap_iszero(usable.get())) cores.push_back(hwloc_bitmap_first(usable.get()));
+    if (!hwloc_bitmap_iszero(usable.get()))
+      cores.allowed.push_back(hwloc_bitmap_first(usable.get()));
   }
-  std::sort(cores.begin(), cores.end());
+  std::sort(cores.allowed.begin(), cores.allowed.end());
   return cores;
 }
 

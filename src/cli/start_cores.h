@@ -5,9 +5,13 @@
 
 namespace dinfer {
 
-// Physical cores that this process may use: for each the OS index of one of its processing units,
-// ascending.
-std::vector<int> allowed_cores();
+// Physical cores, each as the OS index of one of its processing units, ascending.
+struct HostCores {
+  std::vector<int> allowed;  // this process may use them
+  size_t present = 0;        // on this host, as far as its control group lets one see
+};
+
+HostCores host_cores();
 
 // The cores of one of several ranks of a host, from what each of them may use. Ranks that may use
 // the same cores share them out; fewer cores than such ranks: empty, not bound.
