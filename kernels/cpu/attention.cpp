@@ -84,8 +84,14 @@ void Widen(const std::byte* base, const PagedKv& cache, int64_t kv_head, int64_t
            int64_t count, float* to) {
   const DF d;
   const int64_t dim = cache.head_dim, wide = padded(dim);
-  for (int64_t p = 0; p < count; ++p, to += wide) {
-    const std::byte* from = base + cache.offset(kv_head, begin + p);
+  const std::byte* from = nullptr;
+  for (int64_t p = 0, left = 0; p < count; ++p, --left, to += wide) {
+    if (left == 0) {
+      from = base + cache.offset(kv_head, begin + p);
+      left = cache.block_size - (begin + p) % cache.block_size;
+    } else {
+      from += dim * bytes_of(cache.type);
+    }
     if (cache.type == DType::f32) {
       std::copy_n(reinterpret_cast<const float*>(from), dim, to);
     } else {
@@ -332,35 +338,60 @@ void AttendTile(LaneBlock& b, const float* keys, const float* values, int64_t wi
 // pair.
 void FillLanes(const Queries& q, int64_t dim, int64_t wide, int64_t first, LaneBlock& b) {
   const int64_t pairs = q.tokens * q.heads;
-  b.last_seen = 0;
-  b.all_see_from = 0;
-  b.all_see_to = q.position + q.tokens;
+  const float* from[kLaneQueries];
   for (int64_t lane = 0; lane < kLaneQueries; ++lane) {
     const int64_t pair = std::min(first + lane, pairs - 1);
-    const int64_t position = q.position + pair / q.heads;
-    const float* from = q.data + pair / q.heads * q.stride + pair % q.heads * dim;
-    for (int64_t i = 0; i < dim; ++i) b.query[i * kLaneQueries + lane] = q.scale * from[i];
-    for (int64_t i = dim; i < wide; ++i) b.query[i * kLaneQueries + lane] = 0.0f;
+    const int64_t token = pair / q.heads;
+    const int64_t position = q.position + token;
+    from[lane] = q.data + token * q.stride + (pair - token * q.heads) * dim;
     b.top[lane] = kMasked;
     b.weight[lane] = 0.0f;
     b.position[lane] = static_cast<float>(position);
     b.first[lane] = static_cast<float>(q.first_seen(position));
-    b.last_seen = std::max(b.last_seen, position);
-    b.all_see_from = std::max(b.all_see_from, q.first_seen(position));
-    b.all_see_to = std::min(b.all_see_to, position);
+    if (lane == 0) b.all_see_to = position;
+    b.last_seen = position;
+    b.all_see_from = q.first_seen(position);
   }
+  // Not lane by lane: the compiler would scatter, which is slower than one by one.
+  for (int64_t i = 0; i < dim; ++i) {
+    for (int64_t lane = 0; lane < kLaneQueries; ++lane) {
+      b.query[i * kLaneQueries + lane] = q.scale * from[lane][i];
+    }
+  }
+  std::fill_n(b.query + dim * kLaneQueries, (wide - dim) * kLaneQueries, 0.0f);
   std::fill_n(b.mixed, wide * kLaneQueries, 0.0f);
+}
+
+// What lanes [first, first + 16) have gathered, to their rows and heads of `out`.
+void EmptyLanes(const Queries& q, int64_t dim, int64_t first, LaneBlock& b, float* out,
+                int64_t out_stride) {
+  const DF d;
+  const int64_t lanes = std::min(kLaneQueries, q.tokens * q.heads - first);
+  float* to[kLaneQueries];
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const int64_t token = (first + lane) / q.heads;
+    to[lane] = out + token * out_stride + (first + lane - token * q.heads) * dim;
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const VF inverse = hn::Div(hn::Set(d, 1.0f), hn::Load(d, b.weight + v * kLanes));
+    for (int64_t i = 0; i < dim; ++i) {
+      float* at = b.mixed + i * kLaneQueries + v * kLanes;
+      hn::Store(hn::Mul(hn::Load(d, at), inverse), d, at);
+    }
+  }
+  for (int64_t i = 0; i < dim; ++i) {
+    for (int64_t lane = 0; lane < lanes; ++lane) to[lane][i] = b.mixed[i * kLaneQueries + lane];
+  }
 }
 
 void AttendTokens(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
                   float* out, int64_t out_stride) {
   const int64_t dim = cache.head_dim, wide = padded(dim);
-  const int64_t pairs = q.tokens * q.heads;
   float* keys = scratch;
   float* values = keys + kTilePositions * wide;
   float* scores = values + kTilePositions * wide;
   float* lanes = scores + kTilePositions * kLaneQueries;
-  std::vector<LaneBlock> blocks((pairs + kLaneQueries - 1) / kLaneQueries);
+  std::vector<LaneBlock> blocks((q.tokens * q.heads + kLaneQueries - 1) / kLaneQueries);
   for (size_t i = 0; i < blocks.size(); ++i) {
     blocks[i].query = lanes + 2 * i * wide * kLaneQueries;
     blocks[i].mixed = blocks[i].query + wide * kLaneQueries;
@@ -372,15 +403,14 @@ void AttendTokens(const Queries& q, const PagedKv& cache, int64_t kv_head, float
     Widen(cache.keys, cache, kv_head, p, count, keys);
     Widen(cache.values, cache, kv_head, p, count, values);
     for (LaneBlock& b : blocks) {
-      if (p <= b.last_seen) AttendTile(b, keys, values, wide, p, count, scores);
+      if (p > b.last_seen) continue;
+      // Whole steps of ScoreLanes: single positions are slower than what a masked few cost.
+      const int64_t seen = (b.last_seen - p) / kRowsAtOnce * kRowsAtOnce + kRowsAtOnce;
+      AttendTile(b, keys, values, wide, p, std::min(count, seen), scores);
     }
   }
-  for (int64_t pair = 0; pair < pairs; ++pair) {
-    const LaneBlock& b = blocks[pair / kLaneQueries];
-    const int64_t lane = pair % kLaneQueries;
-    const float inverse = 1.0f / b.weight[lane];
-    float* to = out + pair / q.heads * out_stride + pair % q.heads * dim;
-    for (int64_t i = 0; i < dim; ++i) to[i] = b.mixed[i * kLaneQueries + lane] * inverse;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    EmptyLanes(q, dim, i * kLaneQueries, blocks[i], out, out_stride);
   }
 }
 

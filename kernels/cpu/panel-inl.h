@@ -84,7 +84,7 @@ template <class Tile>
 HWY_INLINE void ForEachTile(const Tile& tile, int64_t rows, int64_t row_bytes, int64_t begin,
                             int64_t end) {
   constexpr int64_t kCacheBytes = 256 << 10;
-  const int64_t block = std::max<int64_t>(kCacheBytes / row_bytes / kTile, 4) * kTile;
+  const int64_t block = std::max<int64_t>(kCacheBytes / row_bytes / kTile, 1) * kTile;
   for (int64_t first = 0; first < rows; first += block) {
     const int64_t last = std::min(rows, first + block);
     for (int64_t panel = begin; panel < end; ++panel) {
