@@ -12,6 +12,9 @@
 namespace dinfer {
 namespace {
 
+// Time that the head has to print the differences and end the job before the others speak.
+constexpr std::chrono::seconds kHeadSpeaks{2};
+
 using RankList = std::vector<int>;  // ascending
 
 Bytes encode(const RankFacts& mine) {
@@ -104,6 +107,11 @@ void agree(ControlPlane& control, const World& world, const Facts& facts, Deadli
     fail(ExitCode::config,
          "the ranks disagree; start all of them with the same dinfer, options and model:\n{}",
          differences);
+  try {
+    control.barrier(Deadline::after(kHeadSpeaks));
+  } catch (const Error&) {
+    // The head does not come: it ends the job.
+  }
   fail(ExitCode::config, "the ranks disagree: rank 0 tells how");
 }
 

@@ -13,9 +13,9 @@ namespace dinfer {
 // What must be equal on all ranks: name and value, e.g. {"quant", "4"}.
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
-// Collective. Compares the facts of all ranks. A difference is an Error(config) on every rank, so
-// that they can end together: on the head its message lists only the facts that differ, with the
-// ranks behind each value; on the others it says that the head tells how.
+// Collective. Compares the facts of all ranks. A difference is an Error(config) on every rank: on
+// the head its message lists only the facts that differ, with the ranks behind each value; the
+// other ranks give the head time to print it and to end the job, then throw a short one.
 void agree(ControlPlane& control, const World& world, const Facts& facts, Deadline deadline);
 
 // The facts of one rank, and where it runs.

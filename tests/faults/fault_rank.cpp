@@ -52,23 +52,13 @@ Deadline hour() { return Deadline::after(std::chrono::hours(1)); }
   }
 }
 
-// All ranks know of it, so they end together, and only the head speaks.
-int differ(Bootstrap& job, bool chosen) {
-  try {
-    agree(*job.control, job.world, {{"version", "1"}, {"quant", chosen ? "8" : "4"}}, hour());
-    return 0;
-  } catch (const Error& error) {
-    if (job.world.rank == 0) std::fprintf(stderr, "%s\n", error.what());
-    job.finish(Deadline::after(std::chrono::seconds(30)));
-    return static_cast<int>(error.code());
-  }
-}
-
 void run(Bootstrap& job, const std::string& mode, int rank) {
   const bool chosen = job.world.rank == rank;
   if (mode == "idle") wait_for_the_head(job);
   if (mode == "work") work(job, -1);
   if (mode == "stuck") work(job, rank);
+  if (mode == "differ")
+    agree(*job.control, job.world, {{"version", "1"}, {"quant", chosen ? "8" : "4"}}, hour());
   if (mode == "fail" && chosen) fail(ExitCode::model_files, "model.safetensors: truncated");
   if (mode == "fail") wait_for_the_head(job);
 }
@@ -81,10 +71,8 @@ int main(int argc, char** argv) {
   std::printf("rank %d pid %d\n", job.world.rank, getpid());
   std::fflush(stdout);
   job.control->barrier(Deadline::after(std::chrono::seconds(30)));
-  const int rank = argc > 2 ? std::atoi(argv[2]) : 1;
-  if (mode == "differ") return differ(job, job.world.rank == rank);
   try {
-    run(job, mode, rank);
+    run(job, mode, argc > 2 ? std::atoi(argv[2]) : 1);
     job.finish(Deadline::after(std::chrono::seconds(30)));
     return 0;
   } catch (const Error& error) {
