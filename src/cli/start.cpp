@@ -39,14 +39,14 @@ constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
 // FFN cuts of plain weights: whole vectors of any instruction set.
 constexpr int64_t kPlainAlignment = 32;
 
-// Where FFN columns may be cut so that no quantisation group of any layer is.
-int64_t ffn_alignment(const Checkpoint& checkpoint, const ModelConfig& config,
-                      const Options& options) {
-  int64_t alignment =
-      std::max<int64_t>(kPlainAlignment, options.quant > 0 ? options.quant_group : 0);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
+// Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random
+// weights.
+int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
+                      const QuantSpec& quant) {
+  int64_t alignment = std::max<int64_t>(kPlainAlignment, quant.bits > 0 ? quant.group : 0);
+  for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
     const TensorInfo* down =
-        checkpoint.find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
+        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
     if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
   }
   return alignment;
@@ -55,8 +55,9 @@ int64_t ffn_alignment(const Checkpoint& checkpoint, const ModelConfig& config,
 // One rank on its way from options to the loop. Each member is made from those before it.
 class Start {
  public:
-  Start(const Options& options, const StartRequest& request, Bootstrap boot)
-      : options_(options), request_(request), boot_(std::move(boot)) {}
+  Start(const Options& options, const StartRequest& request,
+        std::chrono::steady_clock::time_point begin, Bootstrap boot)
+      : options_(options), request_(request), begin_(begin), boot_(std::move(boot)) {}
 
   // From connected ranks to the end of the loop; returns the exit code.
   int run(const Client& client);
@@ -93,7 +94,7 @@ class Start {
 
   const Options& options_;
   const StartRequest& request_;
-  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  const std::chrono::steady_clock::time_point begin_;
   Bootstrap boot_;
   std::vector<std::string> hosts_;  // by rank
   CpuOptions cpu_;
@@ -178,11 +179,10 @@ CpuOptions Start::share_of_host() {
     threads = std::min(threads, static_cast<size_t>(std::max(1.0, std::floor(quota + 0.5))));
   }
   if (options_.threads > 0) threads = static_cast<size_t>(options_.threads);
-  // More threads than cores, as the user wishes: the system places them.
-  if (threads > cpu.cores.size())
-    cpu.cores.clear();
-  else
-    cpu.cores.resize(threads);
+  // Threads are bound one to a core. Where the user wishes for more of them than cores, or leaves
+  // cores to other programs, the system places them.
+  const bool leaves_cores = threads < cpu.cores.size() && world().local_size == 1;
+  cpu.cores.resize(threads > cpu.cores.size() || leaves_cores ? 0 : threads);
   cpu.threads = static_cast<int>(threads);
   return cpu;
 }
@@ -195,7 +195,6 @@ void Start::open_device() {
 void Start::read_model() {
   together([&] {
     quant_ = {.bits = options_.quant, .group = options_.quant_group};
-    int64_t alignment = std::max<int64_t>(kPlainAlignment, quant_.bits > 0 ? quant_.group : 0);
     if (request_.shape) {
       config_ = *request_.shape;
     } else {
@@ -203,9 +202,9 @@ void Start::read_model() {
       checkpoint_ = open_checkpoint(files_);
       config_ = read_model_config(files_);
       check_tensors(*checkpoint_, config_);
-      alignment = ffn_alignment(*checkpoint_, config_, options_);
     }
-    placement_ = tensor_parallel(config_, world().size, alignment);
+    placement_ =
+        tensor_parallel(config_, world().size, ffn_alignment(checkpoint_.get(), config_, quant_));
   });
 }
 
@@ -388,7 +387,8 @@ int Start::lead(const Client& client, SignalWatch& signals) {
 }  // namespace
 
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
-  Start start(options, request,
+  const auto begin = std::chrono::steady_clock::now();
+  Start start(options, request, begin,
               make_bootstrap({.bootstrap = options.bootstrap,
                               .start_timeout = Seconds(options.start_timeout),
                               .step_timeout = Seconds(options.step_timeout)}));
