@@ -45,7 +45,7 @@ struct Head {
 
 using Client = std::function<int(Head&)>;
 
-// Brings up all ranks (DESIGN.md 4), then runs `client` on the head while the other ranks follow
+// Brings up all ranks (docs/ARCHITECTURE.md, "Start"), then runs `client` on the head while the other ranks follow
 // the engine. The same on every rank, and so is the exit code it returns. An error ends all ranks:
 // one rank alone throws it; of several, those that have it print it and all end with its code.
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client);
