@@ -81,8 +81,8 @@ std::optional<Value> text_item(Runtime& runtime, const Text& text, int64_t index
 // Python's object[key], none where it raises TypeError or LookupError.
 std::optional<Value> own_item(Runtime& runtime, const Value& object, const Value& key) {
   if (object.is(Kind::dict)) {
-    if (!hashable(key)) return std::nullopt;
-    const Value* value = object.dict().find(key);
+    if (!key_size(key)) return std::nullopt;
+    const Value* value = runtime.find(object.dict(), key);
     return value != nullptr ? std::optional(*value) : std::nullopt;
   }
   if (!key.is_integral()) return std::nullopt;
@@ -103,6 +103,7 @@ std::optional<Value> own_item(Runtime& runtime, const Value& object, const Value
 
 Value get_attribute(Runtime& runtime, const Value& object, std::string_view name) {
   runtime.charge(1);
+  runtime.charge_bytes(name.size());
   require_defined(object);
   if (object.is(Kind::dict) && internal(name)) {
     if (const Value* value = object.dict().find(name)) return *value;

@@ -32,6 +32,7 @@ void MacroObject::bind_parameters(const Arguments& arguments, Scope& scope) {
   const size_t required = parameters.size() - signature_.defaults.size();
   for (size_t i = 0; i < parameters.size(); ++i) {
     const auto& [name, symbol] = parameters[i];
+    evaluator_.runtime().charge(arguments.named.size() / 4);
     if (i < arguments.positional.size()) {
       scope.set(symbol, arguments.positional[i]);
     } else if (const Value* value = arguments.find(name)) {
@@ -57,6 +58,7 @@ void MacroObject::bind_special(Runtime& runtime, const Arguments& arguments, Sco
   Dict* rest = runtime.dict();
   Value caller = runtime.undefined("No caller defined");
   for (const auto& [name, value] : arguments.named) {
+    runtime.charge(parameters.size() / 4);
     if (is_parameter(name)) continue;
     if (name == "caller" && signature_.caller >= 0) {
       if (!value.is_none()) caller = value;

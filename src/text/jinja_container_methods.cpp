@@ -6,12 +6,7 @@ namespace dinfer::jinja {
 namespace {
 
 Value dict_get(Runtime& runtime, const Value& self, const Bound& arguments) {
-  const Value key = arguments.value(0);
-  if (!hashable(key)) {
-    throw TemplateError("unhashable type: '" + std::string(type_name(key)) + "'");
-  }
-  runtime.charge(1);
-  const Value* value = self.dict().find(key);
+  const Value* value = runtime.find(self.dict(), arguments.value(0));
   return value != nullptr ? *value : arguments.value(1);
 }
 

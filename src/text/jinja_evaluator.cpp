@@ -234,7 +234,7 @@ Arguments Evaluator::evaluate(const CallArguments& node, Scope& scope) {
         throw TemplateError("got multiple values for keyword argument " +
                             repr_of_string(name.view()));
       }
-      runtime_.charge(1);
+      runtime_.charge(1 + arguments.named.size() / 4);  // for the search
       arguments.named.emplace_back(name.view(), value);
     }
   }

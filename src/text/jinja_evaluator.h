@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 
 #include "text/jinja_syntax.h"
 
@@ -13,25 +14,41 @@ class Scope {
 
   const Value* find(Symbol symbol) const {
     for (const Scope* scope = this; scope != nullptr; scope = scope->outer_) {
-      for (const auto& [name, value] : scope->variables_) {
-        if (name == symbol) return &value;
-      }
+      if (const Value* value = scope->own(symbol)) return value;
     }
     return nullptr;
   }
   void set(Symbol symbol, const Value& value) {
-    for (auto& [name, present] : variables_) {
-      if (name == symbol) {
-        present = value;
-        return;
-      }
+    if (Value* present = own(symbol)) {
+      *present = value;
+      return;
     }
     variables_.emplace_back(symbol, value);
+    if (!index_.empty()) {
+      index_.emplace(symbol, variables_.size() - 1);
+    } else if (variables_.size() > kLinearSearch) {
+      for (size_t i = 0; i < variables_.size(); ++i) index_.emplace(variables_[i].first, i);
+    }
   }
 
  private:
+  static constexpr size_t kLinearSearch = 32;
+
+  Value* own(Symbol symbol) {
+    if (!index_.empty()) {
+      const auto place = index_.find(symbol);
+      return place == index_.end() ? nullptr : &variables_[place->second].second;
+    }
+    for (auto& [name, value] : variables_) {
+      if (name == symbol) return &value;
+    }
+    return nullptr;
+  }
+  const Value* own(Symbol symbol) const { return const_cast<Scope*>(this)->own(symbol); }
+
   Scope* outer_;
   std::vector<std::pair<Symbol, Value>> variables_;
+  std::map<Symbol, size_t> index_;  // of variables_, once there are many
 };
 
 // Runs a parsed template.

@@ -82,7 +82,7 @@ class JsonWriter {
       case Kind::real:
         return out_.add(json_number(value.real()));
       case Kind::string:
-        runtime_.charge_bytes(value.view().size());
+        runtime_.charge_bytes(4 * value.view().size());
         return out_.add(json_string(value.view(), style_.ensure_ascii));
       case Kind::dict:
         return write_dict(value.dict());

@@ -33,7 +33,7 @@ bool equal_sequences(Runtime& runtime, const Sequence& a, const Sequence& b) {
 bool equal_dicts(Runtime& runtime, const Dict& a, const Dict& b) {
   if (a.entries.size() != b.entries.size()) return false;
   for (const auto& [key, value] : a.entries) {
-    const Value* other = b.find(key);
+    const Value* other = runtime.find(b, key);
     if (other == nullptr || !equal(runtime, value, *other)) return false;
   }
   return true;
@@ -294,10 +294,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     return find_first(container.view(), item.view()) != std::string_view::npos;
   }
   if (container.is(Kind::dict)) {
-    if (!hashable(item)) {
-      throw TemplateError("unhashable type: '" + std::string(type_name(item)) + "'");
-    }
-    return container.dict().find(item) != nullptr;
+    return runtime.find(container.dict(), item) != nullptr;
   }
   if (!iterable(container)) {
     throw TemplateError("argument of type '" + std::string(type_name(container)) +

@@ -104,7 +104,7 @@ void add_repr(Runtime& runtime, TextBuilder& out, const Value& value) {
     case Kind::undefined:
       return out.add("Undefined");
     case Kind::string: {
-      runtime.charge_bytes(value.view().size());
+      runtime.charge_bytes(4 * value.view().size());
       const std::string quoted = repr_of_string(value.view());
       return out.add(value.text().markup ? "Markup(" + quoted + ")" : quoted,
                      value.text().any_data());

@@ -39,12 +39,22 @@ Dict* Runtime::dict() {
   return heap_.dict();
 }
 
-void Runtime::set(Dict& dict, const Value& key, const Value& value) {
+void Runtime::charge_key(const Value& key) {
+  constexpr size_t kComparisons = 8;  // in the index of a large dictionary
+  const auto size = key_size(key);
+  if (!size) throw TemplateError("unhashable type: '" + std::string(type_name(key)) + "'");
   charge(1);
-  if (!hashable(key)) {
-    throw TemplateError("unhashable type: '" + std::string(type_name(key)) + "'");
-  }
+  charge_bytes(kComparisons * *size);
+}
+
+void Runtime::set(Dict& dict, const Value& key, const Value& value) {
+  charge_key(key);
   dict.set(key, value);
+}
+
+const Value* Runtime::find(const Dict& dict, const Value& key) {
+  charge_key(key);
+  return dict.find(key);
 }
 
 Value Runtime::undefined(std::string message) {

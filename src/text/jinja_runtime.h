@@ -59,7 +59,9 @@ class Runtime {
     return sequence(SequenceKind::iterator, std::move(items));
   }
   Dict* dict();
-  void set(Dict& dict, const Value& key, const Value& value);  // unhashable keys are an error
+  // A value that cannot be a key is an error.
+  void set(Dict& dict, const Value& key, const Value& value);
+  const Value* find(const Dict& dict, const Value& key);
   Value undefined(std::string message);
   template <class T, class... Args>
   T* object(Args&&... args) {
@@ -93,6 +95,7 @@ class Runtime {
   static constexpr int kLevelsPerDepth = 15;  // a macro's call takes about this many
 
   [[noreturn]] void out_of_steps() const;
+  void charge_key(const Value& key);
 
   const TemplateBudget budget_;
   const int64_t now_;

@@ -164,7 +164,7 @@ Value case_method(Runtime& runtime, const Value& self, const Bound&) {
 
 template <CharacterTest test>
 Value character_method(Runtime& runtime, const Value& self, const Bound&) {
-  runtime.charge_bytes(self.view().size());
+  runtime.charge_bytes(4 * self.view().size());
   return Value(all_characters(self.view(), test));
 }
 

@@ -72,7 +72,9 @@ Value escaped(Runtime&, const Value& self, const Bound&) {
 
 template <CharacterTest test>
 Value case_test(Runtime& runtime, const Value& self, const Bound&) {
-  return Value(all_characters(to_text(runtime, self).view(), test));
+  const Value text = to_text(runtime, self);
+  runtime.charge_bytes(4 * text.view().size());
+  return Value(all_characters(text.view(), test));
 }
 
 Value filter_exists(Runtime&, const Value& self, const Bound&) {

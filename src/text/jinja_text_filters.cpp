@@ -136,7 +136,7 @@ Value truncate(Runtime& runtime, const Value& self, const Bound& arguments) {
 
 Value wordcount(Runtime& runtime, const Value& self, const Bound&) {
   const Value text = soft(runtime, self);
-  runtime.charge_bytes(text.view().size());
+  runtime.charge_bytes(8 * text.view().size());
   int64_t words = 0;
   bool in_word = false;
   for (size_t at = 0; at < text.view().size();) {
@@ -150,7 +150,8 @@ Value wordcount(Runtime& runtime, const Value& self, const Bound&) {
   return Value(words);
 }
 
-void quote_url(TextBuilder& out, const Text& text, bool query) {
+void quote_url(Runtime& runtime, TextBuilder& out, const Text& text, bool query) {
+  runtime.charge_bytes(16 * text.bytes.size());
   size_t at = 0;
   for (const char c : text.bytes) {
     const auto byte = static_cast<unsigned char>(c);
@@ -168,7 +169,7 @@ void quote_url(TextBuilder& out, const Text& text, bool query) {
 Value urlencode(Runtime& runtime, const Value& self, const Bound&) {
   TextBuilder out = runtime.builder();
   if (self.is_string() || !iterable(self)) {
-    quote_url(out, to_text(runtime, self).text(), false);
+    quote_url(runtime, out, to_text(runtime, self).text(), false);
     return runtime.text(out);
   }
   bool first = true;
@@ -179,9 +180,9 @@ Value urlencode(Runtime& runtime, const Value& self, const Bound&) {
                                         ? std::vector<Value>{item, *self.dict().find(item)}
                                         : elements(runtime, item);
     if (pair.size() != 2) throw TemplateError("urlencode takes pairs");
-    quote_url(out, to_text(runtime, pair[0]).text(), true);
+    quote_url(runtime, out, to_text(runtime, pair[0]).text(), true);
     out.add("=");
-    quote_url(out, to_text(runtime, pair[1]).text(), true);
+    quote_url(runtime, out, to_text(runtime, pair[1]).text(), true);
   }
   return runtime.text(out);
 }

@@ -23,7 +23,7 @@ bool number_less(const Value& a, const Value& b) {
 
 }  // namespace
 
-// Compares without recursion limits of its own: keys nest no deeper than hashable() lets them.
+// Compares without recursion limits of its own: keys nest no deeper than key_size() lets them.
 bool KeyLess::operator()(const Value& a, const Value& b) const {
   if (rank(a) != rank(b)) return rank(a) < rank(b);
   if (a.is_number()) return number_less(a, b);
@@ -128,16 +128,28 @@ std::string_view type_name(const Value& value) {
   return "generator";
 }
 
-bool hashable(const Value& value, int depth) {
-  if (value.is(Kind::dict)) return false;
+namespace {
+
+// Adds the size of `value` to `size`; false: it cannot be a key. `values`: how many more there may
+// be.
+bool add_key_size(const Value& value, int& values, size_t& size) {
+  if (--values < 0 || value.is(Kind::dict)) return false;
+  size += value.is_string() ? value.view().size() : sizeof(Value);
   if (!value.is(Kind::sequence)) return true;
   const Sequence& sequence = value.sequence();
-  if (sequence.kind == SequenceKind::range || sequence.kind == SequenceKind::iterator) return true;
-  if (sequence.kind != SequenceKind::tuple || depth > 8) return false;
+  if (sequence.kind != SequenceKind::tuple) return false;
   for (const Value& item : sequence.items) {
-    if (!hashable(item, depth + 1)) return false;
+    if (!add_key_size(item, values, size)) return false;
   }
   return true;
+}
+
+}  // namespace
+
+std::optional<size_t> key_size(const Value& value) {
+  int values = 256;
+  size_t size = 0;
+  return add_key_size(value, values, size) ? std::optional(size) : std::nullopt;
 }
 
 }  // namespace dinfer::jinja

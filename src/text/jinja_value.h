@@ -123,7 +123,7 @@ struct Dict {
   std::vector<std::pair<Value, Value>> entries;  // in order of insertion
   std::map<Value, size_t, KeyLess> index;        // of entries, once there are more than a few
 
-  const Value* find(const Value& key) const;  // the key must be hashable
+  const Value* find(const Value& key) const;  // the key must have a key_size
   const Value* find(std::string_view key) const;
   void set(const Value& key, const Value& value);
 };
@@ -162,6 +162,8 @@ class TemplateError : public std::runtime_error {
 };
 
 std::string_view type_name(const Value& value);  // Python's name of its type
-bool hashable(const Value& value, int depth = 0);
+// Bytes that comparing the value as a key of a dictionary takes at most; none for what cannot be a
+// key: mutable values, and tuples of more than a few hundred values.
+std::optional<size_t> key_size(const Value& value);
 
 }  // namespace dinfer::jinja
