@@ -31,7 +31,9 @@ class PercentFormatter {
       at_ = percent + 1;
       if (percent < bytes.size()) conversion();
     }
-    const bool mapping = value_.is(Kind::dict) || (value_.is(Kind::sequence) && !is_tuple_);
+    // What has items may be left over: it could be meant for %(name)s.
+    const bool mapping =
+        value_.is(Kind::dict) || value_.is_undefined() || (value_.is(Kind::sequence) && !is_tuple_);
     if (next_ < arguments_.size() && !mapping) {
       throw TemplateError("not all arguments converted during string formatting");
     }

@@ -35,7 +35,9 @@ std::vector<Value> elements(Runtime& runtime, const Value& value) {
       const Text& text = value.text();
       for (size_t at = 0; at < text.bytes.size();) {
         const size_t size = character_at(text.bytes, at).size;
-        items.push_back(runtime.slice(text, at, at + size));
+        TextBuilder character = runtime.builder();
+        character.add(text, at, at + size);
+        items.push_back(runtime.text(character));
         at += size;
       }
       return items;

@@ -113,17 +113,17 @@ Value indent(Runtime& runtime, const Value& self, const Bound& arguments) {
 }
 
 Value truncate(Runtime& runtime, const Value& self, const Bound& arguments) {
-  require_string(self);
-  const Text& text = self.text();
   const Value end = arguments.value(2, runtime.text("..."));
   require_string(end);
-  const int64_t length = arguments.integer(0, 255), leeway = arguments.integer(3, 5);
+  const int64_t limit = arguments.integer(0, 255), leeway = arguments.integer(3, 5);
   const auto end_size = static_cast<int64_t>(count_characters(end.view()));
-  if (length < end_size || leeway < 0) throw TemplateError("truncate: the length is too small");
-  runtime.charge_bytes(text.bytes.size());
-  const auto size = static_cast<int64_t>(count_characters(text.bytes));
-  if (size <= length || size - length <= leeway) return self;
-  size_t keep = offset_of_character(text.bytes, static_cast<size_t>(length - end_size));
+  if (limit < end_size || leeway < 0) throw TemplateError("truncate: the length is too small");
+  if (self.is_string()) runtime.charge_bytes(self.view().size());
+  const auto size = length(self);
+  if (size && (*size <= limit || *size - limit <= leeway)) return self;  // whatever it is
+  require_string(self);
+  const Text& text = self.text();
+  size_t keep = offset_of_character(text.bytes, static_cast<size_t>(limit - end_size));
   if (!arguments.flag(1)) {
     const size_t space = keep == 0 ? std::string::npos : text.bytes.rfind(' ', keep - 1);
     if (space != std::string::npos) keep = space;
