@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
@@ -37,7 +39,8 @@ void StreamDecoder::forget(std::string text) {
 
 std::string StreamDecoder::finish() {
   const std::string text = tokenizer_.decode(ids_, skip_special_);
-  std::string piece = to_valid_utf8(std::string_view(text).substr(handed_out_));
+  const size_t from = std::min(handed_out_, text.size());
+  std::string piece = to_valid_utf8(std::string_view(text).substr(from));
   ids_.clear();
   handed_out_ = 0;
   return piece;

@@ -40,7 +40,9 @@ std::unique_ptr<Tokenizer> make_small() {
   return parse_tokenizer_json(json.dump(), "small.json", {});
 }
 
-void use(const Tokenizer& tokenizer, std::string_view text) {
+// `same`: the pieces of a stream must give the whole text. They need not where a file's decoder
+// rewrites the joined text (a Replace behind a Fuse), which no stream can follow.
+void use(const Tokenizer& tokenizer, std::string_view text, bool same) {
   const TextSpan plain{text.size() / 3, text.size() / 2};
   for (const bool special : {false, true}) {
     const auto ids = tokenizer.encode(
@@ -52,14 +54,14 @@ void use(const Tokenizer& tokenizer, std::string_view text) {
     for (const int32_t id : ids) streamed += decoder.push(id);
     streamed += decoder.finish();
     require(is_valid_utf8(streamed));
-    require(streamed == all);
+    require(!same || streamed == all);
   }
 }
 
 void load_and_use(std::string_view json) {
   try {
     const auto tokenizer = parse_tokenizer_json(json, "fuzz.json", {});
-    use(*tokenizer, "Hello \xe4\xb8\x96 <s>12  \n x\xff");
+    use(*tokenizer, "Hello \xe4\xb8\x96 <s>12  \n x\xff", false);
   } catch (const Error&) {
     // a file that is refused
   }
@@ -67,7 +69,7 @@ void load_and_use(std::string_view json) {
 
 void round_trip(std::string_view text) {
   static const std::unique_ptr<Tokenizer> tokenizer = make_small();
-  use(*tokenizer, text);
+  use(*tokenizer, text, true);
   const auto ids = tokenizer->encode(text, {.add_special = false});
   for (const int32_t id : ids) require(id != 258);
   require(tokenizer->decode(ids, false) == to_valid_utf8(text));
