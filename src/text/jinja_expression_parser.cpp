@@ -55,7 +55,6 @@ ExpressionPtr ExpressionParser::parse_expression(bool with_conditional) {
 }
 
 ExpressionPtr ExpressionParser::parse_conditional() {
-  const Nesting nesting(*this);
   const size_t unknown_before = unknown_.size();
   ExpressionPtr value = parse_or();
   const bool was_soft = soft_;
@@ -65,7 +64,7 @@ ExpressionPtr ExpressionParser::parse_conditional() {
     unknown_.resize(unknown_before);
     soft_ = true;
     ExpressionPtr test = parse_or();
-    ExpressionPtr otherwise = skip_name("else") ? parse_conditional() : nullptr;
+    ExpressionPtr otherwise = skip_name("else") ? parse_expression() : nullptr;
     value = make(line, Conditional{std::move(test), std::move(value), std::move(otherwise)});
   }
   soft_ = was_soft;
@@ -93,8 +92,8 @@ ExpressionPtr ExpressionParser::parse_and() {
 }
 
 ExpressionPtr ExpressionParser::parse_not() {
-  const Nesting nesting(*this);
   if (!current().is_name("not")) return parse_comparison();
+  const Nesting nesting(*this);
   const int line = next().line;
   return make(line, Unary{UnaryOp::logical_not, parse_not()});
 }
@@ -163,19 +162,16 @@ ExpressionPtr ExpressionParser::parse_power() {
   return make(line, std::move(power));
 }
 
-ExpressionPtr ExpressionParser::parse_unary(bool with_filters) {
-  const Nesting nesting(*this);
+ExpressionPtr ExpressionParser::parse_signed() {
   const int line = current().line;
-  ExpressionPtr expression;
-  if (skip_op("-")) {
-    expression = make(line, Unary{UnaryOp::minus, parse_unary(false)});
-  } else if (skip_op("+")) {
-    expression = make(line, Unary{UnaryOp::plus, parse_unary(false)});
-  } else {
-    expression = parse_primary();
-  }
-  expression = parse_postfix(std::move(expression));
-  if (!with_filters) return expression;
+  if (!current().is_op("-") && !current().is_op("+")) return parse_postfix(parse_primary());
+  const Nesting nesting(*this);
+  const UnaryOp op = next().value == "-" ? UnaryOp::minus : UnaryOp::plus;
+  return parse_postfix(make(line, Unary{op, parse_signed()}));
+}
+
+ExpressionPtr ExpressionParser::parse_unary() {
+  ExpressionPtr expression = parse_signed();
   for (int links = 0;; check_chain(++links)) {
     if (current().is_op("|")) {
       next();

@@ -47,7 +47,8 @@ class ExpressionParser : public TokenStream {
   ExpressionPtr parse_concatenation();
   ExpressionPtr parse_product();
   ExpressionPtr parse_power();
-  ExpressionPtr parse_unary(bool with_filters = true);
+  ExpressionPtr parse_unary();
+  ExpressionPtr parse_signed();
   ExpressionPtr parse_primary();
   ExpressionPtr parse_name();
   ExpressionPtr parse_integer();

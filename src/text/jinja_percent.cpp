@@ -17,7 +17,6 @@ class PercentFormatter {
       : runtime_(runtime), format_(format), out_(runtime.builder()), value_(value) {
     if (value.is(Kind::sequence) && value.sequence().kind == SequenceKind::tuple) {
       arguments_ = value.sequence().items;
-      is_tuple_ = true;
     } else {
       arguments_ = {value};
     }
@@ -33,7 +32,9 @@ class PercentFormatter {
     }
     // What has items may be left over: it could be meant for %(name)s.
     const bool mapping =
-        value_.is(Kind::dict) || value_.is_undefined() || (value_.is(Kind::sequence) && !is_tuple_);
+        value_.is(Kind::dict) || value_.is_undefined() ||
+        (value_.is(Kind::sequence) && (value_.sequence().kind == SequenceKind::list ||
+                                       value_.sequence().kind == SequenceKind::range));
     if (next_ < arguments_.size() && !mapping) {
       throw TemplateError("not all arguments converted during string formatting");
     }
@@ -162,7 +163,6 @@ class PercentFormatter {
   TextBuilder out_;
   const Value value_;
   std::vector<Value> arguments_;
-  bool is_tuple_ = false;
   size_t next_ = 0;
   size_t at_ = 0;
 };

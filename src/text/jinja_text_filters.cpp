@@ -309,7 +309,7 @@ Value float_filter(Runtime& runtime, const Value& self, const Bound& arguments) 
 // Python's round: to even, on the exact decimal value.
 double rounded(double value, int64_t precision) {
   if (!std::isfinite(value) || precision > 330) return value;
-  if (precision < -330) return std::copysign(0.0, value);
+  if (precision < -308) return std::copysign(0.0, value);
   if (precision < 0) {
     const double scale = std::pow(10.0, static_cast<double>(-precision));
     return std::nearbyint(value / scale) * scale;
