@@ -71,7 +71,8 @@ bool draws_freely(const RowTask& task) {
 }
 
 void put_candidates(std::byte* to, const std::vector<Candidate>& candidates, size_t room) {
-  std::memcpy(to, candidates.data(), std::min(candidates.size(), room) * sizeof(Candidate));
+  const auto kept = std::span(candidates).first(std::min(candidates.size(), room));
+  std::ranges::copy(std::as_bytes(kept), to);
   const Candidate none;
   for (size_t i = candidates.size(); i < room; ++i)
     std::memcpy(to + i * sizeof none, &none, sizeof none);
