@@ -129,29 +129,31 @@ void EvenOdd(int8_t* bytes, int count) {
 #endif
 }
 
-// Rounds the block's `values`, none above `largest`, to codes of row `r`, and leaves in them what
-// is left over.
-void RoundBlock(float* HWY_RESTRICT values, float largest, int64_t r, int64_t b,
+// Rounds the block's `values`, none above `largest`, to codes of row `r`.
+void RoundBlock(const float* HWY_RESTRICT values, float largest, int64_t r, int64_t b,
                 const QuantizedRows& out) {
+  constexpr int kHighBits = QuantizedRows::kHighBits;
+  constexpr float kLargestCode = 127 << kHighBits;
   const DF d;
   const hn::RebindToSigned<DF> di;
   const hn::Rebind<int8_t, DF> d8;
   const int n = hn::Lanes(d);
-  const float scale = largest / 127.0f;
   // The reciprocal of less would overflow; such a block is zero to any purpose.
-  const VF to_codes = hn::Set(d, largest > 1e-30f ? 127.0f / largest : 0.0f);
-  int8_t* codes = out.codes + r * out.columns + b * out.block;
+  const VF to_codes = hn::Set(d, largest > 1e-30f ? kLargestCode / largest : 0.0f);
+  int8_t* high = out.codes + r * out.row_bytes() + b * 2 * out.block;
+  int8_t* low = high + out.block;
   auto sums = hn::Zero(di);
   for (int i = 0; i < out.block; i += n) {
-    const VF value = hn::Load(d, values + i);
-    const auto code = hn::NearestInt(hn::Mul(value, to_codes));
+    const auto code = hn::NearestInt(hn::Mul(hn::Load(d, values + i), to_codes));
+    const auto upper = hn::ShiftRight<kHighBits>(hn::Add(code, hn::Set(di, 1 << (kHighBits - 1))));
     sums = hn::Add(sums, code);
-    hn::StoreU(hn::DemoteTo(d8, code), d8, codes + i);
-    hn::Store(hn::NegMulAdd(hn::ConvertTo(d, code), hn::Set(d, scale), value), d, values + i);
+    hn::StoreU(hn::DemoteTo(d8, upper), d8, high + i);
+    hn::StoreU(hn::DemoteTo(d8, hn::Sub(code, hn::ShiftLeft<kHighBits>(upper))), d8, low + i);
   }
-  if (out.even_odd) EvenOdd(codes, out.block);
+  if (out.even_odd) EvenOdd(high, 2 * out.block);
   const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
   const int64_t at = r * out.blocks() + b;
+  const float scale = largest / kLargestCode;
   out.scales[at] = scale;
   out.sums[at] = sum;
   out.offsets[at] = scale * static_cast<float>(sum);
@@ -170,11 +172,7 @@ void QuantizeRow(const Rows& in, int64_t r, int64_t begin, int64_t end, const Qu
       hn::Store(v, d, values + i);
       top = hn::Max(top, hn::Abs(v));
     }
-    const float largest = hn::GetLane(hn::MaxOfLanes(d, top));
-    RoundBlock(values, largest, r, b, out);
-    if (out.planes == 1) continue;
-    // A code is off by half a unit at most; `values` now hold by how much.
-    RoundBlock(values, largest / 254.0f, out.count + r, b, out);
+    RoundBlock(values, hn::GetLane(hn::MaxOfLanes(d, top)), r, b, out);
   }
 }
 

@@ -25,20 +25,23 @@ struct Rows {
   const float* row(int64_t r) const { return data + r * stride; }
 };
 
-// Rows as 8-bit integers: value = scale * code, a scale a block of columns. With two planes, the
-// second holds what rounding to the first left over: value = first + second.
+// Rows as 15-bit integers, a scale a block of columns: value = scale * code. A code is held as two
+// bytes, code = high * 2^kHighBits + low, because the instructions that multiply bytes are the
+// fastest. At 8 bits, the rounding of activations alone would change greedy answers.
 struct QuantizedRows {
-  int8_t* codes = nullptr;   // [planes, count, columns], -127..127
-  float* scales = nullptr;   // [planes, count, columns / block]
-  int32_t* sums = nullptr;   // [planes, count, columns / block]: sum of a block's codes
-  float* offsets = nullptr;  // [planes, count, columns / block]: scale * sum
-  int planes = 1;
+  static constexpr int kHighBits = 7;
+
+  int8_t* codes = nullptr;   // [count, columns / block, 2, block]: high -127..127, low -64..63
+  float* scales = nullptr;   // [count, columns / block]
+  int32_t* sums = nullptr;   // [count, columns / block]: sum of a block's codes
+  float* offsets = nullptr;  // [count, columns / block]: scale * sum
   int64_t count = 0;
   int64_t columns = 0;
   int block = 32;         // 16 or 32; divides columns
   bool even_odd = false;  // within each 8 columns: the even ones first (what 4-bit panels need)
 
   int64_t blocks() const { return columns / block; }
+  int64_t row_bytes() const { return 2 * columns; }
 };
 
 // What is done to the row, for columns [begin, end): out[c - begin].

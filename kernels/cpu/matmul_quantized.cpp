@@ -95,7 +95,7 @@ struct QuantizedTile {
         (kBits == 8 ? kByteBias : 0) - (kSymmetric ? (kBits == 4 ? 8 : 128) : 0);
     const DF d;
     const std::byte* from = weight.data + panel * weight.panel_bytes();
-    const int8_t* codes = x.codes + row * x.columns;
+    const int8_t* codes = x.codes + row * x.row_bytes();
     const int64_t blocks = x.blocks();
     const int64_t per_group = weight.group / kBlock;
     const int64_t at = row * blocks;
@@ -116,13 +116,19 @@ struct QuantizedTile {
       }
       from += kSymmetric ? kScaleBytes : 2 * kScaleBytes;
       for (const int64_t end = b + per_group; b < end; ++b) {
-        VI dots[kRows][kVectors];
+        VI high[kRows][kVectors], dots[kRows][kVectors];
         for (int t = 0; t < kRows; ++t) {
           for (int v = 0; v < kVectors; ++v) {
+            high[t][v] = hn::Zero(DI());
             dots[t][v] = hn::Set(DI(), kOffset == 0 ? 0 : kOffset * x.sums[at + t * blocks + b]);
           }
         }
-        Block<kRows, kWords>(from, codes + b * kBlock, dots);
+        Block<kRows, kWords>(from, codes + b * 2 * kBlock, high, dots);
+        for (int t = 0; t < kRows; ++t) {
+          for (int v = 0; v < kVectors; ++v) {
+            dots[t][v] = hn::Add(dots[t][v], hn::ShiftLeft<QuantizedRows::kHighBits>(high[t][v]));
+          }
+        }
         from += kWords * kPanel * 4;
         for (int v = 0; v < kVectors; ++v) {
           const VF scale = LoadF32(scales, v * kLanes, Scale());
@@ -146,8 +152,8 @@ struct QuantizedTile {
   }
 
   template <int kRows, int kWords>
-  HWY_INLINE void Block(const std::byte* from, const int8_t* codes,
-                        VI (&dots)[kRows][kVectors]) const {
+  HWY_INLINE void Block(const std::byte* from, const int8_t* codes, VI (&high)[kRows][kVectors],
+                        VI (&low)[kRows][kVectors]) const {
     const DI d;
     const auto* words = reinterpret_cast<const int32_t*>(from);
 #pragma GCC unroll 8
@@ -155,25 +161,29 @@ struct QuantizedTile {
       for (int v = 0; v < kVectors; ++v) {
         const VI word = hn::LoadU(d, words + w * kPanel + v * kLanes);
         if constexpr (kBits == 8) {
-#pragma GCC unroll 8
-          for (int t = 0; t < kRows; ++t) {
-            dots[t][v] = DotBytes(dots[t][v], word, codes + t * x.columns + w * 4);
-          }
+          AddProducts<kRows>(high, v, word, codes + w * 4);
+          AddProducts<kRows>(low, v, word, codes + kBlock + w * 4);
         } else {
           const VI nibbles = hn::Set(d, 0x0f0f0f0f);
           const VI even = hn::And(word, nibbles);
           const VI odd = hn::And(hn::ShiftRight<4>(word), nibbles);
-          // All rows' even columns first: the next sum of the same row then waits for nothing.
-#pragma GCC unroll 8
-          for (int t = 0; t < kRows; ++t) {
-            dots[t][v] = DotNibbles(dots[t][v], even, codes + t * x.columns + w * 8);
-          }
-#pragma GCC unroll 8
-          for (int t = 0; t < kRows; ++t) {
-            dots[t][v] = DotNibbles(dots[t][v], odd, codes + t * x.columns + w * 8 + 4);
-          }
+          // A sum is not added to twice in a row: it then waits for nothing.
+          AddProducts<kRows>(high, v, even, codes + w * 8);
+          AddProducts<kRows>(low, v, even, codes + kBlock + w * 8);
+          AddProducts<kRows>(high, v, odd, codes + w * 8 + 4);
+          AddProducts<kRows>(low, v, odd, codes + kBlock + w * 8 + 4);
         }
       }
+    }
+  }
+
+  // sums[row][v] += w times the 4 codes of each row at `codes`.
+  template <int kRows>
+  HWY_INLINE void AddProducts(VI (&sums)[kRows][kVectors], int v, VI w, const int8_t* codes) const {
+#pragma GCC unroll 8
+    for (int t = 0; t < kRows; ++t) {
+      const int8_t* of_row = codes + t * x.row_bytes();
+      sums[t][v] = kBits == 8 ? DotBytes(sums[t][v], w, of_row) : DotNibbles(sums[t][v], w, of_row);
     }
   }
 };
@@ -181,7 +191,7 @@ struct QuantizedTile {
 template <class Tile>
 void MultiplyTiles(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin, int64_t end,
                    const Products& out) {
-  ForEachTile(Tile{weight, x, out}, x.count, x.columns, begin, end);
+  ForEachTile(Tile{weight, x, out}, x.count, x.row_bytes(), begin, end);
 }
 
 using Multiply = void (*)(const PackedMatrix&, const QuantizedRows&, int64_t, int64_t,

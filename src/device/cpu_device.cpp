@@ -51,8 +51,8 @@ class CpuDevice final : public Device {
     return std::make_unique<CpuBuffer>(bytes);
   }
 
-  std::unique_ptr<Weight> upload(HostMatrix matrix, InputPrecision input) override {
-    return pack_weight(matrix, input, pool_, arena_);
+  std::unique_ptr<Weight> upload(HostMatrix matrix) override {
+    return pack_weight(matrix, pool_, arena_);
   }
 
   void copy_in(std::byte* device, std::span<const std::byte> host) override {

@@ -35,33 +35,12 @@ void prepare_part(int64_t rows, int64_t columns, int64_t unit, int rank, int par
 
 // The part of `all` that holds copy number `copy` of its rows.
 QuantizedRows copy_of(QuantizedRows all, int64_t copy) {
-  const int64_t rows = all.planes * all.count;
-  all.codes += copy * rows * all.columns;
-  all.scales += copy * rows * all.blocks();
-  all.sums += copy * rows * all.blocks();
-  all.offsets += copy * rows * all.blocks();
+  const int64_t blocks = copy * all.count * all.blocks();
+  all.codes += copy * all.count * all.row_bytes();
+  all.scales += blocks;
+  all.sums += blocks;
+  all.offsets += blocks;
   return all;
-}
-
-// Both planes as rows of their own: products add up over planes.
-QuantizedRows as_rows(QuantizedRows x) {
-  x.count *= x.planes;
-  x.planes = 1;
-  return x;
-}
-
-// The products of two planes of `count` rows, in panels `mine` of `weight`, added.
-void add_planes(const float* planes, int64_t count, const PackedMatrix& weight, const Range& mine,
-                const Products& out) {
-  const int64_t end = std::min(mine.end * cpu::kPanel, weight.rows);
-  for (int64_t row = 0; row < count; ++row) {
-    const float* first = planes + row * weight.rows;
-    const float* second = first + count * weight.rows;
-    float* to = out.data + row * out.stride;
-    for (int64_t i = mine.begin * cpu::kPanel; i < end; ++i) {
-      to[i] = first[i] + second[i] + (out.bias ? out.bias[i] : 0.0f);
-    }
-  }
 }
 
 }  // namespace
@@ -71,31 +50,28 @@ CpuLinear::CpuLinear(cpu::ThreadPool& pool, bool integers) : pool_(pool), intege
 void CpuLinear::run(const Rows& rows, const CpuWeight& weight, const Products& out) {
   if (rows.count == 0) return;
   if (integers_ && weight.matrix().packing == cpu::Packing::grouped) {
-    run_quantized(rows, weight.matrix(), weight.input() == InputPrecision::fine ? 2 : 1, out);
+    run_quantized(rows, weight.matrix(), out);
   } else {
     run_f32(rows, weight.matrix(), out);
   }
 }
 
-QuantizedRows CpuLinear::place(const PackedMatrix& weight, int64_t rows, int planes,
-                               int64_t copies) {
-  QuantizedRows x{.planes = planes,
-                  .count = rows,
+QuantizedRows CpuLinear::place(const PackedMatrix& weight, int64_t rows, int64_t copies) {
+  QuantizedRows x{.count = rows,
                   .columns = weight.columns,
                   .block = weight.block(),
                   .even_odd = weight.bits == 4};
-  x.codes = codes_.get<int8_t>(copies * planes * rows * x.columns);
-  x.scales = scales_.get<float>(copies * planes * rows * x.blocks());
-  x.sums = sums_.get<int32_t>(copies * planes * rows * x.blocks());
-  x.offsets = offsets_.get<float>(copies * planes * rows * x.blocks());
+  const int64_t blocks = copies * rows * x.blocks();
+  x.codes = codes_.get<int8_t>(copies * rows * x.row_bytes());
+  x.scales = scales_.get<float>(blocks);
+  x.sums = sums_.get<int32_t>(blocks);
+  x.offsets = offsets_.get<float>(blocks);
   return x;
 }
 
-void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, int planes,
-                              const Products& out) {
+void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, const Products& out) {
   const bool own_copy = rows.count * rows.columns <= kOwnCopy;
-  const QuantizedRows all = place(weight, rows.count, planes, own_copy ? pool_.size() : 1);
-  float* products = planes > 1 ? products_.get<float>(planes * rows.count * weight.rows) : nullptr;
+  const QuantizedRows all = place(weight, rows.count, own_copy ? pool_.size() : 1);
   pool_.run([&](int rank) {
     const QuantizedRows x = own_copy ? copy_of(all, rank) : all;
     const auto quantize = [&](int64_t row, int64_t begin, int64_t end) {
@@ -108,10 +84,7 @@ void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, int 
       pool_.barrier();
     }
     const Range mine = part_of(weight.panels(), rank, pool_.size());
-    if (planes == 1) return cpu::multiply_quantized(weight, x, mine.begin, mine.end, out);
-    cpu::multiply_quantized(weight, as_rows(x), mine.begin, mine.end,
-                            {.data = products, .stride = weight.rows});
-    add_planes(products, rows.count, weight, mine, out);
+    cpu::multiply_quantized(weight, x, mine.begin, mine.end, out);
   });
 }
 

@@ -48,8 +48,8 @@ PackedMatrix form_of(const GroupedMatrix& m, cpu::ThreadPool& pool) {
 
 }  // namespace
 
-std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, InputPrecision input,
-                                       cpu::ThreadPool& pool, cpu::Arena& arena) {
+std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, cpu::ThreadPool& pool,
+                                       cpu::Arena& arena) {
   const auto* dense = std::get_if<DenseMatrix>(&matrix);
   const auto* grouped = std::get_if<GroupedMatrix>(&matrix);
   PackedMatrix packed = dense ? form_of(*dense) : form_of(*grouped, pool);
@@ -65,7 +65,7 @@ std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, InputPrecision 
       cpu::pack_grouped(from, packed, part.begin, part.end);
     }
   });
-  return std::make_unique<CpuWeight>(std::move(memory), packed, input);
+  return std::make_unique<CpuWeight>(std::move(memory), packed);
 }
 
 }  // namespace dinfer

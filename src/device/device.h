@@ -80,10 +80,6 @@ struct AttentionSpec {
 
 enum class DeviceKind : uint8_t { cpu, cuda };
 
-// How closely a device that rounds a matrix's input to few bits must keep to it. `fine`: to about
-// 15 bits. Rounding errors in queries and keys pass through a softmax: they count for most.
-enum class InputPrecision : uint8_t { normal, fine };
-
 // One rank's device: memory, and the kernels of the forward pass on one compute stream. Kernels may
 // return before they are done; synchronize() waits. Operations are as coarse as the best
 // implementation fuses them; each gives its meaning as plain arithmetic.
@@ -97,8 +93,7 @@ class Device {
   virtual DType kv_type() const = 0;       // what the KV cache holds
 
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
-  virtual std::unique_ptr<Weight> upload(HostMatrix matrix,
-                                         InputPrecision input = InputPrecision::normal) = 0;
+  virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
   virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
   virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
   virtual void synchronize() = 0;

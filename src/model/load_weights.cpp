@@ -68,8 +68,7 @@ class CheckpointSource final : public WeightSource {
       done_ += stored_bytes(tensor, slice);
       if (progress_) progress_(done_, total_);
     }
-    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)),
-                          input_precision(kind));
+    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)));
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {

@@ -77,8 +77,7 @@ class RandomSource final : public WeightSource {
   std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
     const int64_t columns = slices.at(0).columns.size();
     return device_.upload(random_matrix(pattern_, rows_in(slices), columns,
-                                        matrix_quantization(quant_, kind, columns)),
-                          input_precision(kind));
+                                        matrix_quantization(quant_, kind, columns)));
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {

@@ -13,14 +13,8 @@ namespace dinfer {
 // What a matrix is for, as far as its form depends on it.
 enum class MatrixKind : uint8_t {
   layer,
-  attention_input,  // of a layer, too: q, k and v
   vocabulary,
 };
-
-// What becomes of the device's input to such a matrix.
-inline InputPrecision input_precision(MatrixKind kind) {
-  return kind == MatrixKind::attention_input ? InputPrecision::fine : InputPrecision::normal;
-}
 
 // Where a rank's weights come from: a checkpoint, or random numbers.
 class WeightSource {

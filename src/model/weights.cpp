@@ -16,7 +16,7 @@ LayerWeights assemble_layer(const ModelConfig& config, const TensorShard& shard,
   };
   LayerWeights w;
   w.attention_norm = norm("input_layernorm.weight", config.hidden);
-  w.qkv = source.matrix(slices.qkv, MatrixKind::attention_input);
+  w.qkv = source.matrix(slices.qkv, MatrixKind::layer);
   if (config.qkv_bias) w.qkv_bias = source.bias(slices.qkv);
   if (config.qk_norm) {
     w.q_norm = norm("self_attn.q_norm.weight", config.head_dim);
@@ -65,7 +65,7 @@ void for_each_slice(const ModelConfig& config, const TensorShard& shard,
   visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const LayerSlices slices = layer_slices(config, shard, layer);
-    visit_all(slices.qkv, MatrixKind::attention_input);
+    visit_all(slices.qkv, MatrixKind::layer);
     visit_all(slices.output, MatrixKind::layer);
     visit_all(slices.gate_up, MatrixKind::layer);
     visit_all(slices.down, MatrixKind::layer);

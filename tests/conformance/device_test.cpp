@@ -54,14 +54,13 @@ using Linear =
 
 // The same call on the device and on the reference; returns the relative error.
 double compare(Device& device, Device& reference, const HostMatrix& matrix, int64_t rows,
-               int64_t in_columns, bool with_bias, const Linear& call,
-               InputPrecision precision = InputPrecision::normal) {
+               int64_t in_columns, bool with_bias, const Linear& call) {
   std::vector<float> in = random_floats(rows * in_columns, 2);
   const std::vector<float> bias = random_floats(rows_of(matrix), 3);
   std::vector<float> results[2];
   Device* devices[2] = {&device, &reference};
   for (int i = 0; i < 2; ++i) {
-    const auto weight = devices[i]->upload(matrix, precision);
+    const auto weight = devices[i]->upload(matrix);
     EXPECT_EQ(weight->rows(), rows_of(matrix));
     EXPECT_EQ(weight->columns(), columns_of(matrix));
     results[i].assign(rows * rows_of(matrix), NAN);
@@ -98,22 +97,6 @@ TEST_P(DeviceConformance, LinearTakesManyRowsAndColumns) {
                                    HostMatrix(random_grouped(8, 32, true, true, 40, 4096, 1)),
                                    HostMatrix(random_dense(DType::bf16, 40, 4096, 1))}) {
     EXPECT_LE(compare(*device, *reference, matrix, 157, 4096, true, linear), tolerance());
-  }
-}
-
-TEST_P(DeviceConformance, FineInputsAreHardlyRounded) {
-  const Linear linear = [](Device& d, Tensor in, const Weight& w, const float* bias, Tensor out) {
-    d.linear(in, w, bias, out);
-  };
-  constexpr double kFifteenBits = 1e-4;
-  for (const Form& form : forms()) {
-    for (const int64_t rows : {1, 3, 15}) {
-      const HostMatrix matrix = form.make(100, 384);
-      EXPECT_LE(compare(*device, *reference, matrix, rows, 384, rows == 3, linear,
-                        InputPrecision::fine),
-                kFifteenBits)
-          << form.name << ", rows " << rows;
-    }
   }
 }
 

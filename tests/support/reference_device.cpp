@@ -104,7 +104,7 @@ class ReferenceDevice final : public Device {
     return std::make_unique<HostBuffer>(bytes);
   }
 
-  std::unique_ptr<Weight> upload(HostMatrix matrix, InputPrecision) override {
+  std::unique_ptr<Weight> upload(HostMatrix matrix) override {
     auto weight = std::make_unique<F32Weight>();
     weight->row_count = rows_of(matrix);
     weight->column_count = columns_of(matrix);
