@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/error.h"
+
+namespace dinfer::cuda {
+
+// Headers that nvcc reads include no fmt (base/error.h, base/dtype.h): its front end cannot.
+
+// The compute stream of a device, and what launching on it depends on.
+struct Stream {
+  cudaStream_t handle = nullptr;
+  int multiprocessors = 0;
+  int capability = 0;  // 90: compute capability 9.0
+
+  // Of the current device.
+  static Stream on(cudaStream_t handle);
+};
+
+// Programmatic dependent launch. Every kernel of ours starts while its predecessor still runs, so
+// every kernel (a) calls wait_for_predecessor() before it touches memory that another kernel writes
+// or reads, except for weights, and (b) calls let_successor_start() once all its blocks may share
+// the device with the next kernel's, best at once.
+#ifdef __CUDACC__
+__device__ inline void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ inline void let_successor_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+#endif
+
+// Launches a kernel that follows the rules above.
+template <class... Parameters, class... Arguments>
+void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared_bytes, Arguments&&... arguments) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream.handle;
+  config.attrs = &overlap;
+  config.numAttrs = stream.capability >= 90 ? 1 : 0;
+  require(cudaLaunchKernelEx(&config, kernel,
+                             static_cast<Parameters>(std::forward<Arguments>(arguments))...),
+          "cudaLaunchKernelEx");
+}
+
+}  // namespace dinfer::cuda
