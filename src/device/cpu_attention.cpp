@@ -39,11 +39,12 @@ void prepare_head(Tensor qkv, int64_t row, int64_t position, int64_t head, const
 
 }  // namespace
 
-void CpuAttention::plan(const Batch& batch, const AttentionSpec& spec, const KvLayer& cache) {
+void CpuAttention::plan(std::span<const SequenceChunk> chunks, const AttentionSpec& spec,
+                        const KvLayer& cache) {
   const int64_t heads = spec.heads / cache.kv_heads;
   tasks_.clear();
   slots_ = 0;
-  for (const SequenceChunk& chunk : batch.chunks) {
+  for (const SequenceChunk& chunk : chunks) {
     const bool one = chunk.tokens == 1;
     const int64_t last = chunk.position + 1;
     const int64_t first = one ? Queries{.window = spec.window}.first_seen(chunk.position) : 0;
@@ -59,11 +60,11 @@ void CpuAttention::plan(const Batch& batch, const AttentionSpec& spec, const KvL
   }
 }
 
-void CpuAttention::run(Tensor qkv, const Batch& batch, const AttentionSpec& spec,
-                       const RopeTable& rope, const KvLayer& cache, Tensor out) {
+void CpuAttention::run(Tensor qkv, std::span<const SequenceChunk> chunks, const AttentionSpec& spec,
+                       std::span<const RopeTable> rope, const KvLayer& cache, Tensor out) {
   const int64_t dim = cache.head_dim;
   const int64_t heads = spec.heads / cache.kv_heads;  // that share a KV head
-  plan(batch, spec, cache);
+  plan(chunks, spec, cache);
   const int64_t slot_floats = heads * dim;
   float* sums = part_sums_.get<float>(slots_ * slot_floats);
   float* tops = part_tops_.get<float>(slots_ * heads);
@@ -86,12 +87,12 @@ void CpuAttention::run(Tensor qkv, const Batch& batch, const AttentionSpec& spec
   const int64_t prepared_heads = spec.heads + cache.kv_heads;
   std::atomic<int64_t> next{0};
   pool_.run([&](int rank) {
-    for (const SequenceChunk& chunk : batch.chunks) {
+    for (const SequenceChunk& chunk : chunks) {
       const cpu::Range mine = cpu::part_of(chunk.tokens * prepared_heads, rank, pool_.size());
       for (int64_t i = mine.begin; i < mine.end; ++i) {
         const int64_t token = i / prepared_heads;
         prepare_head(qkv, chunk.first_row + token, chunk.position + token, i % prepared_heads,
-                     paged(cache, chunk), spec, rope);
+                     paged(cache, chunk), spec, rope[chunk.rotation]);
       }
     }
     pool_.barrier();

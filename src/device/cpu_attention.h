@@ -16,8 +16,8 @@ class CpuAttention {
  public:
   explicit CpuAttention(cpu::ThreadPool& pool) : pool_(pool), scratch_(pool.size()) {}
 
-  void run(Tensor qkv, const Batch& batch, const AttentionSpec& spec, const RopeTable& rope,
-           const KvLayer& cache, Tensor out);
+  void run(Tensor qkv, std::span<const SequenceChunk> chunks, const AttentionSpec& spec,
+           std::span<const RopeTable> rope, const KvLayer& cache, Tensor out);
 
  private:
   struct Task {  // a part of one chunk, for the query heads of one KV head
@@ -28,7 +28,7 @@ class CpuAttention {
     int64_t slot;         // one token: where the part's result lies
   };
 
-  void plan(const Batch& batch, const AttentionSpec& spec, const KvLayer& cache);
+  void plan(std::span<const SequenceChunk> chunks, const AttentionSpec& spec, const KvLayer& cache);
 
   cpu::ThreadPool& pool_;
   std::vector<cpu::Scratch> scratch_;  // a thread each

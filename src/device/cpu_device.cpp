@@ -65,8 +65,13 @@ class CpuDevice final : public Device {
 
   void synchronize() override {}
 
-  void embed(const Weight& table, int64_t first_row, std::span<const int32_t> tokens, float scale,
-             Tensor out) override {
+  void run(const Step& step, bool, const std::function<void()>& body) override {
+    step_ = step;
+    body();
+  }
+
+  void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
+    const std::span<const int32_t> tokens = step_.tokens;
     check(out.rows == std::ssize(tokens) && out.columns == table.columns(), "embed: shape of out");
     const cpu::PackedMatrix& matrix = cpu_weight(table).matrix();
     for_parts(out.rows, out.columns, [&](Range rows) {
@@ -96,20 +101,21 @@ class CpuDevice final : public Device {
     multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out);
   }
 
-  void attend(Tensor qkv, const Batch& batch, const AttentionSpec& spec, const RopeTable& rope,
+  void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
+    const int64_t rows = std::ssize(step_.tokens);
     check(cache.type == kv_type(), "attend: type of the KV cache");
     check(cache.kv_heads > 0 && spec.heads % cache.kv_heads == 0, "attend: KV heads divide heads");
     check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * cache.head_dim &&
-              out.columns == spec.heads * cache.head_dim && qkv.rows == batch.rows &&
-              out.rows == batch.rows,
+              out.columns == spec.heads * cache.head_dim && qkv.rows == rows && out.rows == rows,
           "attend: shapes");
-    for (const SequenceChunk& chunk : batch.chunks) {
+    for (const SequenceChunk& chunk : step_.chunks) {
       const int64_t end = chunk.position + chunk.tokens;
-      check(end <= rope.positions || rope.rotary_dim == 0, "attend: positions of the rope table");
+      const RopeTable& table = rope[chunk.rotation];
+      check(end <= table.positions || table.rotary_dim == 0, "attend: positions of the rope table");
       check(end <= std::ssize(chunk.blocks) * cache.block_size, "attend: blocks of the sequence");
     }
-    attention_.run(qkv, batch, spec, rope, cache, out);
+    attention_.run(qkv, step_.chunks, spec, rope, cache, out);
   }
 
   void add(Tensor into, Tensor x) override {
@@ -120,7 +126,8 @@ class CpuDevice final : public Device {
     });
   }
 
-  void gather_rows(Tensor in, std::span<const int64_t> rows, Tensor out) override {
+  void gather_rows(Tensor in, Tensor out) override {
+    const std::span<const int64_t> rows = step_.gathered_rows;
     check(out.rows == std::ssize(rows) && in.columns == out.columns, "gather_rows: shape of out");
     for (int64_t i = 0; i < out.rows; ++i) {
       check(rows[i] >= 0 && rows[i] < in.rows, "gather_rows: row");
@@ -156,6 +163,7 @@ class CpuDevice final : public Device {
   cpu::Arena arena_;
   CpuLinear linear_;
   CpuAttention attention_;
+  Step step_;  // of the last run()
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,11 +43,14 @@ struct SequenceChunk {
   int64_t tokens = 0;
   int64_t position = 0;             // of the first token in its sequence
   std::span<const int32_t> blocks;  // the sequence's KV blocks, in order; cover position + tokens
+  int32_t rotation = 0;             // which of the model's rotation tables
 };
 
-struct Batch {
-  std::span<const SequenceChunk> chunks;
-  int64_t rows = 0;  // tokens in all
+// What a step works on beside weights and activations.
+struct Step {
+  std::span<const int32_t> tokens;         // [rows], chunk after chunk
+  std::span<const SequenceChunk> chunks;   // cover the rows in order
+  std::span<const int64_t> gathered_rows;  // those that gather_rows picks
 };
 
 // Keys and values of one layer, paged: block b holds `block_size` tokens of each KV head at
@@ -98,9 +102,13 @@ class Device {
   virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
   virtual void synchronize() = 0;
 
-  // out[i] = scale * row (tokens[i] - first_row) of `table`; zero when that row is not in it.
-  virtual void embed(const Weight& table, int64_t first_row, std::span<const int32_t> tokens,
-                     float scale, Tensor out) = 0;
+  // Does the operations of one step: calls `body`, in which embed, attend and gather_rows refer to
+  // `step`. With `recurring`, a device may record what body does and later do that in place of
+  // calling it: body then does the same in all recurring steps of as many rows and gathered rows.
+  virtual void run(const Step& step, bool recurring, const std::function<void()>& body) = 0;
+
+  // out[i] = scale * row (step.tokens[i] - first_row) of `table`; zero when that row is not in it.
+  virtual void embed(const Weight& table, int64_t first_row, float scale, Tensor out) = 0;
 
   // out = in * weight^T + bias. `bias` [weight.rows()] or none.
   virtual void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) = 0;
@@ -114,16 +122,17 @@ class Device {
                             const float* bias, Tensor out) = 0;
 
   // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
-  // them, appends k and v to the cache, and writes softmax(scale * q K^T) V, causal and within the
-  // window, to out [rows, heads * head_dim]. qkv is left undefined.
-  virtual void attend(Tensor qkv, const Batch& batch, const AttentionSpec& spec,
-                      const RopeTable& rope, const KvLayer& cache, Tensor out) = 0;
+  // them by the table that each chunk names, appends k and v to the cache, and writes
+  // softmax(scale * q K^T) V, causal and within the window, to out [rows, heads * head_dim]. qkv is
+  // left undefined.
+  virtual void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
+                      const KvLayer& cache, Tensor out) = 0;
 
   // into += x.
   virtual void add(Tensor into, Tensor x) = 0;
 
-  // out[i] = in[rows[i]].
-  virtual void gather_rows(Tensor in, std::span<const int64_t> rows, Tensor out) = 0;
+  // out[i] = in[step.gathered_rows[i]].
+  virtual void gather_rows(Tensor in, Tensor out) = 0;
 };
 
 }  // namespace dinfer

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "checkpoint/model_config.h"
@@ -37,6 +38,7 @@ class Rope {
 
   // Tables of the model: 1, or 2 where the length matters.
   int tables() const { return static_cast<int>(tables_.size()); }
+  std::span<const RopeTable> all() const { return tables_; }
   const RopeTable& table(int index) const { return tables_[static_cast<size_t>(index)]; }
   // The table of a sequence that may come to `length` tokens.
   int table_for(int64_t length) const { return tables() > 1 && length > original_ ? 1 : 0; }

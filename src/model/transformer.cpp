@@ -22,10 +22,16 @@ int64_t hidden_rows(const StepLimits& limits) { return std::max(limits.rows, lim
 // a sum over the group hold this rank's columns, the others its rows (Megatron-LM's split,
 // https://arxiv.org/abs/1909.08053); the residual stream is whole, and equal, on every rank.
 Tensor Transformer::forward(const StepInput& step) {
-  begin_step(step);
-  Tensor hidden = view(*hidden_, std::ssize(step.tokens), config_.hidden);
+  take_chunks(step);
+  const int64_t rows = std::ssize(step.tokens), wanted = std::ssize(step.logit_rows);
+  device_.run({.tokens = step.tokens, .chunks = chunks_, .gathered_rows = step.logit_rows}, true,
+              [&] { compute(rows, wanted); });
+  return view(*wide_, wanted, shard_.vocab.size());
+}
 
-  device_.embed(*weights_.embedding, shard_.vocab.begin, step.tokens, 1.0f, hidden);
+void Transformer::compute(int64_t rows, int64_t wanted) {
+  Tensor hidden = view(*hidden_, rows, config_.hidden);
+  device_.embed(*weights_.embedding, shard_.vocab.begin, 1.0f, hidden);
   sum_over_group(hidden);
 
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
@@ -33,13 +39,11 @@ Tensor Transformer::forward(const StepInput& step) {
     mlp(layer, hidden);
   }
 
-  const int64_t wanted = std::ssize(step.logit_rows);
+  if (wanted == 0) return;
   Tensor logits = view(*wide_, wanted, shard_.vocab.size());
-  if (wanted == 0) return logits;
   Tensor last = view(*update_, wanted, config_.hidden);
-  device_.gather_rows(hidden, step.logit_rows, last);
+  device_.gather_rows(hidden, last);
   device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
-  return logits;
 }
 
 // hidden += output(attend(qkv(norm(hidden))))
@@ -50,10 +54,7 @@ void Transformer::attention(int64_t layer, Tensor hidden) {
   Tensor update = view(*update_, hidden.rows, config_.hidden);
 
   device_.norm_linear(hidden, w.attention_norm.data(), epsilon(), *w.qkv, w.qkv_bias.data(), qkv);
-  for (const RotatedBatch& part : batches_) {
-    const Batch batch{.chunks = part.chunks, .rows = hidden.rows};
-    device_.attend(qkv, batch, attention_spec(layer), *part.rope, cache_.layer(layer), mixed);
-  }
+  device_.attend(qkv, attention_spec(layer), rope_.all(), cache_.layer(layer), mixed);
   device_.linear(mixed, *w.output, w.output_bias.data(), update);
   sum_over_group(update);
   device_.add(hidden, update);
@@ -86,22 +87,17 @@ AttentionSpec Transformer::attention_spec(int64_t layer) const {
           .norm_epsilon = epsilon()};
 }
 
-// Checks the step against the limits and sorts its chunks by rotation table.
-void Transformer::begin_step(const StepInput& step) {
+// Checks the step against the limits and gives its chunks their rotations.
+void Transformer::take_chunks(const StepInput& step) {
   check(std::ssize(step.tokens) <= limits_.rows, "a step holds at most limits.rows tokens");
   check(std::ssize(step.logit_rows) <= limits_.logit_rows, "too many logit rows in a step");
   check(step.length_limits.size() == step.chunks.size(), "every chunk has a length limit");
-  for (RotatedBatch& batch : batches_) batch.chunks.clear();
-  batches_.resize(static_cast<size_t>(rope_.tables()));
-  for (size_t i = 0; i < step.chunks.size(); ++i) {
-    const SequenceChunk& chunk = step.chunks[i];
-    check(chunk.position + chunk.tokens <= limits_.positions, "position past limits.positions");
-    const int table = rope_.table_for(step.length_limits[i]);
-    RotatedBatch& batch = batches_[static_cast<size_t>(table)];
-    batch.rope = &rope_.table(table);
-    batch.chunks.push_back(chunk);
+  chunks_.assign(step.chunks.begin(), step.chunks.end());
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    check(chunks_[i].position + chunks_[i].tokens <= limits_.positions,
+          "position past limits.positions");
+    chunks_[i].rotation = rope_.table_for(step.length_limits[i]);
   }
-  std::erase_if(batches_, [](const RotatedBatch& batch) { return batch.chunks.empty(); });
 }
 
 Tensor Transformer::view(Buffer& buffer, int64_t rows, int64_t columns) const {

@@ -50,17 +50,12 @@ class Transformer {
                                  const StepLimits& limits);
 
  private:
-  // Chunks that rotate by the same table.
-  struct RotatedBatch {
-    const RopeTable* rope;
-    std::vector<SequenceChunk> chunks;
-  };
-
+  void compute(int64_t rows, int64_t wanted);
   void attention(int64_t layer, Tensor hidden);
   void mlp(int64_t layer, Tensor hidden);
   void sum_over_group(Tensor part);
 
-  void begin_step(const StepInput& step);
+  void take_chunks(const StepInput& step);
   AttentionSpec attention_spec(int64_t layer) const;
   float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
@@ -78,7 +73,7 @@ class Transformer {
   std::unique_ptr<Buffer> update_;  // [rows, hidden]: what a block adds to it
   std::unique_ptr<Buffer> mixed_;   // [rows, heads * head_dim]: what attention gathered
   std::unique_ptr<Buffer> wide_;    // never needed together: q|k|v, gate|up, logits
-  std::vector<RotatedBatch> batches_;
+  std::vector<SequenceChunk> chunks_;  // of the step at work, with their rotations
 };
 
 }  // namespace dinfer

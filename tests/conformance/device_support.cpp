@@ -25,8 +25,8 @@ std::vector<Implementation> implementations() {
   for (int64_t left = here; left != 0; left &= left - 1) {
     const int64_t target = left & -left;
     const std::string name = hwy::TargetName(target);
-    all.push_back({"CpuF32_" + name, target, exact, 2e-5});
-    all.push_back({"CpuAutomatic_" + name, target, fast, 1e-3});
+    all.push_back({"CpuF32_" + name, false, target, exact, 2e-5});
+    all.push_back({"CpuAutomatic_" + name, false, target, fast, 1e-3});
   }
   return all;
 }
@@ -37,6 +37,22 @@ DeviceUnderTest::DeviceUnderTest(const Implementation& implementation) {
 }
 
 DeviceUnderTest::~DeviceUnderTest() { hold_kernels_to(0); }
+
+DeviceFloats::DeviceFloats(Device& device, std::span<const float> values)
+    : device_(device), buffer_(device.allocate(values.size_bytes())) {
+  device.copy_in(buffer_->data(), std::as_bytes(values));
+}
+
+Tensor DeviceFloats::tensor(int64_t rows, int64_t columns) const {
+  check(rows * columns * sizeof(float) <= buffer_->bytes(), "a tensor fits its floats");
+  return {reinterpret_cast<float*>(buffer_->data()), rows, columns};
+}
+
+std::vector<float> DeviceFloats::values() const {
+  std::vector<float> host(buffer_->bytes() / sizeof(float));
+  device_.copy_out(std::as_writable_bytes(std::span(host)), buffer_->data());
+  return host;
+}
 
 std::vector<float> random_floats(size_t count, unsigned seed, float spread) {
   std::mt19937 random(seed);

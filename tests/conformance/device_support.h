@@ -14,12 +14,27 @@ namespace dinfer {
 // difference over the norm of the expected values.
 struct Implementation {
   std::string name;
+  bool cuda = false;       // the first GPU; else the CPU with:
   int64_t hwy_target = 0;  // best instruction set to be used; 0: the machine's best
   CpuOptions options;
   double tolerance = 0.0;
+  bool same_bits_in_any_batch = true;
 };
 
 std::vector<Implementation> implementations();
+
+// Floats in the memory of a device.
+class DeviceFloats {
+ public:
+  DeviceFloats(Device& device, std::span<const float> values);
+  Tensor tensor(int64_t rows, int64_t columns) const;
+  const float* data() const { return reinterpret_cast<const float*>(buffer_->data()); }
+  std::vector<float> values() const;  // as they are now
+
+ private:
+  Device& device_;
+  std::unique_ptr<Buffer> buffer_;
+};
 
 // Makes the device, with its kernels held to the instruction set for as long as this lives.
 class DeviceUnderTest {

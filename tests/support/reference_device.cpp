@@ -128,8 +128,13 @@ class ReferenceDevice final : public Device {
   }
   void synchronize() override {}
 
-  void embed(const Weight& table, int64_t first_row, std::span<const int32_t> tokens, float scale,
-             Tensor out) override {
+  void run(const Step& step, bool, const std::function<void()>& body) override {
+    step_ = step;
+    body();
+  }
+
+  void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
+    const std::span<const int32_t> tokens = step_.tokens;
     const auto& w = static_cast<const F32Weight&>(table);
     check(out.rows == std::ssize(tokens) && out.columns == w.columns(), "embed: shape of out");
     for (int64_t i = 0; i < out.rows; ++i) {
@@ -178,15 +183,15 @@ class ReferenceDevice final : public Device {
     linear({gated.data(), in.rows, n}, weight, bias, out);
   }
 
-  void attend(Tensor qkv, const Batch& batch, const AttentionSpec& spec, const RopeTable& rope,
+  void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
     check(cache.type == DType::f32, "attend: the reference device has an f32 KV cache");
     const int64_t dim = cache.head_dim;
     check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * dim, "attend: columns of qkv");
-    for (const SequenceChunk& chunk : batch.chunks) {
+    for (const SequenceChunk& chunk : step_.chunks) {
       for (int64_t t = 0; t < chunk.tokens; ++t) {
         float* row = qkv.data + (chunk.first_row + t) * qkv.columns;
-        prepare_token(row, chunk.position + t, chunk, spec, rope, cache);
+        prepare_token(row, chunk.position + t, chunk, spec, rope[chunk.rotation], cache);
       }
       for (int64_t t = 0; t < chunk.tokens; ++t) {
         for (int64_t h = 0; h < spec.heads; ++h) {
@@ -203,7 +208,8 @@ class ReferenceDevice final : public Device {
     for (int64_t i = 0; i < into.rows * into.columns; ++i) into.data[i] += x.data[i];
   }
 
-  void gather_rows(Tensor in, std::span<const int64_t> rows, Tensor out) override {
+  void gather_rows(Tensor in, Tensor out) override {
+    const std::span<const int64_t> rows = step_.gathered_rows;
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(in.data + rows[i] * in.columns, in.columns, out.data + i * out.columns);
     }
@@ -260,6 +266,8 @@ class ReferenceDevice final : public Device {
     }
     std::copy(mixed.begin(), mixed.end(), out);
   }
+
+  Step step_;
 };
 
 }  // namespace
