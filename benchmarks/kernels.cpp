@@ -238,7 +238,7 @@ Settings parse(int argc, char** argv) {
 }
 
 void benchmark(const Settings& settings) {
-  const double ceiling = measure_read_bandwidth(settings.cpu, size_t{1} << 30, 5);
+  const double ceiling = make_cpu_device(settings.cpu)->measure_read_bandwidth();
   fmt::print("{} threads, {}, read ceiling {:.1f} GB/s\n", settings.cpu.threads,
              cpu_kernel_target(), ceiling);
   Model model(settings);

@@ -17,6 +17,7 @@
 #include <cuda.h>
 
 #include "bootstrap/gpu_probe.h"
+#include "device/gpu_device.h"
 #endif
 #if DINFER_HAS_NCCL
 #include <nccl.h>
@@ -45,7 +46,7 @@ Bootstrap make_single() {
   single.name = "single";
   single.transport = "none";
   single.control = make_single_control_plane();
-  single.make_communicator = make_single_communicator;
+  single.make_communicator = [](Device&) { return make_single_communicator(); };
   single.finish = [](Deadline) {};
   return single;
 }
@@ -59,7 +60,7 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
   mpi.name = "mpi";
   mpi.transport = mpi.world.size > 1 ? "mpi" : "none";
   mpi.control = make_mpi_control_plane(session);
-  mpi.make_communicator = [session, step_timeout = options.step_timeout] {
+  mpi.make_communicator = [session, step_timeout = options.step_timeout](Device&) {
     return session->world().size > 1 ? make_mpi_communicator(session, step_timeout)
                                      : make_single_communicator();
   };
@@ -81,6 +82,23 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
   if (kind == "mpi") return make_mpi(options, launcher);
 #endif
   return make_single();
+}
+
+std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {
+#if DINFER_HAS_CUDA
+  const int gpus = cpu_only ? 0 : visible_gpus();
+  if (gpus > 0 && gpus < world.local_size) {
+    fail(ExitCode::device,
+         "host {} runs {} ranks and has {} visible GPUs, and a rank takes one: start at most {} "
+         "ranks there, look at CUDA_VISIBLE_DEVICES, or run with --cpu",
+         world.host, world.local_size, gpus, gpus);
+  }
+  if (gpus > 0) return make_gpu_device(world.local_rank);
+#else
+  static_cast<void>(world);
+  static_cast<void>(cpu_only);
+#endif
+  return make_cpu_device(cpu);
 }
 
 OrderedJson describe_build() {

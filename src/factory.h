@@ -9,6 +9,7 @@
 #include "bootstrap/control_plane.h"
 #include "bootstrap/world.h"
 #include "comm/communicator.h"
+#include "device/cpu_device.h"
 
 namespace dinfer {
 
@@ -25,8 +26,9 @@ struct Bootstrap {
   std::string name;       // `bootstrap=` of the layout line: single or mpi
   std::string transport;  // `transport=` of the layout line: none or mpi
   std::unique_ptr<ControlPlane> control;
-  // Collective. The group of all ranks; waits are bounded by the step timeout.
-  std::function<std::unique_ptr<Communicator>()> make_communicator;
+  // Collective. The group of all ranks, for memory of their devices; waits are bounded by the step
+  // timeout.
+  std::function<std::unique_ptr<Communicator>(Device&)> make_communicator;
   // Collective, the last call of a clean end: all ranks leave together. After an error call
   // control->abort instead.
   std::function<void(Deadline)> finish;
@@ -34,6 +36,10 @@ struct Bootstrap {
 
 // Learns the world. Whatever launcher, option and build do not go together is an Error(config).
 Bootstrap make_bootstrap(const BootstrapOptions& options);
+
+// The device of this rank: the visible GPU of its number on the host, or the CPU where there is
+// none or `cpu_only` is set. Fewer GPUs than ranks on the host: Error(device).
+std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu);
 
 // What this binary was built with, and what it finds at run time, for `--version --json`:
 //   {"mpi": "Open MPI v4.1.4" or null,

@@ -17,10 +17,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Read by each rank for the ceiling: larger than the caches of one rank's share of a host.
-constexpr size_t kCeilingBytes = size_t{512} << 20;
-constexpr int kCeilingPasses = 10;
-
 struct Row {
   std::string test;  // decode, prefill
   int64_t batch = 1;
@@ -211,9 +207,7 @@ int bench_command(const Options& given) {
   const Options options = complete(given);
   StartRequest request{.command = "bench", .max_seqs = options.max_seqs};
   if (!options.shape.empty()) request.shape = published_shape(options.shape);
-  request.measure = [](const CpuOptions& cpu) {
-    return measure_read_bandwidth(cpu, kCeilingBytes, kCeilingPasses);
-  };
+  request.measures_reads = true;
   return run_on_ranks(options, request, [&](Head& head) { return run_bench(head, options); });
 }
 

@@ -80,6 +80,7 @@ class Start {
   const World& world() const { return boot_.world; }
   const TensorShard& shard() const { return placement_.shards[static_cast<size_t>(world().rank)]; }
   bool is_head() const { return world().rank == 0; }
+  bool on_gpu() const { return device_->kind() == DeviceKind::cuda; }
   Deadline start_deadline() const { return Deadline::after(Seconds(options_.start_timeout)); }
   void together(Seconds limit, const std::function<void()>& work) {
     dinfer::together(*boot_.control, world(), Deadline::after(limit), work);
@@ -189,7 +190,7 @@ CpuOptions Start::share_of_host() {
 
 void Start::open_device() {
   cpu_ = share_of_host();
-  together([&] { device_ = make_cpu_device(cpu_); });
+  together([&] { device_ = make_device(world(), options_.cpu, cpu_); });
 }
 
 void Start::read_model() {
@@ -215,7 +216,7 @@ void Start::agree_on_model() {
          {"model shape",
           fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture, c.layers,
                       c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
-         {"device kind", device_->kind() == DeviceKind::cpu ? "cpu" : "cuda"},
+         {"device kind", on_gpu() ? "cuda" : "cpu"},
          {"KV type", std::string(name_of(device_->kv_type()))}},
         start_deadline());
 }
@@ -224,12 +225,14 @@ RankMemory Start::own_memory() const {
   const StepLimits step{.rows = limits_.max_batch_tokens,
                         .logit_rows = limits_.max_logit_rows,
                         .positions = limits_.max_seq_len};
-  return {.free = device_->free_memory() / static_cast<uint64_t>(world().local_size),
+  const int sharers = on_gpu() ? 1 : world().local_size;  // of the host's memory
+  return {.free = device_->free_memory() / static_cast<uint64_t>(sharers),
           .weights = checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard(), quant_)
                                  : random_weight_bytes(config_, shard(), quant_),
           .activations = Transformer::activation_bytes(config_, shard(), step),
           .kv_block = KvCache::bytes_per_block(config_, shard(), device_->kv_type(),
-                                               options_.kv_block_size)};
+                                               options_.kv_block_size),
+          .device = device_->name()};
 }
 
 void Start::plan_memory() {
@@ -258,10 +261,11 @@ void Start::report_plan() const {
       "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp=1 dp=1 reason=\"{}\"",
       layout_mode(), boot_.transport, boot_.name, size, world().nodes, size,
       size == 1 ? std::string("one rank")
-                : fmt::format("{} CPU ranks under MPI, no manual mapping", size));
+                : fmt::format("{} {} ranks under MPI, no manual mapping", size,
+                              on_gpu() ? "GPU" : "CPU"));
   for (size_t rank = 0; rank < memory_.size(); ++rank) {
     spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
-                 hosts_[rank], device_->name(), config_.layers - 1,
+                 hosts_[rank], memory_[rank].device, config_.layers - 1,
                  gibibytes(static_cast<double>(memory_[rank].weights)), limits_.blocks,
                  gibibytes(static_cast<double>(memory_[rank].free)));
   }
@@ -272,7 +276,7 @@ void Start::report_plan() const {
 }
 
 void Start::load() {
-  group_ = boot_.make_communicator();
+  group_ = boot_.make_communicator(*device_);
   together(kLoadTimeout, [&] {
     std::future<std::unique_ptr<Tokenizer>> tokenizer;
     if (is_head() && checkpoint_) {
@@ -322,7 +326,7 @@ void Start::warm_up() {
 void Start::measure() {
   ByteWriter out;
   out.put(static_cast<uint64_t>(model_->weights().bytes_per_step()));
-  out.put(request_.measure ? request_.measure(cpu_) : 0.0);
+  out.put(request_.measures_reads ? device_->measure_read_bandwidth() : 0.0);
   for (const Bytes& message :
        boot_.control->all_gather(out.take(), Deadline::after(kLoadTimeout))) {
     ByteReader in(message, "figures of a rank");

@@ -11,7 +11,6 @@
 #include "checkpoint/model_files.h"
 #include "cli/options.h"
 #include "cli/start_signals.h"
-#include "device/cpu_device.h"
 #include "engine/engine.h"
 #include "text/tokenizer.h"
 
@@ -23,8 +22,7 @@ struct StartRequest {
   int max_seqs = 1;                  // sequences in work at once
   bool scores = false;               // logits of many rows a step
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
-  // Done by all ranks at the same time before the loop; the results reach the head.
-  std::function<double(const CpuOptions&)> measure;
+  bool measures_reads = false;       // all ranks measure their read bandwidth before the loop
 };
 
 // What the client of the engine finds on the head.
@@ -40,14 +38,15 @@ struct Head {
   double load_s = 0;                   // from the start of the command to the end of the warm-up
   uint64_t weight_bytes_per_step = 0;  // what a decoding step reads, all ranks together
   uint64_t kv_bytes_per_token = 0;     // all ranks together
-  std::vector<double> measured;        // StartRequest::measure, by rank
+  std::vector<double> measured;        // read bandwidth in GB/s by rank, where it was asked for
 };
 
 using Client = std::function<int(Head&)>;
 
-// Brings up all ranks (docs/ARCHITECTURE.md, "Start"), then runs `client` on the head while the other ranks follow
-// the engine. The same on every rank, and so is the exit code it returns. An error ends all ranks:
-// one rank alone throws it; of several, those that have it print it and all end with its code.
+// Brings up all ranks (docs/ARCHITECTURE.md, "Start"), then runs `client` on the head while the
+// other ranks follow the engine. The same on every rank, and so is the exit code it returns. An
+// error ends all ranks: one rank alone throws it; of several, those that have it print it and all
+// end with its code.
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client);
 
 }  // namespace dinfer

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bootstrap/control_plane.h"
@@ -15,6 +16,7 @@ struct RankMemory {
   uint64_t weights = 0;
   uint64_t activations = 0;  // with rotation tables and logits
   uint64_t kv_block = 0;     // one KV block, all layers
+  std::string device;        // whose memory it is
 };
 
 // What the job's KV cache comes to: the same on all ranks.

@@ -22,6 +22,11 @@ using cpu::Rows;
 // So few elements are handled by the calling thread alone: waking the others costs more.
 constexpr int64_t kAlone = 32 << 10;
 
+// Read for the bandwidth: larger than the caches of one rank's share of a host.
+constexpr int64_t kCeilingBytes = int64_t{512} << 20;
+constexpr int64_t kPageBytes = 4096;
+constexpr int kCeilingPasses = 10;
+
 class CpuBuffer final : public Buffer {
  public:
   explicit CpuBuffer(size_t bytes) : pages_(bytes) {}
@@ -46,6 +51,31 @@ class CpuDevice final : public Device {
   std::string name() const override { return "cpu"; }
   size_t free_memory() const override { return cpu::free_memory(); }
   DType kv_type() const override { return exact_ ? DType::f32 : DType::f16; }
+
+  double measure_read_bandwidth() override {
+    using Clock = std::chrono::steady_clock;
+    const int64_t pages = kCeilingBytes / kPageBytes;
+    const cpu::Pages memory(kCeilingBytes);
+    const auto part = [&](int rank) {
+      const Range mine = part_of(pages, rank, pool_.size());
+      return std::span(reinterpret_cast<uint64_t*>(memory.data() + mine.begin * kPageBytes),
+                       (mine.end - mine.begin) * (kPageBytes / sizeof(uint64_t)));
+    };
+    pool_.run([&](int rank) {
+      uint64_t value = rank;
+      for (uint64_t& word : part(rank)) word = value++;
+    });
+    std::vector<uint64_t> sums(pool_.size());  // kept, so that the reads are
+    double best = 0.0;
+    for (int pass = 0; pass < kCeilingPasses; ++pass) {
+      const auto start = Clock::now();
+      pool_.run(
+          [&](int rank) { sums[rank] += cpu::sum_words(part(rank).data(), part(rank).size()); });
+      const std::chrono::duration<double> seconds = Clock::now() - start;
+      best = std::max(best, static_cast<double>(memory.bytes()) / seconds.count() / 1e9);
+    }
+    return best;
+  }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override {
     return std::make_unique<CpuBuffer>(bytes);
@@ -170,31 +200,6 @@ class CpuDevice final : public Device {
 
 std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) {
   return std::make_unique<CpuDevice>(options);
-}
-
-double measure_read_bandwidth(const CpuOptions& options, size_t bytes, int passes) {
-  using Clock = std::chrono::steady_clock;
-  cpu::ThreadPool pool(options.threads, options.cores);
-  const int64_t pages = std::max<int64_t>(bytes / 4096, pool.size());
-  const cpu::Pages memory(pages * 4096);
-  const auto part = [&](int rank) {
-    const Range mine = part_of(pages, rank, pool.size());
-    return std::span(reinterpret_cast<uint64_t*>(memory.data() + mine.begin * 4096),
-                     (mine.end - mine.begin) * (4096 / sizeof(uint64_t)));
-  };
-  pool.run([&](int rank) {
-    uint64_t value = rank;
-    for (uint64_t& word : part(rank)) word = value++;
-  });
-  std::vector<uint64_t> sums(pool.size());  // kept, so that the reads are
-  double best = 0.0;
-  for (int pass = 0; pass < passes; ++pass) {
-    const auto start = Clock::now();
-    pool.run([&](int rank) { sums[rank] += cpu::sum_words(part(rank).data(), part(rank).size()); });
-    const std::chrono::duration<double> seconds = Clock::now() - start;
-    best = std::max(best, static_cast<double>(memory.bytes()) / seconds.count() / 1e9);
-  }
-  return best;
 }
 
 std::string cpu_kernel_target() { return cpu::matmul_target(); }

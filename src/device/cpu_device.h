@@ -23,10 +23,6 @@ struct CpuOptions {
 // time.
 std::unique_ptr<Device> make_cpu_device(const CpuOptions& options);
 
-// Read bandwidth of this host's memory with `threads` threads over `bytes` (larger than the
-// caches), in GB/s: best of `passes`. The ceiling that `bench` holds decode against.
-double measure_read_bandwidth(const CpuOptions& options, size_t bytes, int passes);
-
 // The instruction set the kernels use on this machine, e.g. "AVX3_DL", and whether AMX is in use.
 std::string cpu_kernel_target();
 

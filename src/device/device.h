@@ -96,6 +96,10 @@ class Device {
   virtual size_t free_memory() const = 0;  // bytes
   virtual DType kv_type() const = 0;       // what the KV cache holds
 
+  // Of memory that is larger than the caches, in GB/s: the best of some passes. The ceiling that
+  // `bench` holds decoding against.
+  virtual double measure_read_bandwidth() = 0;
+
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
   virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
   virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;

@@ -69,10 +69,10 @@ class Transformer {
   Rope rope_;
   StepLimits limits_;
 
-  std::unique_ptr<Buffer> hidden_;  // [rows, hidden]: the residual stream
-  std::unique_ptr<Buffer> update_;  // [rows, hidden]: what a block adds to it
-  std::unique_ptr<Buffer> mixed_;   // [rows, heads * head_dim]: what attention gathered
-  std::unique_ptr<Buffer> wide_;    // never needed together: q|k|v, gate|up, logits
+  std::unique_ptr<Buffer> hidden_;     // [rows, hidden]: the residual stream
+  std::unique_ptr<Buffer> update_;     // [rows, hidden]: what a block adds to it
+  std::unique_ptr<Buffer> mixed_;      // [rows, heads * head_dim]: what attention gathered
+  std::unique_ptr<Buffer> wide_;       // never needed together: q|k|v, gate|up, logits
   std::vector<SequenceChunk> chunks_;  // of the step at work, with their rotations
 };
 

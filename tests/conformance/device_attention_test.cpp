@@ -85,7 +85,7 @@ class Runner {
                              .q_norm = shape_.norms ? q_norm_->data() : nullptr,
                              .k_norm = shape_.norms ? k_norm_->data() : nullptr};
     const RopeTable rope{cosine_->data(), sine_->data(), kPositions, shape_.rotary_dim};
-    const KvLayer cache{keys_->data(), values_->data(),  device_.kv_type(),
+    const KvLayer cache{keys_->data(), values_->data(), device_.kv_type(),
                         kBlockSize,    shape_.kv_heads, shape_.head_dim};
     const std::vector<int32_t> tokens(rows);
     device_.run({.tokens = tokens, .chunks = chunks}, false, [&] {

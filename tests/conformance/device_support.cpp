@@ -6,6 +6,10 @@
 #include <hwy/highway.h>
 #include <hwy/targets.h>
 
+#if DINFER_HAS_CUDA
+#include "device/gpu_device.h"
+#endif
+
 namespace dinfer {
 namespace {
 
@@ -14,6 +18,14 @@ void hold_kernels_to(int64_t target) {
   hwy::SetSupportedTargetsForTest(target == 0 ? 0 : hwy::SupportedTargets() & ~(target - 1));
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
+
+#if DINFER_HAS_CUDA
+int gpus() { return visible_gpus(); }
+std::unique_ptr<Device> make_gpu() { return make_gpu_device(0); }
+#else
+int gpus() { return 0; }
+std::unique_ptr<Device> make_gpu() { return nullptr; }
+#endif
 
 }  // namespace
 
@@ -28,12 +40,16 @@ std::vector<Implementation> implementations() {
     all.push_back({"CpuF32_" + name, false, target, exact, 2e-5});
     all.push_back({"CpuAutomatic_" + name, false, target, fast, 1e-3});
   }
+  if (gpus() > 0) {
+    all.push_back(
+        {.name = "Cuda", .cuda = true, .tolerance = 5e-3, .same_bits_in_any_batch = false});
+  }
   return all;
 }
 
 DeviceUnderTest::DeviceUnderTest(const Implementation& implementation) {
   hold_kernels_to(implementation.hwy_target);
-  device_ = make_cpu_device(implementation.options);
+  device_ = implementation.cuda ? make_gpu() : make_cpu_device(implementation.options);
 }
 
 DeviceUnderTest::~DeviceUnderTest() { hold_kernels_to(0); }

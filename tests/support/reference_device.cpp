@@ -99,6 +99,7 @@ class ReferenceDevice final : public Device {
   std::string name() const override { return "reference"; }
   size_t free_memory() const override { return size_t{1} << 30; }
   DType kv_type() const override { return DType::f32; }
+  double measure_read_bandwidth() override { return 0.0; }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override {
     return std::make_unique<HostBuffer>(bytes);

@@ -16,7 +16,8 @@ TEST(Factory, LocalBootstrapIsAGroupOfOneThatWorks) {
   EXPECT_FALSE(alone.world.host.empty());
   std::vector<float> values(5);
   std::iota(values.begin(), values.end(), 1.0f);
-  alone.make_communicator()->all_reduce_sum(values);
+  const auto device = make_device(alone.world, true, {});
+  alone.make_communicator(*device)->all_reduce_sum(values);
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3, 4, 5}));
   alone.finish(Deadline::after(std::chrono::seconds(1)));
 }

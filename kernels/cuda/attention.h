@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/launch.h"
+
+namespace dinfer::cuda {
+
+// How a step's tokens lie in their sequences, as the kernels read it. A sequence's block table
+// begins at `first_block` of the step's block list; `rotation` names its rotation table.
+
+// A run of the context of a token that is alone in its step: what one thread block reads of one KV
+// head. The token's own key and value belong to the last part.
+struct DecodePart {
+  int32_t row;         // of the activations
+  int32_t position;    // of the token
+  int32_t begin, end;  // positions of the cache, begin a multiple of 16; end <= position
+  int32_t first_block;
+  int32_t rotation;
+  int32_t part, parts;  // parts of a token follow each other
+};
+
+// A token of a chunk of several.
+struct PromptRow {
+  int32_t row;
+  int32_t position;
+  int32_t first_block;
+  int32_t rotation;
+};
+
+// Consecutive tokens of such a chunk that one thread block takes for one KV head.
+struct PromptTile {
+  int32_t row;       // of the first token
+  int32_t tokens;    // at most prompt_tile_tokens()
+  int32_t position;  // of the first token
+  int32_t first_block;
+};
+
+// All in device memory but the counts.
+struct AttentionStep {
+  const DecodePart* parts = nullptr;
+  const int32_t* part_count = nullptr;  // how many there are: at most most_parts
+  int most_parts = 0;
+  const PromptRow* prompt_rows = nullptr;
+  int prompt_row_count = 0;
+  const PromptTile* tiles = nullptr;
+  int tile_count = 0;
+  const int32_t* blocks = nullptr;
+  float* partials = nullptr;  // decode_partial_floats() of them
+  int32_t* arrivals =
+      nullptr;  // decode_arrivals() of them, zero before the first call and after each
+};
+
+struct Rotation {
+  const float* cosine = nullptr;  // [positions, half]
+  const float* sine = nullptr;
+};
+
+// One layer's attention: the meaning is that of Device::attend.
+struct Attention {
+  float* qkv = nullptr;  // [rows, (heads + 2 kv_heads) * head_dim]
+  float* out = nullptr;  // [rows, heads * head_dim]
+  void* keys = nullptr;  // f16 [blocks, kv_heads, block_size, head_dim]
+  void* values = nullptr;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;    // a multiple of 8, at most kMostHeadDim
+  int block_size = 0;  // a multiple of 16
+  int window = 0;      // 0: all earlier positions
+  float scale = 1.0f;
+  const float* q_norm = nullptr;  // [head_dim], or none
+  const float* k_norm = nullptr;
+  float epsilon = 0.0f;
+  Rotation rotations[2];
+  int half = 0;  // pairs of a head that are rotated
+};
+
+constexpr int kMostHeadDim = 128;
+
+// Tokens of a prompt tile where `group` query heads share a KV head; at least 1.
+int prompt_tile_tokens(int group);
+constexpr int kMostGroup = 64;
+
+// What decoding needs for `parts` parts.
+int64_t decode_partial_floats(int64_t parts, int heads, int kv_heads, int head_dim);
+int64_t decode_arrivals(int64_t parts, int heads, int kv_heads);
+
+// Enqueues the attention of a step: of tokens alone in their step, and of chunks.
+void attend(const Stream& stream, const AttentionStep& step, const Attention& attention);
+
+// The two halves of it.
+void attend_decode(const Stream& stream, const AttentionStep& step, const Attention& attention);
+void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& attention);
+
+}  // namespace dinfer::cuda

@@ -1,0 +1,375 @@
+#include "kernels/cuda/attention_tile.cuh"
+
+// Attention of tokens that are alone in their step, each over its sequence's context. A thread
+// block takes one part of the context for one KV head, so that keys and values are read once for
+// all query heads that share them; its warps take pages of 16 tokens in turn. Where a context has
+// several parts, the block that arrives last puts them together, in their order.
+// (Flash-decoding: Dao, Haziza, Massa, Sizov,
+// https://crfm.stanford.edu/2023/10/12/flashdecoding.html)
+namespace dinfer::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kHeads = 16;  // query heads of one tile
+constexpr int kPage = 16;   // tokens
+constexpr int kStages = 3;  // pages that a warp has on their way
+
+template <int kDim>
+struct Layout {
+  static constexpr int kPageBytes = kPage * kDim * 2;  // keys, or values
+  static constexpr int kRing = kWarps * kStages * 2 * kPageBytes;
+  static constexpr int kQueries = kRing;                        // [kHeads, kDim] f16
+  static constexpr int kNewKey = kQueries + kHeads * kDim * 2;  // a page of the token itself
+  static constexpr int kNewValue = kNewKey + kPageBytes;
+  static constexpr int kBytes = kNewValue + kPageBytes;
+  // Over the ring, once it is empty:
+  static constexpr int kSums = 0;                                   // [kWarps, kHeads, kDim] f32
+  static constexpr int kTops = kSums + kWarps * kHeads * kDim * 4;  // [kWarps, kHeads]
+  static constexpr int kWeights = kTops + kWarps * kHeads * 4;      // [kWarps, kHeads]
+  static_assert(kWeights + kWarps * kHeads * 4 <= kRing);
+};
+
+// What a warp has seen so far: for rows lane / 4 and lane / 4 + 8 the greatest score, the sum of
+// weights, and the weighted sum of values (columns 8 n + lane % 4 * 2 + {0, 1}).
+template <int kDim>
+struct Running {
+  float top[2] = {-INFINITY, -INFINITY};
+  float weight[2] = {0.0f, 0.0f};
+  float sums[kDim / 8][4] = {};
+};
+
+// Takes in one page; tokens outside [first, last) of it do not count.
+template <int kDim>
+__device__ void take_page(Running<kDim>& run, const Fragments4 (&queries)[kDim / 16],
+                          const std::byte* keys, const std::byte* values, int first, int last,
+                          int lane) {
+  float scores[2][4] = {};
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+    const Fragments4 k = load_keys<kDim>(keys, 0, step, lane);
+    multiply_tile(scores[0], queries[step], k.r[0], k.r[1]);
+    multiply_tile(scores[1], queries[step], k.r[2], k.r[3]);
+  }
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = n * 8 + lane % 4 * 2 + i % 2;
+      if (token < first || token >= last) scores[n][i] = -INFINITY;
+    }
+  }
+  float shrink[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float top = fmaxf(fmaxf(scores[0][2 * half], scores[0][2 * half + 1]),
+                            fmaxf(scores[1][2 * half], scores[1][2 * half + 1]));
+    const float now = fmaxf(run.top[half], quad_max(top));
+    const float base = now == -INFINITY ? 0.0f : now;
+    shrink[half] = exp2f(run.top[half] - base);
+    run.top[half] = now;
+    run.weight[half] *= shrink[half];
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i) {
+        scores[n][i] = exp2f(scores[n][i] - base);
+        run.weight[half] += scores[n][i];
+      }
+    }
+  }
+  const Fragments4 weights{
+      {pack_halves(scores[0][0], scores[0][1]), pack_halves(scores[0][2], scores[0][3]),
+       pack_halves(scores[1][0], scores[1][1]), pack_halves(scores[1][2], scores[1][3])}};
+  const bool same = shrink[0] == 1.0f && shrink[1] == 1.0f;
+  const bool rescale = !__all_sync(0xffffffffu, same);
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+    const Fragments4 v = load_values<kDim>(values, 0, step, lane);
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      float(&sum)[4] = run.sums[2 * step + n];
+      if (rescale) {
+        sum[0] *= shrink[0];
+        sum[1] *= shrink[0];
+        sum[2] *= shrink[1];
+        sum[3] *= shrink[1];
+      }
+      multiply_tile(sum, weights, v.r[2 * n], v.r[2 * n + 1]);
+    }
+  }
+}
+
+// Which query heads a block has: `count` from `first` on, that share `kv_head`.
+struct HeadTile {
+  int kv_head;
+  int first;
+  int count;
+  bool appends;  // writes the token's key and value to the cache
+};
+
+__device__ HeadTile head_tile(const Attention& a, int index) {
+  const int group = a.heads / a.kv_heads;
+  const int tiles = (group + kHeads - 1) / kHeads;
+  const int kv_head = index / tiles, tile = index % tiles;
+  return {kv_head, kv_head * group + tile * kHeads, min(kHeads, group - tile * kHeads), tile == 0};
+}
+
+// Queries, and in the last part the token's own key and value, into shared memory and the cache.
+template <int kDim>
+__device__ void prepare_token(const Attention& a, const DecodePart& part, const HeadTile& tile,
+                              const int32_t* table, std::byte* shared, int warp, int lane) {
+  using L = Layout<kDim>;
+  const int64_t width = static_cast<int64_t>(a.heads + 2 * a.kv_heads) * a.head_dim;
+  const float* row = a.qkv + part.row * width;
+  const Rotation& rotation = a.rotations[part.rotation];
+  std::byte* queries = shared + L::kQueries;
+  for (int h = warp; h < tile.count; h += kWarps) {
+    prepare_head(a, row + static_cast<int64_t>(tile.first + h) * a.head_dim, a.q_norm, rotation,
+                 part.position, a.scale * kLog2E, lane,
+                 [&](int i, float v) { tile_store<kDim>(queries, h, i, v); });
+  }
+  if (part.part + 1 < part.parts) return;
+  const int64_t at = cached(a, table, tile.kv_head, part.position);
+  const float* key = row + static_cast<int64_t>(a.heads + tile.kv_head) * a.head_dim;
+  if (warp == 2) {
+    auto* cache = static_cast<__half*>(a.keys) + at;
+    prepare_head(a, key, a.k_norm, rotation, part.position, 1.0f, lane, [&](int i, float v) {
+      tile_store<kDim>(shared + L::kNewKey, 0, i, v);
+      if (tile.appends) cache[i] = __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f));
+    });
+  } else if (warp == 3) {
+    auto* cache = static_cast<__half*>(a.values) + at;
+    const float* value = key + static_cast<int64_t>(a.kv_heads) * a.head_dim;
+    for (int i = lane; i < a.head_dim; i += 32) {
+      tile_store<kDim>(shared + L::kNewValue, 0, i, value[i]);
+      if (tile.appends) cache[i] = __float2half_rn(fminf(fmaxf(value[i], -65504.0f), 65504.0f));
+    }
+  }
+}
+
+// Pages of one warp on their way from the cache to shared memory.
+template <int kDim>
+class PageRing {
+ public:
+  // `first`: of this warp.
+  __device__ PageRing(const Attention& a, const int32_t* table, int kv_head, int first, int end,
+                      std::byte* ring, int lane)
+      : a_(a), table_(table), kv_head_(kv_head), end_(end), lane_(lane), next_(first), ring_(ring) {
+    for (int i = 0; i < kStages; ++i) load(i);
+  }
+
+  __device__ const std::byte* keys(int stage) const { return ring_ + stage * 2 * kBytes; }
+  __device__ const std::byte* values(int stage) const { return keys(stage) + kBytes; }
+
+  // Begins to load the next page of this warp into a stage. Groups are counted, so an empty one is
+  // made where there is no page left.
+  __device__ void load(int stage) {
+    if (next_ < end_) {
+      const int64_t at = cached(a_, table_, kv_head_, next_);
+      const auto* k = static_cast<const __half*>(a_.keys) + at;
+      const auto* v = static_cast<const __half*>(a_.values) + at;
+      std::byte* to = ring_ + stage * 2 * kBytes;
+#pragma unroll
+      for (int i = 0; i < kPage * kPieces / 32; ++i) {
+        const int token = (i * 32 + lane_) / kPieces, piece = (i * 32 + lane_) % kPieces;
+        const bool valid = next_ + token < end_ && piece * 8 < a_.head_dim;
+        const int64_t from = valid ? token * a_.head_dim + piece * 8 : 0;
+        const int offset = tile_offset<kDim>(token, piece);
+        copy_async(to + offset, k + from, valid);
+        copy_async(to + kBytes + offset, v + from, valid);
+      }
+    }
+    copy_async_commit();
+    next_ += kWarps * kPage;
+  }
+
+ private:
+  static constexpr int kBytes = Layout<kDim>::kPageBytes;
+  static constexpr int kPieces = kDim / 8;
+  const Attention& a_;
+  const int32_t* table_;
+  int kv_head_, end_, lane_, next_;
+  std::byte* ring_;
+};
+
+// A warp's sums, tops and weights, for the whole block to see.
+template <int kDim>
+__device__ void write_warp(const Running<kDim>& run, std::byte* shared, int warp, int lane) {
+  using L = Layout<kDim>;
+  auto* sums = reinterpret_cast<float*>(shared + L::kSums) + warp * kHeads * kDim;
+  auto* tops = reinterpret_cast<float*>(shared + L::kTops) + warp * kHeads;
+  auto* weights = reinterpret_cast<float*>(shared + L::kWeights) + warp * kHeads;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = lane / 4 + 8 * half;
+    const float weight = quad_sum(run.weight[half]);
+    if (lane % 4 == 0) {
+      tops[row] = run.top[half];
+      weights[row] = weight;
+    }
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<float2*>(sums + row * kDim + n * 8 + lane % 4 * 2) =
+          make_float2(run.sums[n][2 * half], run.sums[n][2 * half + 1]);
+    }
+  }
+}
+
+// Where a part leaves its results when there are several: [kHeads, kDim] sums, tops, weights.
+template <int kDim>
+__device__ float* partial(const AttentionStep& step, int part, int tiles, int tile) {
+  return step.partials + (static_cast<int64_t>(part) * tiles + tile) * kHeads * (kDim + 2);
+}
+
+// Puts the parts of one token together; by all threads of the block that arrived last.
+template <int kDim>
+__device__ void join_parts(const AttentionStep& step, const Attention& a, const DecodePart& part,
+                           const HeadTile& tile, int first_part, int tiles, int tile_index) {
+  for (int i = threadIdx.x; i < tile.count * kDim; i += kWarps * 32) {
+    const int row = i / kDim, column = i % kDim;
+    float top = -INFINITY;
+    for (int p = 0; p < part.parts; ++p) {
+      const float* from = partial<kDim>(step, first_part + p, tiles, tile_index) + kHeads * kDim;
+      top = fmaxf(top, __ldcg(from + row));
+    }
+    float sum = 0.0f, weight = 0.0f;
+    for (int p = 0; p < part.parts; ++p) {
+      const float* from = partial<kDim>(step, first_part + p, tiles, tile_index);
+      const float factor = exp2f(__ldcg(from + kHeads * kDim + row) - top);
+      sum += factor * __ldcg(from + row * kDim + column);
+      weight += factor * __ldcg(from + kHeads * (kDim + 1) + row);
+    }
+    if (column < a.head_dim) {
+      a.out[(static_cast<int64_t>(part.row) * a.heads + tile.first + row) * a.head_dim + column] =
+          sum / weight;
+    }
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kWarps * 32)
+    decode_kernel(const AttentionStep step, const Attention a) {
+  using L = Layout<kDim>;
+  extern __shared__ __align__(128) std::byte shared[];
+  let_successor_start();
+  const int index = blockIdx.y;
+  if (index >= *step.part_count) return wait_for_predecessor();
+  const DecodePart part = step.parts[index];
+  const HeadTile tile = head_tile(a, blockIdx.x);
+  const int32_t* table = step.blocks + part.first_block;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+  // The context was written by earlier steps: it need not wait for this step's kernels.
+  const int seen = a.window > 0 ? max(0, part.position + 1 - a.window) : 0;
+  const int first = max(part.begin, seen / kPage * kPage) + warp * kPage;
+  PageRing<kDim> ring(a, table, tile.kv_head, first, part.end,
+                      shared + warp * kStages * 2 * L::kPageBytes, lane);
+  for (int i = threadIdx.x * 16; i < L::kBytes - L::kQueries; i += kWarps * 32 * 16)
+    *reinterpret_cast<uint4*>(shared + L::kQueries + i) = make_uint4(0, 0, 0, 0);
+  __syncthreads();
+  wait_for_predecessor();
+  prepare_token<kDim>(a, part, tile, table, shared, warp, lane);
+  __syncthreads();
+
+  Fragments4 queries[kDim / 16];
+#pragma unroll
+  for (int s = 0; s < kDim / 16; ++s) queries[s] = load_left<kDim>(shared + L::kQueries, s, lane);
+  Running<kDim> run;
+  int stage = 0;
+  for (int at = first; at < part.end; at += kWarps * kPage) {
+    copy_async_wait<kStages - 1>();
+    __syncwarp();
+    take_page<kDim>(run, queries, ring.keys(stage), ring.values(stage), seen - at, part.end - at,
+                    lane);
+    __syncwarp();
+    ring.load(stage);
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+  }
+  if (part.part + 1 == part.parts && warp == kWarps - 1) {
+    take_page<kDim>(run, queries, shared + L::kNewKey, shared + L::kNewValue, 0, 1, lane);
+  }
+  copy_async_wait<0>();
+  __syncthreads();
+  write_warp<kDim>(run, shared, warp, lane);
+  __syncthreads();
+
+  const auto* sums = reinterpret_cast<const float*>(shared + L::kSums);
+  const auto* tops = reinterpret_cast<const float*>(shared + L::kTops);
+  const auto* weights = reinterpret_cast<const float*>(shared + L::kWeights);
+  const int tiles = gridDim.x;
+  float* to = partial<kDim>(step, index, tiles, blockIdx.x);
+  for (int i = threadIdx.x; i < tile.count * kDim; i += kWarps * 32) {
+    const int row = i / kDim, column = i % kDim;
+    float top = tops[row];
+#pragma unroll
+    for (int w = 1; w < kWarps; ++w) top = fmaxf(top, tops[w * kHeads + row]);
+    const float base = top == -INFINITY ? 0.0f : top;
+    float sum = 0.0f, weight = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float factor = exp2f(tops[w * kHeads + row] - base);
+      sum += factor * sums[(w * kHeads + row) * kDim + column];
+      weight += factor * weights[w * kHeads + row];
+    }
+    if (part.parts == 1) {
+      if (column < a.head_dim) {
+        a.out[(static_cast<int64_t>(part.row) * a.heads + tile.first + row) * a.head_dim + column] =
+            sum / weight;
+      }
+      continue;
+    }
+    to[i] = sum;
+    if (column == 0) {
+      to[kHeads * kDim + row] = top;
+      to[kHeads * (kDim + 1) + row] = weight;
+    }
+  }
+  if (part.parts == 1) return;
+
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  const int first_part = index - part.part;
+  int32_t* arrivals = step.arrivals + first_part * tiles + blockIdx.x;
+  if (threadIdx.x == 0) {
+    last = atomicAdd(arrivals, 1) + 1 == part.parts;
+    if (last) *arrivals = 0;
+  }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  join_parts<kDim>(step, a, part, tile, first_part, tiles, blockIdx.x);
+}
+
+int head_tiles(int heads, int kv_heads) {
+  return kv_heads * ((heads / kv_heads + kHeads - 1) / kHeads);
+}
+
+template <int kDim>
+void run_decode(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  require(cudaFuncSetAttribute(decode_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               Layout<kDim>::kBytes),
+          "cudaFuncSetAttribute");
+  launch(stream, decode_kernel<kDim>, dim3(head_tiles(a.heads, a.kv_heads), step.most_parts),
+         dim3(kWarps * 32), Layout<kDim>::kBytes, step, a);
+}
+
+}  // namespace
+
+int64_t decode_partial_floats(int64_t parts, int heads, int kv_heads, int head_dim) {
+  return parts * head_tiles(heads, kv_heads) * kHeads * ((head_dim <= 64 ? 64 : 128) + 2);
+}
+
+int64_t decode_arrivals(int64_t parts, int heads, int kv_heads) {
+  return parts * head_tiles(heads, kv_heads);
+}
+
+void attend_decode(const Stream& stream, const AttentionStep& step, const Attention& attention) {
+  if (attention.head_dim <= 64) {
+    run_decode<64>(stream, step, attention);
+  } else {
+    run_decode<128>(stream, step, attention);
+  }
+}
+
+}  // namespace dinfer::cuda

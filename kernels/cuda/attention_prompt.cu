@@ -1,0 +1,276 @@
+#include "kernels/cuda/attention_tile.cuh"
+
+// Attention of chunks of several tokens. First each token's heads are normed and rotated and its
+// keys and values go to the cache; then each thread block takes a tile of tokens with all query
+// heads of one KV head and goes over the positions that they see, in tiles that its warps share.
+// (FlashAttention: Dao, Fu, Ermon, Rudra, Re, https://arxiv.org/abs/2205.14135; the order of loops
+// is that of FlashAttention-2, https://arxiv.org/abs/2307.08691)
+namespace dinfer::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * 32;
+constexpr int kRows = kWarps * 16;  // token-head pairs of a tile
+constexpr int kKeys = 64;           // positions of the cache that are taken at a time
+static_assert(kRows == kMostGroup);
+
+// A warp a head; the prepared query replaces the first half of its memory, as f16.
+__global__ void __launch_bounds__(256) prepare_kernel(const AttentionStep step, const Attention a) {
+  let_successor_start();
+  wait_for_predecessor();
+  const int heads = a.heads + 2 * a.kv_heads;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (index >= static_cast<int64_t>(step.prompt_row_count) * heads) return;
+  const PromptRow token = step.prompt_rows[index / heads];
+  const int head = static_cast<int>(index % heads), lane = threadIdx.x % 32;
+  const int32_t* table = step.blocks + token.first_block;
+  const Rotation& rotation = a.rotations[token.rotation];
+  float* at = a.qkv + (static_cast<int64_t>(token.row) * heads + head) * a.head_dim;
+  const auto half = [](float v) { return __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f)); };
+  if (head >= a.heads + a.kv_heads) {
+    auto* cache = static_cast<__half*>(a.values) +
+                  cached(a, table, head - a.heads - a.kv_heads, token.position);
+    for (int i = lane; i < a.head_dim; i += 32) cache[i] = half(at[i]);
+  } else if (head >= a.heads) {
+    auto* cache = static_cast<__half*>(a.keys) + cached(a, table, head - a.heads, token.position);
+    prepare_head(a, at, a.k_norm, rotation, token.position, 1.0f, lane,
+                 [&](int i, float v) { cache[i] = half(v); });
+  } else {
+    __half prepared[kMostHeadDim / 32];
+    __shared__ __half queries[8][kMostHeadDim];
+    __half* query = queries[threadIdx.x / 32];
+    prepare_head(a, at, a.q_norm, rotation, token.position, a.scale * kLog2E, lane,
+                 [&](int i, float v) { query[i] = half(v); });
+    __syncwarp();
+    for (int i = 0; i * 32 + lane < a.head_dim; ++i) prepared[i] = query[i * 32 + lane];
+    for (int i = 0; i * 32 + lane < a.head_dim; ++i)
+      reinterpret_cast<__half*>(at)[i * 32 + lane] = prepared[i];
+  }
+}
+
+template <int kDim>
+struct Layout {
+  static constexpr int kQueries = 0;  // [kRows, kDim] f16
+  static constexpr int kTileBytes = kKeys * kDim * 2;
+  static constexpr int kStages = kRows * kDim * 2;  // two of keys and values
+  static constexpr int kBytes = kStages + 2 * 2 * kTileBytes;
+};
+
+// Keys and values of positions [at, at + kKeys), those before `end`, into shared memory.
+template <int kDim>
+__device__ void load_positions(const Attention& a, const int32_t* table, int kv_head, int at,
+                               int end, std::byte* keys) {
+  constexpr int kPieces = kDim / 8;
+  std::byte* values = keys + Layout<kDim>::kTileBytes;
+#pragma unroll
+  for (int i = 0; i < kKeys * kPieces / kThreads; ++i) {
+    const int index = i * kThreads + static_cast<int>(threadIdx.x);
+    const int token = index / kPieces, piece = index % kPieces;
+    const bool valid = at + token < end && piece * 8 < a.head_dim;
+    const int64_t from = valid ? cached(a, table, kv_head, at + token) + piece * 8 : 0;
+    const int offset = tile_offset<kDim>(token, piece);
+    copy_async(keys + offset, static_cast<const __half*>(a.keys) + from, valid);
+    copy_async(values + offset, static_cast<const __half*>(a.values) + from, valid);
+  }
+}
+
+template <int kDim>
+__device__ void load_queries(const Attention& a, const PromptTile& tile, int kv_head, int group,
+                             std::byte* queries) {
+  constexpr int kPieces = kDim / 8;
+  const int64_t width = static_cast<int64_t>(a.heads + 2 * a.kv_heads) * a.head_dim;
+#pragma unroll
+  for (int i = 0; i < kRows * kPieces / kThreads; ++i) {
+    const int index = i * kThreads + static_cast<int>(threadIdx.x);
+    const int row = index / kPieces, piece = index % kPieces;
+    const int token = row / group, head = kv_head * group + row % group;
+    const bool valid = token < tile.tokens && piece * 8 < a.head_dim;
+    const float* from =
+        a.qkv + (tile.row + token) * width + static_cast<int64_t>(head) * a.head_dim;
+    copy_async(queries + tile_offset<kDim>(row, piece),
+               valid ? reinterpret_cast<const __half*>(from) + piece * 8
+                     : reinterpret_cast<const __half*>(a.qkv),
+               valid);
+  }
+}
+
+// What a warp has seen so far for its 16 rows: see attention_decode.cu.
+template <int kDim>
+struct Running {
+  float top[2] = {-INFINITY, -INFINITY};
+  float weight[2] = {0.0f, 0.0f};
+  float sums[kDim / 8][4] = {};
+};
+
+// The scores of kKeys positions become weights; sums are scaled to the new tops.
+template <int kDim>
+__device__ void soften(Running<kDim>& run, float (&scores)[kKeys / 8][4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float top = -INFINITY;
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n)
+      top = fmaxf(top, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+    const float now = fmaxf(run.top[half], quad_max(top));
+    const float base = now == -INFINITY ? 0.0f : now;
+    const float shrink = exp2f(run.top[half] - base);
+    run.top[half] = now;
+    float weight = run.weight[half] * shrink;
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i) {
+        scores[n][i] = exp2f(scores[n][i] - base);
+        weight += scores[n][i];
+      }
+    }
+    run.weight[half] = weight;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      run.sums[n][2 * half] *= shrink;
+      run.sums[n][2 * half + 1] *= shrink;
+    }
+  }
+}
+
+template <int kDim>
+__device__ void take_positions(Running<kDim>& run, const Fragments4 (&queries)[kDim / 16],
+                               const std::byte* keys, int at, const int (&first)[2],
+                               const int (&last)[2], bool inside, int lane) {
+  float scores[kKeys / 8][4] = {};
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+#pragma unroll
+    for (int n = 0; n < kKeys / 16; ++n) {
+      const Fragments4 k = load_keys<kDim>(keys, n * 16, step, lane);
+      multiply_tile(scores[2 * n], queries[step], k.r[0], k.r[1]);
+      multiply_tile(scores[2 * n + 1], queries[step], k.r[2], k.r[3]);
+    }
+  }
+  if (!inside) {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int position = at + n * 8 + lane % 4 * 2 + i % 2;
+        if (position < first[i / 2] || position > last[i / 2]) scores[n][i] = -INFINITY;
+      }
+    }
+  }
+  soften(run, scores);
+  const std::byte* values = keys + Layout<kDim>::kTileBytes;
+#pragma unroll
+  for (int n = 0; n < kKeys / 16; ++n) {
+    const Fragments4 weights{{pack_halves(scores[2 * n][0], scores[2 * n][1]),
+                              pack_halves(scores[2 * n][2], scores[2 * n][3]),
+                              pack_halves(scores[2 * n + 1][0], scores[2 * n + 1][1]),
+                              pack_halves(scores[2 * n + 1][2], scores[2 * n + 1][3])}};
+#pragma unroll
+    for (int step = 0; step < kDim / 16; ++step) {
+      const Fragments4 v = load_values<kDim>(values, n * 16, step, lane);
+      multiply_tile(run.sums[2 * step], weights, v.r[0], v.r[1]);
+      multiply_tile(run.sums[2 * step + 1], weights, v.r[2], v.r[3]);
+    }
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads)
+    prompt_kernel(const AttentionStep step, const Attention a) {
+  using L = Layout<kDim>;
+  extern __shared__ __align__(128) std::byte shared[];
+  let_successor_start();
+  wait_for_predecessor();
+  const PromptTile tile = step.tiles[blockIdx.y];
+  const int kv_head = blockIdx.x, group = a.heads / a.kv_heads;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int32_t* table = step.blocks + tile.first_block;
+  const int end = tile.position + tile.tokens;
+  const int seen = a.window > 0 ? max(0, tile.position + 1 - a.window) : 0;
+  const int begin = seen / kKeys * kKeys;
+  const auto stage = [&](int i) { return shared + L::kStages + i % 2 * 2 * L::kTileBytes; };
+
+  load_queries<kDim>(a, tile, kv_head, group, shared + L::kQueries);
+  load_positions<kDim>(a, table, kv_head, begin, end, stage(0));
+  copy_async_commit();
+
+  // What the rows lane / 4 and lane / 4 + 8 of the warp see.
+  int first[2], last[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int token = (warp * 16 + lane / 4 + 8 * half) / group;
+    last[half] = tile.position + min(token, tile.tokens - 1);
+    first[half] = a.window > 0 ? last[half] + 1 - a.window : 0;
+  }
+  const int warp_first = tile.position + min(warp * 16 / group, tile.tokens - 1);
+  const int warp_last = tile.position + min((warp * 16 + 15) / group, tile.tokens - 1);
+
+  Fragments4 queries[kDim / 16];
+  Running<kDim> run;
+  for (int at = begin, i = 0; at < end; at += kKeys, ++i) {
+    if (at + kKeys < end) load_positions<kDim>(a, table, kv_head, at + kKeys, end, stage(i + 1));
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+    if (i == 0) {
+#pragma unroll
+      for (int s = 0; s < kDim / 16; ++s)
+        queries[s] = load_left<kDim>(shared + L::kQueries + warp * 16 * kDim * 2, s, lane);
+    }
+    if (at <= warp_last && (a.window == 0 || at + kKeys > warp_first + 1 - a.window)) {
+      const bool inside =
+          at + kKeys - 1 <= warp_first && (a.window == 0 || at >= warp_last + 1 - a.window);
+      take_positions<kDim>(run, queries, stage(i), at, first, last, inside, lane);
+    }
+    __syncthreads();
+  }
+
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = warp * 16 + lane / 4 + 8 * half;
+    const int token = row / group, head = kv_head * group + row % group;
+    const float scale = 1.0f / quad_sum(run.weight[half]);
+    if (token >= tile.tokens) continue;
+    float* to = a.out + (static_cast<int64_t>(tile.row + token) * a.heads + head) * a.head_dim;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      const int column = n * 8 + lane % 4 * 2;
+      if (column < a.head_dim) {
+        *reinterpret_cast<float2*>(to + column) =
+            make_float2(run.sums[n][2 * half] * scale, run.sums[n][2 * half + 1] * scale);
+      }
+    }
+  }
+}
+
+template <int kDim>
+void run_prompts(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  require(cudaFuncSetAttribute(prompt_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               Layout<kDim>::kBytes),
+          "cudaFuncSetAttribute");
+  launch(stream, prompt_kernel<kDim>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
+         Layout<kDim>::kBytes, step, a);
+}
+
+}  // namespace
+
+int prompt_tile_tokens(int group) { return kRows / group; }
+
+void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& attention) {
+  const int64_t heads = attention.heads + 2 * attention.kv_heads;
+  const int64_t warps = step.prompt_row_count * heads;
+  launch(stream, prepare_kernel, dim3(static_cast<unsigned>((warps + 7) / 8)), dim3(256), 0, step,
+         attention);
+  if (attention.head_dim <= 64) {
+    run_prompts<64>(stream, step, attention);
+  } else {
+    run_prompts<128>(stream, step, attention);
+  }
+}
+
+void attend(const Stream& stream, const AttentionStep& step, const Attention& attention) {
+  if (step.most_parts > 0) attend_decode(stream, step, attention);
+  if (step.tile_count > 0) attend_prompts(stream, step, attention);
+}
+
+}  // namespace dinfer::cuda
