@@ -32,6 +32,19 @@ __device__ inline float scale_value(const PackedMatrix& m, int64_t index) {
   return reinterpret_cast<const float*>(m.scales())[index];
 }
 
+// What codes of a group mean: scale * (code - offset) + minimum.
+struct Affine {
+  float scale, minimum;
+  int offset;
+};
+
+__device__ inline Affine affine_of(const PackedMatrix& m, int64_t row, int64_t column) {
+  const int64_t group = row / kPanel * m.padded_groups() + column / m.group;
+  const int64_t pair = group * 8 + row % 8, upper = row % kPanel / 8;
+  if (m.symmetric) return {scale_value(m, 2 * pair + upper), 0.0f, m.bits == 4 ? 8 : 128};
+  return {scale_value(m, 4 * pair + upper), scale_value(m, 4 * pair + 2 + upper), 0};
+}
+
 // The value of one element; column < padded_columns.
 __device__ inline float element(const PackedMatrix& m, int64_t row, int64_t column) {
   const int64_t at = row * m.padded_columns() + column;
@@ -50,14 +63,8 @@ __device__ inline float element(const PackedMatrix& m, int64_t row, int64_t colu
   const int bit = place.shift + bit_of(m.bits, static_cast<int>(column % 4));
   // With 4 bits, the rows g + 8 are 8 bits above the rows g.
   const int code = static_cast<int>(word >> bit) & ((1 << m.bits) - 1);
-  const int64_t group = row / kPanel * m.padded_groups() + column / m.group;
-  const int64_t upper = row % kPanel / 8;
-  if (m.symmetric) {
-    const float scale = scale_value(m, (group * 8 + row % 8) * 2 + upper);
-    return scale * static_cast<float>(code - (m.bits == 4 ? 8 : 128));
-  }
-  const int64_t first = (group * 8 + row % 8) * 4 + upper;
-  return scale_value(m, first) * static_cast<float>(code) + scale_value(m, first + 2);
+  const Affine affine = affine_of(m, row, column);
+  return affine.scale * static_cast<float>(code - affine.offset) + affine.minimum;
 }
 
 }  // namespace dinfer::cuda

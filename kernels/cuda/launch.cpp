@@ -12,7 +12,8 @@ Stream Stream::on(cudaStream_t handle) {
   return {.handle = handle,
           .multiprocessors = attribute(cudaDevAttrMultiProcessorCount),
           .capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
-                        attribute(cudaDevAttrComputeCapabilityMinor)};
+                        attribute(cudaDevAttrComputeCapabilityMinor),
+          .shared_memory = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)};
 }
 
 }  // namespace dinfer::cuda

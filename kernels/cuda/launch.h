@@ -15,7 +15,8 @@ namespace dinfer::cuda {
 struct Stream {
   cudaStream_t handle = nullptr;
   int multiprocessors = 0;
-  int capability = 0;  // 90: compute capability 9.0
+  int capability = 0;     // 90: compute capability 9.0
+  int shared_memory = 0;  // bytes, the most that a block can have
 
   // Of the current device.
   static Stream on(cudaStream_t handle);
@@ -43,6 +44,14 @@ __device__ inline void let_successor_start() {
 template <class... Parameters, class... Arguments>
 void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
             size_t shared_bytes, Arguments&&... arguments) {
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  require(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared_bytes)),
+          "cudaFuncSetAttribute");
+  // One split of L1 and shared memory for all: a multiprocessor must be idle to change it.
+  require(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          "cudaFuncSetAttribute");
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;

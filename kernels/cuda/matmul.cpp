@@ -1,20 +1,130 @@
 #include "kernels/cuda/matmul.h"
 
+#include <algorithm>
+
 #include "base/error.h"
-#include "kernels/cuda/matmul_plain.h"
+#include "kernels/cuda/matmul_cublas.h"
+#include "kernels/cuda/matmul_decode.h"
+#include "kernels/cuda/matmul_f32.h"
 #include "kernels/cuda/prepare.h"
+#include "kernels/cuda/unpack.h"
 
 namespace dinfer::cuda {
+namespace {
 
-struct Matmul::State {
-  Stream stream;
-  Limits limits;
-  std::byte* workspace;
+// Up to so many rows, to read a quantised matrix once for every kDecodeRows of them is faster than
+// to unpack it.
+constexpr int64_t kRepeatedRows = 64;
+
+// Quantised matrices are unpacked in pieces of this size, which stay in the L2 cache, mostly.
+constexpr size_t kUnpackedBytes = size_t{64} << 20;
+
+constexpr size_t kAlignment = 256;
+
+constexpr size_t aligned(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// Bytes of the parts of the workspace.
+struct Parts {
+  size_t counters = kDecodeCounterBytes;
+  size_t partial, prepared, cublas, unpacked;
+
+  explicit Parts(const Matmul::Limits& limits) {
+    const size_t width = (limits.columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
+    partial = aligned(decode_partial_bytes(limits.weight_rows, limits.columns));
+    prepared = aligned(std::max(limits.rows * 2, std::min(limits.rows, kRepeatedRows) * 4) * width);
+    cublas = limits.rows > Matmul::kDecodeRows ? CublasMatmul::kWorkspaceBytes : 0;
+    unpacked = limits.grouped && limits.rows > kRepeatedRows ? kUnpackedBytes : 0;
+  }
+  size_t bytes() const { return counters + partial + prepared + cublas + unpacked; }
 };
 
-size_t Matmul::workspace_bytes(const Limits& limits) {
-  return limits.rows * (limits.columns + kColumnBlock) * sizeof(float);
-}
+}  // namespace
+
+struct Matmul::State {
+  State(const Stream& s, const Limits& l, std::byte* workspace) : stream(s), limits(l), parts(l) {
+    require(cudaMemsetAsync(workspace, 0, parts.counters, stream.handle), "cudaMemsetAsync");
+    decode.counters = reinterpret_cast<unsigned*>(workspace);
+    decode.partial = reinterpret_cast<float*>(workspace += parts.counters);
+    prepared = workspace += parts.partial;
+    workspace += parts.prepared;
+    if (parts.cublas > 0) cublas = std::make_unique<CublasMatmul>(workspace);
+    unpacked = workspace + parts.cublas;
+  }
+
+  // Up to kDecodeRows rows.
+  void few(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+    if (weight.packing == Packing::f32) {
+      multiply_f32(stream, prepare(rows, weight).data, rows.count, weight.padded_columns(), weight,
+                   out);
+    } else if (rows.count <= kFusedRows || rows.kind == Rows::Kind::plain) {
+      multiply_decode(stream, rows, weight, decode, out);
+    } else {
+      multiply_decode(stream, prepare(rows, weight), weight, decode, out);
+    }
+  }
+
+  // The rows with what is to be done to them done, as f32.
+  Rows prepare(const Rows& rows, const PackedMatrix& weight) {
+    auto* x = reinterpret_cast<float*>(prepared);
+    prepare_rows(stream, rows, Packing::f32, x, weight.padded_columns());
+    return {
+        .data = x, .count = rows.count, .stride = weight.padded_columns(), .columns = rows.columns};
+  }
+
+  // In batches of at most `batch` rows: do_batch(rows, out).
+  template <class DoBatch>
+  static void in_batches(Rows rows, Products out, int64_t batch, const DoBatch& do_batch) {
+    const int64_t count = rows.count;
+    for (int64_t first = 0; first < count; first += batch) {
+      rows.count = std::min(batch, count - first);
+      do_batch(rows, out);
+      rows.data += batch * rows.stride;
+      out.data += batch * out.stride;
+    }
+  }
+
+  void many_f32(const Rows& all, const PackedMatrix& weight, const Products& all_out) {
+    const auto batch = static_cast<int64_t>(parts.prepared / (4 * weight.padded_columns()));
+    in_batches(all, all_out, batch, [&](const Rows& rows, const Products& out) {
+      prepare_rows(stream, rows, Packing::f32, prepared, weight.padded_columns());
+      cublas->multiply(stream, {Packing::f32, prepared, rows.count, weight.data, weight.rows,
+                                weight.padded_columns(), out});
+    });
+  }
+
+  void many_dense(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+    prepare_rows(stream, rows, weight.packing, prepared, weight.padded_columns());
+    cublas->multiply(stream, {weight.packing, prepared, rows.count, weight.data, weight.rows,
+                              weight.padded_columns(), out});
+  }
+
+  void many_grouped(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+    const int64_t width = weight.padded_columns();
+    prepare_rows(stream, rows, Packing::bf16, prepared, width);
+    const int64_t piece = static_cast<int64_t>(kUnpackedBytes / (2 * width)) / kPanel * kPanel;
+    for (int64_t begin = 0; begin < weight.rows; begin += piece) {
+      const int64_t end = std::min(begin + piece, weight.rows);
+      unpack_bf16(stream, weight, begin, end, unpacked);
+      Products part = out;
+      part.data += begin;
+      if (part.bias) part.bias += begin;
+      cublas->multiply(stream,
+                       {Packing::bf16, prepared, rows.count, unpacked, end - begin, width, part});
+    }
+  }
+
+  Stream stream;
+  Limits limits;
+  Parts parts;
+  DecodeWorkspace decode;
+  std::byte* prepared;
+  std::byte* unpacked;
+  std::unique_ptr<CublasMatmul> cublas;
+};
+
+size_t Matmul::workspace_bytes(const Limits& limits) { return Parts(limits).bytes(); }
 
 Matmul::Matmul(const Stream& stream, const Limits& limits, std::byte* workspace)
     : state_(std::make_unique<State>(stream, limits, workspace)) {}
@@ -23,13 +133,26 @@ Matmul::~Matmul() = default;
 
 void Matmul::multiply(const Rows& rows, const PackedMatrix& weight, const Products& out) {
   if (rows.count == 0) return;
-  check(rows.count <= state_->limits.rows && weight.columns <= state_->limits.columns &&
-            weight.rows <= state_->limits.weight_rows,
+  const Limits& limits = state_->limits;
+  const bool grouped = weight.packing == Packing::grouped;
+  check(rows.count <= limits.rows && weight.columns <= limits.columns &&
+            weight.rows <= limits.weight_rows && (!grouped || limits.grouped),
         "a product within the limits");
   check(rows.columns == weight.columns, "columns of rows and weight");
-  auto* x = reinterpret_cast<float*>(state_->workspace);
-  prepare_f32(state_->stream, rows, x, weight.padded_columns());
-  multiply_plain(state_->stream, x, rows.count, weight, out);
+  if (rows.count <= kDecodeRows) {
+    state_->few(rows, weight, out);
+  } else if (grouped && rows.count <= kRepeatedRows) {
+    State::in_batches(state_->prepare(rows, weight), out, kDecodeRows,
+                      [&](const Rows& some, const Products& to) {
+                        multiply_decode(state_->stream, some, weight, state_->decode, to);
+                      });
+  } else if (grouped) {
+    state_->many_grouped(rows, weight, out);
+  } else if (weight.packing == Packing::f32) {
+    state_->many_f32(rows, weight, out);
+  } else {
+    state_->many_dense(rows, weight, out);
+  }
 }
 
 }  // namespace dinfer::cuda

@@ -39,8 +39,9 @@ struct Products {
 
 // Multiplies rows with weight matrices on one device and one stream. Up to kDecodeRows rows are
 // multiplied at the speed at which the weights can be read, with inputs kept to 16 bits of mantissa
-// or more; more rows on the tensor cores, with inputs rounded to bf16 (quantised weights: to f16).
-// Sums are f32 everywhere, in an order that does not change from call to call.
+// or more; more rows with inputs, and values of quantised weights, rounded to bf16 (f16 where the
+// matrix is f16; not at all where it is f32). Sums are f32 everywhere, in an order that does not
+// change from call to call.
 class Matmul {
  public:
   static constexpr int64_t kDecodeRows = 16;
@@ -50,6 +51,7 @@ class Matmul {
     int64_t rows = 0;         // of activations
     int64_t columns = 0;      // of any weight
     int64_t weight_rows = 0;  // of any weight
+    bool grouped = false;     // whether any weight is quantised
   };
 
   // Bytes of device memory that products within the limits need.

@@ -4,7 +4,8 @@
 
 namespace dinfer::cuda {
 
-// What is done to the rows, as f32: out [count, stride], columns past rows.columns zero.
-void prepare_f32(const Stream& stream, const Rows& rows, float* out, int64_t stride);
+// What is done to the rows, in `type`: out [count, stride], columns past rows.columns zero. f16
+// saturates. stride is a multiple of 4.
+void prepare_rows(const Stream& stream, const Rows& rows, Packing type, void* out, int64_t stride);
 
 }  // namespace dinfer::cuda

@@ -10,4 +10,9 @@ namespace dinfer::cuda {
 void unpack_rows(const Stream& stream, const PackedMatrix& matrix, const int32_t* rows,
                  int64_t count, int64_t first_row, float scale, float* out);
 
+// Rows [begin, end) of a grouped matrix, a multiple of kPanel at the begin, rounded to bf16: out
+// [end - begin, padded_columns].
+void unpack_bf16(const Stream& stream, const PackedMatrix& matrix, int64_t begin, int64_t end,
+                 void* out);
+
 }  // namespace dinfer::cuda

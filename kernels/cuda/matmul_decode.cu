@@ -1,0 +1,91 @@
+#include "kernels/cuda/matmul_decode.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/matmul_decode.cuh"
+#include "kernels/cuda/matmul_decode_forms.h"
+
+namespace dinfer::cuda {
+namespace {
+
+// More slabs than needed may take this much workspace.
+constexpr size_t kSparePartial = size_t{16} << 20;
+
+constexpr int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+
+size_t partial_bytes(int64_t weight_rows, int slabs) {
+  return ceil_div(weight_rows, kPanel) * kPanel * slabs * Matmul::kDecodeRows * sizeof(float);
+}
+
+int stage_columns(const PackedMatrix& m) {
+  return m.packing == Packing::grouped ? 512 / m.bits : 32;
+}
+
+// How long the busiest multiprocessor takes, in columns of a panel.
+double cost_of(const DecodePlan& plan, const PackedMatrix& m, int multiprocessors) {
+  const double bytes_of_column = m.packing == Packing::grouped ? 2.0 * m.bits + 2 : 32.0;
+  // A multiprocessor reads about 34 KB in a microsecond. To join slabs takes one and a half; to sum
+  // the warps' parts of an item, a tenth.
+  const double microsecond = 34e3 / bytes_of_column;
+  const int items = ceil_div(m.panels() * plan.slabs, plan.blocks);
+  const int together = std::max(1, plan.blocks / multiprocessors);
+  return items * together * (plan.warps * plan.warp_columns + 0.1 * microsecond) +
+         (plan.slabs > 1 ? 1.5 * microsecond : 0.0);
+}
+
+// So many warps fit in a block. Of shared memory, a warp has its ring, two parts of sums, and sums
+// of inputs (matmul_decode_kernel.cuh).
+int most_warps(const PackedMatrix& m, const Stream& stream) {
+  int bytes = kDenseStages * kStageBytes;
+  if (m.packing == Packing::grouped) {
+    const int groups = std::max(1, stage_columns(m) / m.group);
+    bytes = kGroupedStages * (kStageBytes + groups * static_cast<int>(m.scale_bytes()));
+  }
+  const int fit = (stream.shared_memory - 1024) / (bytes + 2 * 1024 + 512);
+  return std::min(fit, kDecodeMostWarps);
+}
+
+}  // namespace
+
+DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream) {
+  const int multiprocessors = stream.multiprocessors, all_warps = most_warps(m, stream);
+  const int stage = stage_columns(m);
+  const int most = (rows > 8 ? 128 : 256) / stage;  // stages of a warp
+  const int stages = ceil_div(m.padded_columns(), stage);
+  const int fewest_slabs = ceil_div(stages, most * all_warps);
+  DecodePlan best;
+  double best_cost = 0;
+  for (int slabs = fewest_slabs; slabs < fewest_slabs + 6; ++slabs) {
+    if (slabs > fewest_slabs && partial_bytes(m.rows, slabs) > kSparePartial) break;
+    const int of_slab = ceil_div(stages, slabs);
+    const int of_warp = ceil_div(of_slab, all_warps);
+    const int warps = ceil_div(of_slab, of_warp);
+    if (of_slab * (slabs - 1) >= stages) continue;
+    const int together = std::clamp(all_warps / warps, 1, 8);
+    const int64_t items = m.panels() * slabs;
+    const DecodePlan plan{
+        .warps = warps,
+        .warp_columns = of_warp * stage,
+        .slabs = slabs,
+        .blocks = static_cast<int>(std::min<int64_t>(items, int64_t{multiprocessors} * together))};
+    const double cost = cost_of(plan, m, multiprocessors);
+    if (best.slabs == 0 || cost < best_cost) best = plan, best_cost = cost;
+  }
+  return best;
+}
+
+size_t decode_partial_bytes(int64_t weight_rows, int64_t columns) {
+  const int slabs = ceil_div(columns, 128 * 8);  // with the most rows, and 8 warps a block
+  return std::max(kSparePartial, partial_bytes(weight_rows, slabs));
+}
+
+void multiply_decode(const Stream& stream, const Rows& rows, const PackedMatrix& weight,
+                     const DecodeWorkspace& workspace, const Products& out) {
+  const DecodeTask task{weight, rows, out, plan_decode(weight, rows.count, stream), workspace};
+  if (weight.packing == Packing::bf16) return decode_bf16(stream, task);
+  if (weight.packing == Packing::f16) return decode_f16(stream, task);
+  if (weight.bits == 4) return decode_4_bits(stream, task);
+  decode_8_bits(stream, task);
+}
+
+}  // namespace dinfer::cuda
