@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/packed_matrix.h"
 

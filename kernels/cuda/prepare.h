@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/cuda/matmul.h"
 
 namespace dinfer::cuda {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/packed_matrix.h"
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "device/cpu_weight.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/matmul.h"

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "quant/matrix.h"
 
 namespace dinfer {

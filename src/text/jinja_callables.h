@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "text/jinja_evaluator.h"
 
 // Objects that run parts of the template when they are used.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "text/jinja_runtime.h"
 
 // Upper and lower case, and classes of characters, by Unicode.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "text/jinja_runtime.h"
 
 // What Python's two ways of formatting, text % values and text.format(values), have in common.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "text/jinja_runtime.h"
 
 // Cutting texts up and putting them together; shared by methods and filters.

@@ -115,8 +115,11 @@ class DeviceAttention : public testing::TestWithParam<Implementation> {
           << shape.kv_heads << ", window " << shape.window;
     }
   }
-  // Attention has no integers, but an f16 cache.
-  double tolerance() const { return std::min(GetParam().tolerance, 3e-3); }
+  double tolerance() {
+    constexpr double kHalfCache = 3e-3;  // keys and values of 16 bits
+    return device->kv_type() == DType::f32 ? GetParam().tolerance
+                                           : std::max(GetParam().tolerance, kHalfCache);
+  }
 
   DeviceUnderTest device{GetParam()};
   std::unique_ptr<Device> reference = make_reference_device();

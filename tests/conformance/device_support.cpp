@@ -38,7 +38,7 @@ std::vector<Implementation> implementations() {
     const int64_t target = left & -left;
     const std::string name = hwy::TargetName(target);
     all.push_back({"CpuF32_" + name, false, target, exact, 2e-5});
-    all.push_back({"CpuAutomatic_" + name, false, target, fast, 1e-3});
+    all.push_back({"CpuAutomatic_" + name, false, target, fast, 1e-4});
   }
   if (gpus() > 0) {
     all.push_back(

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -20,6 +22,10 @@ struct Implementation {
   double tolerance = 0.0;
   bool same_bits_in_any_batch = true;
 };
+
+inline void PrintTo(const Implementation& implementation, std::ostream* out) {
+  *out << implementation.name;
+}
 
 std::vector<Implementation> implementations();
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "base/error.h"
 #include "quant/quantize.h"
 
