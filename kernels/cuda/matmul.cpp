@@ -27,12 +27,12 @@ constexpr size_t aligned(size_t bytes) {
 
 // Bytes of the parts of the workspace.
 struct Parts {
-  size_t counters = kDecodeCounterBytes;
-  size_t partial, prepared, cublas, unpacked;
+  size_t counters = kDecodeCounterBytes, partial = kDecodePartialBytes;
+  size_t prepared, cublas, unpacked;
 
   explicit Parts(const Matmul::Limits& limits) {
     const size_t width = (limits.columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
-    partial = aligned(decode_partial_bytes(limits.weight_rows, limits.columns));
+
     prepared = aligned(std::max(limits.rows * 2, std::min(limits.rows, kRepeatedRows) * 4) * width);
     cublas = limits.rows > Matmul::kDecodeRows ? CublasMatmul::kWorkspaceBytes : 0;
     unpacked = limits.grouped && limits.rows > kRepeatedRows ? kUnpackedBytes : 0;

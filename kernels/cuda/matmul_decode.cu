@@ -2,23 +2,21 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/matmul_decode.cuh"
+#include "kernels/cuda/decode_task.h"
 #include "kernels/cuda/matmul_decode_forms.h"
 
 namespace dinfer::cuda {
 namespace {
 
-// More slabs than needed may take this much workspace.
-constexpr size_t kSparePartial = size_t{16} << 20;
-
 constexpr int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
-size_t partial_bytes(int64_t weight_rows, int slabs) {
-  return ceil_div(weight_rows, kPanel) * kPanel * slabs * Matmul::kDecodeRows * sizeof(float);
+// Bytes of partial sums of a panel.
+size_t partial_bytes(int64_t rows, int slabs) {
+  return kPanel * slabs * (rows <= 4 ? 4 : rows <= 8 ? 8 : 16) * sizeof(float);
 }
 
 int stage_columns(const PackedMatrix& m) {
-  return m.packing == Packing::grouped ? 512 / m.bits : 32;
+  return m.packing == Packing::grouped ? 512 / m.bits : 64;
 }
 
 // How long the busiest multiprocessor takes, in columns of a panel.
@@ -36,27 +34,26 @@ double cost_of(const DecodePlan& plan, const PackedMatrix& m, int multiprocessor
 // So many warps fit in a block. Of shared memory, a warp has its ring, two parts of sums, and sums
 // of inputs (matmul_decode_kernel.cuh).
 int most_warps(const PackedMatrix& m, const Stream& stream) {
-  int bytes = kDenseStages * kStageBytes;
+  int bytes = kDenseStages * kDenseStageBytes;
   if (m.packing == Packing::grouped) {
     const int groups = std::max(1, stage_columns(m) / m.group);
-    bytes = kGroupedStages * (kStageBytes + groups * static_cast<int>(m.scale_bytes()));
+    bytes = kGroupedStages * (kGroupedStageBytes + groups * static_cast<int>(m.scale_bytes()));
   }
-  const int fit = (stream.shared_memory - 1024) / (bytes + 2 * 1024 + 512);
+  const int fit = (stream.shared_memory - 1024) / (bytes + 2 * 1024 + 1024);
   return std::min(fit, kDecodeMostWarps);
 }
-
-}  // namespace
 
 DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream) {
   const int multiprocessors = stream.multiprocessors, all_warps = most_warps(m, stream);
   const int stage = stage_columns(m);
-  const int most = (rows > 8 ? 128 : 256) / stage;  // stages of a warp
+  const int most = kDecodeColumns(rows) / stage;  // stages of a warp
   const int stages = ceil_div(m.padded_columns(), stage);
   const int fewest_slabs = ceil_div(stages, most * all_warps);
   DecodePlan best;
   double best_cost = 0;
   for (int slabs = fewest_slabs; slabs < fewest_slabs + 6; ++slabs) {
-    if (slabs > fewest_slabs && partial_bytes(m.rows, slabs) > kSparePartial) break;
+    if (slabs > fewest_slabs && m.panels() * partial_bytes(rows, slabs) > kDecodePartialBytes)
+      break;
     const int of_slab = ceil_div(stages, slabs);
     const int of_warp = ceil_div(of_slab, all_warps);
     const int warps = ceil_div(of_slab, of_warp);
@@ -74,18 +71,29 @@ DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream
   return best;
 }
 
-size_t decode_partial_bytes(int64_t weight_rows, int64_t columns) {
-  const int slabs = ceil_div(columns, 128 * 8);  // with the most rows, and 8 warps a block
-  return std::max(kSparePartial, partial_bytes(weight_rows, slabs));
-}
-
-void multiply_decode(const Stream& stream, const Rows& rows, const PackedMatrix& weight,
-                     const DecodeWorkspace& workspace, const Products& out) {
-  const DecodeTask task{weight, rows, out, plan_decode(weight, rows.count, stream), workspace};
+void launch_decode(const Stream& stream, const PackedMatrix& weight, const DecodeTask& task) {
   if (weight.packing == Packing::bf16) return decode_bf16(stream, task);
   if (weight.packing == Packing::f16) return decode_f16(stream, task);
   if (weight.bits == 4) return decode_4_bits(stream, task);
   decode_8_bits(stream, task);
+}
+
+}  // namespace
+
+void multiply_decode(const Stream& stream, const Rows& rows, const PackedMatrix& weight,
+                     const DecodeWorkspace& workspace, const Products& out) {
+  const DecodePlan plan = plan_decode(weight, rows.count, stream);
+  const DecodeTask task(rows, weight, plan, workspace, out);
+  // As many panels at a time as have room for their partial sums: almost always all.
+  const int most =
+      plan.slabs == 1
+          ? task.panels
+          : static_cast<int>(kDecodePartialBytes / partial_bytes(rows.count, plan.slabs));
+  for (int first = 0; first < task.panels; first += most) {
+    DecodeTask part = task.slice(first, std::min(most, task.panels - first));
+    part.plan.blocks = std::min(plan.blocks, part.panels * plan.slabs);
+    launch_decode(stream, weight, part);
+  }
 }
 
 }  // namespace dinfer::cuda

@@ -20,16 +20,16 @@ struct DecodePlan {
   int blocks = 0;
 };
 
-constexpr int kDecodeMostWarps = 16;  // of a block
+// Half of a multiprocessor's registers and shared memory for a block, so that the next kernel's
+// fits beside it: 8 warps, whose inputs take 64 registers a thread, and a ring of about 12 KiB a
+// warp.
+constexpr int kDecodeMostWarps = 8;
+constexpr int kDecodeColumns(int64_t rows) { return rows <= 4 ? 512 : rows <= 8 ? 256 : 128; }
+constexpr int kDenseStages = 6, kDenseStageBytes = 2048;
+constexpr int kGroupedStages = 8, kGroupedStageBytes = 1024;  // and scales
 
-// The ring of a warp: stages of kStageBytes of codes or elements.
-constexpr int kStageBytes = 1024;
-constexpr int kDenseStages = 6;
-constexpr int kGroupedStages = 5;
-
-// Workspace of products with matrices within these sizes: `partial` sums, and two zeroed counters
-// that each call leaves at zero.
-size_t decode_partial_bytes(int64_t weight_rows, int64_t columns);
+// Workspace: sums of slabs, and two zeroed counters that each call leaves at zero.
+constexpr size_t kDecodePartialBytes = size_t{40} << 20;
 constexpr size_t kDecodeCounterBytes = 256;
 
 struct DecodeWorkspace {
@@ -39,8 +39,6 @@ struct DecodeWorkspace {
 
 // Up to this many rows may be of any kind; more must be plain.
 constexpr int64_t kFusedRows = 4;
-
-DecodePlan plan_decode(const PackedMatrix& weight, int64_t rows, const Stream& stream);
 
 void multiply_decode(const Stream& stream, const Rows& rows, const PackedMatrix& weight,
                      const DecodeWorkspace& workspace, const Products& out);

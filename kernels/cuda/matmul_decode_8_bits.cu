@@ -4,8 +4,8 @@
 namespace dinfer::cuda {
 
 void decode_8_bits(const Stream& stream, const DecodeTask& task) {
-  if (task.weight.group == 16) return launch_decode<GroupedForm<8, 16>>(stream, task);
-  if (task.weight.group == 32) return launch_decode<GroupedForm<8, 32>>(stream, task);
+  if (task.group_shift == 4) return launch_decode<GroupedForm<8, 16>>(stream, task);
+  if (task.group_shift == 5) return launch_decode<GroupedForm<8, 32>>(stream, task);
   launch_decode<GroupedForm<8, 64>>(stream, task);
 }
 

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <algorithm>
-
-#include "kernels/cuda/matmul_decode.cuh"
+#include "kernels/cuda/decode_forms.cuh"
 
 namespace dinfer::cuda {
 
@@ -16,13 +14,17 @@ struct DecodeMemory {
 
   int stage_bytes, ring_bytes, warps;
 
-  __host__ __device__ DecodeMemory(const PackedMatrix& m, int warps)
-      : stage_bytes(kStageBytes + Form::scale_bytes(m)),
+  __host__ __device__ explicit DecodeMemory(const DecodeTask& task)
+      : stage_bytes(Form::kStageBytes + Form::scale_bytes(task)),
         ring_bytes(stage_bytes * Form::kDepth),
-        warps(warps) {}
+        warps(task.plan.warps) {}
 
   __host__ __device__ int partials() const { return warps * ring_bytes; }
-  __host__ __device__ int input_sums() const { return partials() + 2 * warps * kPartial * 4; }
+  // Two items' sums; before there are any, inputs on their way to registers.
+  __host__ __device__ int input_sums() const {
+    constexpr int kFloats = 2 * kPartial > B::kWidth ? 2 * kPartial : B::kWidth;
+    return partials() + warps * kFloats * 4;
+  }
   __host__ __device__ int squares() const { return input_sums() + warps * kInputSums * 4; }
   __host__ __device__ int inverses() const { return squares() + kFusedRows * warps * 4; }
   __host__ __device__ int bytes() const { return inverses() + kRows * 4; }
@@ -33,21 +35,23 @@ template <class Form>
 class Ring {
  public:
   __device__ Ring(const DecodeTask& task, int begin, int end, uint32_t memory, int stage_bytes)
-      : memory_(memory), stage_bytes_(stage_bytes) {
-    const int panels = static_cast<int>(task.weight.panels());
-    const int slab = begin / panels;
-    panel_ = begin - slab * panels;
-    items_ = end - begin;
-    first_column_ =
-        (slab * task.plan.warps + static_cast<int>(threadIdx.x) / 32) * task.plan.warp_columns;
-  }
+      : write_(memory),
+        read_(memory),
+        memory_(memory),
+        stage_bytes_(stage_bytes),
+        panel_(begin % task.panels),
+        items_(end - begin),
+        stages_(task.plan.warp_columns / Form::kStageColumns),
+        left_(stages_),
+        first_column_((begin / task.panels * task.plan.warps + static_cast<int>(threadIdx.x) / 32) *
+                      task.plan.warp_columns),
+        source_(task, panel_, first_column_) {}
 
   // Starts copying the next stage to where the latest one read was.
   __device__ void fetch(const DecodeTask& task) {
     if (items_ > 0) {
-      Form::fetch(task.weight, panel_, first_column_ + column_, memory_ + write_);
-      column_ += Form::kStageColumns;
-      if (column_ == task.plan.warp_columns) next_item(task);
+      source_.fetch(task, write_);
+      if (--left_ == 0) next_item(task);
     }
     commit_copies();
     write_ = next(write_);
@@ -56,58 +60,63 @@ class Ring {
   // The oldest stage. To be followed by a fetch().
   __device__ uint32_t read() {
     wait_copies<Form::kDepth - 1>();
-    const uint32_t stage = memory_ + read_;
+    const uint32_t stage = read_;
     read_ = next(read_);
     return stage;
   }
 
  private:
   __device__ void next_item(const DecodeTask& task) {
-    column_ = 0;
+    left_ = stages_;
     --items_;
-    if (++panel_ < static_cast<int>(task.weight.panels())) return;
-    panel_ = 0;
-    first_column_ += task.plan.warps * task.plan.warp_columns;
+    if (++panel_ == task.panels) {
+      panel_ = 0;
+      first_column_ += task.plan.warps * task.plan.warp_columns;
+    }
+    source_ = typename Form::Source(task, panel_, first_column_);
   }
 
-  __device__ int next(int at) const {
-    return at + stage_bytes_ == Form::kDepth * stage_bytes_ ? 0 : at + stage_bytes_;
+  __device__ uint32_t next(uint32_t at) const {
+    at += stage_bytes_;
+    return at == memory_ + Form::kDepth * stage_bytes_ ? memory_ : at;
   }
 
-  uint32_t memory_;
-  int stage_bytes_, panel_, items_, first_column_, column_ = 0, read_ = 0, write_ = 0;
+  uint32_t write_, read_, memory_;
+  int stage_bytes_, panel_, items_, stages_, left_, first_column_;
+  typename Form::Source source_;
 };
 
-// 1 / rms of each row, or 1: by the whole block; known to a thread once it has met the others.
+// 1 / rms of each row, or 1, in as many threads as there are rows. `squares`: [rows, parts] sums,
+// of all warps' columns where there is one slab, else to be found here.
 __device__ inline void find_inverses(const DecodeTask& task, int padded_rows, float* squares,
                                      float* inverses) {
   const Rows& rows = task.rows;
-  const int warps = static_cast<int>(blockDim.x) / 32;
-  if (rows.kind == Rows::Kind::normed) {
+  const int warps = static_cast<int>(blockDim.x) / 32, thread = static_cast<int>(threadIdx.x);
+  if (rows.kind == Rows::Kind::normed && task.plan.slabs > 1) {
     for (int r = 0; r < rows.count; ++r) {
       const float* x = rows.data + r * rows.stride;
       float sum = 0.0f;
-      for (int64_t c = threadIdx.x; c < rows.columns; c += blockDim.x) sum += x[c] * x[c];
+#pragma unroll 4
+      for (int c = thread; c < static_cast<int>(rows.columns); c += 32 * warps) sum += x[c] * x[c];
       for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
-      if (threadIdx.x % 32 == 0) squares[r * warps + threadIdx.x / 32] = sum;
+      if (thread % 32 == 0) squares[r * warps + thread / 32] = sum;
     }
-    __syncthreads();
   }
-  const int r = static_cast<int>(threadIdx.x);
-  if (r >= padded_rows) return;
+  if (rows.kind == Rows::Kind::normed) __syncthreads();
+  if (thread >= padded_rows) return;
   float inverse = 1.0f;
-  if (rows.kind == Rows::Kind::normed && r < rows.count) {
+  if (rows.kind == Rows::Kind::normed && thread < rows.count) {
     float sum = 0.0f;
-    for (int w = 0; w < warps; ++w) sum += squares[r * warps + w];
+    for (int w = 0; w < warps; ++w) sum += squares[thread * warps + w];
     inverse = rsqrtf(sum / static_cast<float>(rows.columns) + rows.epsilon);
   }
-  inverses[r] = inverse;
+  inverses[thread] = inverse;
 }
 
 // Products of weight row `row` with input rows n .. n + 3.
 __device__ inline void finish(const DecodeTask& task, int row, int n, const float4& sums,
                               const float* inverses) {
-  if (row >= task.weight.rows) return;
+  if (row >= task.weight_rows) return;
   const Products& out = task.out;
   const float bias = out.bias ? out.bias[row] : 0.0f;
   const float values[4] = {sums.x, sums.y, sums.z, sums.w};
@@ -126,7 +135,7 @@ __device__ void sum_warps(const DecodeTask& task, int item, const float* partial
                           const float* inverses) {
   using B = Batch<kRows>;
   constexpr int kQuads = B::kColumns / 4;  // of a row
-  const int panels = static_cast<int>(task.weight.panels()), lane = threadIdx.x % 32;
+  const int panels = task.panels, lane = threadIdx.x % 32;
   const int slab = item / panels, panel = item - slab * panels;
 #pragma unroll
   for (int i = lane; i < kPanel * kQuads; i += 32) {
@@ -170,8 +179,8 @@ __device__ inline void meet_all_blocks(unsigned* counters) {
 
 template <int kRows>
 __device__ void sum_slabs(const DecodeTask& task, const float* inverses) {
-  const int rows = static_cast<int>(task.weight.rows), quads = kRows / 4;
-  const int64_t slab = task.weight.panels() * kPanel * quads;
+  const int rows = task.weight_rows, quads = kRows / 4;
+  const int64_t slab = kPanel * task.panels * quads;
   const auto* partial = reinterpret_cast<const float4*>(task.workspace.partial);
   for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < rows * quads;
        i += static_cast<int>(gridDim.x * blockDim.x)) {
@@ -185,15 +194,15 @@ __device__ void sum_slabs(const DecodeTask& task, const float* inverses) {
 }
 
 template <class Form, int kRows>
-__global__ void __launch_bounds__(32 * kDecodeMostWarps, kRows == 4 ? 2 : 1)
+__global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
     multiply_stream(const __grid_constant__ DecodeTask task) {
   using B = Batch<kRows>;
   using Memory = DecodeMemory<Form, kRows>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
-  const Memory memory(task.weight, task.plan.warps);
+  const Memory memory(task);
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = threadIdx.x % 32;
-  const int panels = static_cast<int>(task.weight.panels());
+  const int panels = task.panels;
   const int64_t items = int64_t{panels} * task.plan.slabs;
   const int begin = static_cast<int>(items * blockIdx.x / gridDim.x);
   const int end = static_cast<int>(items * (blockIdx.x + 1) / gridDim.x);
@@ -203,20 +212,26 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, kRows == 4 ? 2 : 1)
 #pragma unroll 1
   for (int i = 0; i < Form::kDepth; ++i) ring.fetch(task);
   wait_for_predecessor();
-  auto* inverses = reinterpret_cast<float*>(shared + memory.inverses());
-  find_inverses(task, kRows, reinterpret_cast<float*>(shared + memory.squares()), inverses);
 
   auto* partials = reinterpret_cast<float*>(shared + memory.partials());
-  auto* input_sums =
-      reinterpret_cast<float*>(shared + memory.input_sums()) + warp * Memory::kInputSums;
+  auto* squares = reinterpret_cast<float*>(shared + memory.squares());
+  auto* inverses = reinterpret_cast<float*>(shared + memory.inverses());
   const int warps = task.plan.warps, threads = 32 * warps;
+  auto* staged = reinterpret_cast<uint32_t*>(partials) + warp * B::kWidth;
+  const typename Inputs<Form, kRows>::Memory inputs{
+      staged, staged + B::kWidth / 2,
+      reinterpret_cast<float*>(shared + memory.input_sums()) + warp * Memory::kInputSums,
+      squares + warp, warps};
   Inputs<Form, kRows> x;
   int owner = 0, before = -1, before_that = -1;  // warps that sum this item, and the last two
 #pragma unroll 1
   for (int item = begin; item < end;) {
     const int slab = item / panels, stop = min(end, (slab + 1) * panels);
-    x.load(task.rows, int64_t{slab * warps + warp} * task.plan.warp_columns, task.plan.warp_columns,
-           input_sums);
+    if (item > begin) __syncthreads();  // the last sums have been read
+    x.load(task.rows, (slab * warps + warp) * task.plan.warp_columns, task.plan.warp_columns,
+           inputs);
+    if (item == begin) find_inverses(task, kRows, squares, inverses);
+    __syncthreads();  // sums may take the place of staged inputs
 #pragma unroll 1
     for (; item < stop; ++item) {
       float sums[B::kSums][4] = {};
@@ -224,11 +239,11 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, kRows == 4 ? 2 : 1)
       for (int column = 0; column < 16 * B::kSteps; column += Form::kStageColumns) {
         if (column >= task.plan.warp_columns) break;
         const uint32_t stage = ring.read();
-        Form::template multiply<kRows>(task.weight, stage, column / 16, x, input_sums, sums);
+        Form::template multiply<kRows>(task, stage, column / 16, x, inputs.sums, sums);
         ring.fetch(task);
       }
       const int buffer = (item - begin) % 2;
-      if (before_that >= 0 && before_that != warp) wait_barrier(3 + buffer, threads);
+      if (before_that >= 0 && before_that != warp) wait_barrier<3>(buffer, threads);
       float* mine = partials + (buffer * warps + warp) * Memory::kPartial;
 #pragma unroll
       for (int s = 0; s < B::kSums; ++s) {
@@ -238,11 +253,11 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, kRows == 4 ? 2 : 1)
         at[4 * B::kColumns] = {sums[s][2] * f0, sums[s][3] * f1};
       }
       if (warp == owner) {
-        wait_barrier(1 + buffer, threads);
+        wait_barrier<1>(buffer, threads);
         sum_warps<kRows>(task, item, partials + buffer * warps * Memory::kPartial, inverses);
-        if (item + 2 < end) arrive_barrier(3 + buffer, threads);
+        if (item + 2 < end) arrive_barrier<3>(buffer, threads);
       } else {
-        arrive_barrier(1 + buffer, threads);
+        arrive_barrier<1>(buffer, threads);
       }
       before_that = before;
       before = owner;
@@ -256,7 +271,7 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, kRows == 4 ? 2 : 1)
 
 template <class Form, int kRows>
 void launch_decode_rows(const Stream& stream, const DecodeTask& task) {
-  const DecodeMemory<Form, kRows> memory(task.weight, task.plan.warps);
+  const DecodeMemory<Form, kRows> memory(task);
   launch(stream, multiply_stream<Form, kRows>, task.plan.blocks, 32 * task.plan.warps,
          memory.bytes(), task);
 }

@@ -12,8 +12,7 @@ namespace dinfer::cuda {
 // those columns; d0, d1 row g, columns 2t, 2t + 1; d2, d3 row g + 8.
 __device__ inline void multiply_f16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                                     uint32_t a3, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
@@ -21,8 +20,7 @@ __device__ inline void multiply_f16(float (&d)[4], uint32_t a0, uint32_t a1, uin
 
 __device__ inline void multiply_bf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                                      uint32_t a3, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
@@ -33,10 +31,10 @@ __device__ inline uint32_t bits_of(__nv_bfloat162 pair) {
   return *reinterpret_cast<uint32_t*>(&pair);
 }
 
-// 16 bytes from global to shared memory, or zeros where not `exists`.
-__device__ inline void copy_async(uint32_t shared, const void* global, bool exists) {
+// 16 bytes from global to shared memory; or zeros, and nothing is read, where `bytes` is 0, not 16.
+__device__ inline void copy_async(uint32_t shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
-               "r"(exists ? 16 : 0)
+               "r"(bytes)
                : "memory");
 }
 
@@ -56,17 +54,28 @@ __device__ inline uint4 load_shared(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address)
-               : "memory");
+               : "r"(address));
   return v;
 }
 
-// Of some threads of a block: `threads` of them arrive or wait on barrier `id` (1 .. 15).
-__device__ inline void arrive_barrier(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+// `threads` threads of a block arrive or wait on barrier kFirst + (0 or 1). Numbers in the code,
+// for else a block takes all 16.
+template <int kFirst>
+__device__ inline void arrive_barrier(int second, int threads) {
+  if (second == 0) {
+    asm volatile("bar.arrive %0, %1;" ::"n"(kFirst), "r"(threads) : "memory");
+  } else {
+    asm volatile("bar.arrive %0, %1;" ::"n"(kFirst + 1), "r"(threads) : "memory");
+  }
 }
-__device__ inline void wait_barrier(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+
+template <int kFirst>
+__device__ inline void wait_barrier(int second, int threads) {
+  if (second == 0) {
+    asm volatile("bar.sync %0, %1;" ::"n"(kFirst), "r"(threads) : "memory");
+  } else {
+    asm volatile("bar.sync %0, %1;" ::"n"(kFirst + 1), "r"(threads) : "memory");
+  }
 }
 
 }  // namespace dinfer::cuda
