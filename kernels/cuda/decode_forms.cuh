@@ -20,6 +20,8 @@ struct DenseForm {
   // Of a stage.
   __host__ __device__ static int scale_bytes(const DecodeTask&) { return 0; }
 
+  __device__ static float sum_factor(const DecodeTask&) { return 0.0f; }
+
   __device__ static int column_of(int k) {
     return 32 * (k / 2) + 8 * static_cast<int>(threadIdx.x % 4) + 4 * (k % 2);
   }
@@ -88,6 +90,13 @@ struct GroupedForm {
     return (groups > 0 ? groups : 1) * task.scale_bytes;
   }
 
+  // What sums of inputs are multiplied with, so that they are in the unit of products with codes;
+  // and, where symmetric, make up for the code that stands for 0.
+  __device__ static float sum_factor(const DecodeTask& task) {
+    constexpr float kZero = kBits == 4 ? -8.0f : -128.0f;
+    return (task.symmetric ? kZero : 1.0f) / kCodeUnit;
+  }
+
   __device__ static int column_of(int k) { return 16 * k + 4 * static_cast<int>(threadIdx.x % 4); }
 
   class Source {
@@ -98,7 +107,7 @@ struct GroupedForm {
       blocks_ = blocks - column / static_cast<int>(kColumnBlock);
       codes_ =
           task.codes + (int64_t{panel} * blocks + (blocks - blocks_)) * (128 * kBits) + 16 * lane;
-      scales_ = task.scales + int64_t{panel} * task.groups * task.scale_bytes + 16 * lane;
+      scales_ = task.scales + int64_t{panel} * task.groups * task.scale_bytes;
     }
 
     __device__ void fetch(const DecodeTask& task, uint32_t stage) {
@@ -108,8 +117,11 @@ struct GroupedForm {
       copy_async(to + 512, codes_ + 512, blocks_ > 1 / kLoads ? 16 : 0);
       const int at = (column_ >> task.group_shift) * task.scale_bytes + 16 * lane;
       const int end = task.groups * task.scale_bytes, bytes = scale_bytes(task);
-      for (int i = 0; i + 16 * lane < bytes; i += 512) {
-        copy_async(to + kStageBytes + i, scales_ + at - 16 * lane + i, at + i < end ? 16 : 0);
+      if (16 * lane < bytes) {
+        copy_async(to + kStageBytes, scales_ + at, at < end ? 16 : 0);
+        if (bytes > 512) {  // two pieces a lane at most
+          copy_async(to + kStageBytes + 512, scales_ + at + 512, at + 512 < end ? 16 : 0);
+        }
       }
       codes_ += kStageBytes;
       blocks_ -= 2 / kLoads;
@@ -128,7 +140,6 @@ struct GroupedForm {
                                   float (&sums)[Batch<kRows>::kSums][4]) {
     using B = Batch<kRows>;
     const int lane = threadIdx.x % 32;
-    constexpr float kOffset = kBits == 4 ? -8.0f : -128.0f;
     __syncwarp();  // scales come by other lanes' copies
 #pragma unroll
     for (int block = 0; block < 2 / kLoads; ++block) {
@@ -145,8 +156,8 @@ struct GroupedForm {
 #pragma unroll
         for (int s = 0; s < B::kSums; ++s) {
           const float2 input = *reinterpret_cast<const float2*>(of_group + 8 * s);
-          products[s][0] = products[s][2] = task.symmetric ? kOffset * input.x : 0.0f;
-          products[s][1] = products[s][3] = task.symmetric ? kOffset * input.y : 0.0f;
+          products[s][0] = products[s][2] = task.symmetric ? input.x : 0.0f;
+          products[s][1] = products[s][3] = task.symmetric ? input.y : 0.0f;
         }
 #pragma unroll
         for (int i = first; i < first + kGroupSteps; ++i) {

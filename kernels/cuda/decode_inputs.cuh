@@ -56,6 +56,7 @@ class Inputs {
     uint32_t* high;  // [kWidth / 2]
     uint32_t* low;
     float* sums;
+    float sum_factor;
     float* squares;  // [rows, stride]: of the warp's columns
     int squares_stride;
   };
@@ -177,19 +178,16 @@ class Inputs {
     const float upper_unit = unit * Form::kUpperUnit;
     float high_sum = 0.0f, low_sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < B::kLaneColumns; i += 2) {
-      const bool upper = i % 4 == 2;
-      const float a = values[i] * (upper ? upper_unit : unit);
-      const float b = values[i + 1] * (upper ? upper_unit : unit);
-      const uint32_t high = Pieces::of(a, b);
-      const float2 rounded = Pieces::value(high);
-      const uint32_t low = Pieces::of(a - rounded.x, b - rounded.y);
-      memory.high[(B::kLaneColumns * lane + i) / 2] = high;
-      memory.low[(B::kLaneColumns * lane + i) / 2] = low;
+    for (int i = 0; i < B::kLaneColumns; i += 4) {
+      uint2 high, low;
+      split(values[i] * unit, values[i + 1] * unit, high.x, low.x);
+      split(values[i + 2] * upper_unit, values[i + 3] * upper_unit, high.y, low.y);
+      const int at = B::kLaneColumns * lane + i;
+      *reinterpret_cast<uint2*>(memory.high + at / 2) = high;
+      *reinterpret_cast<uint2*>(memory.low + at / 2) = low;
       if (!Form::kGrouped) continue;
-      const float2 left = Pieces::value(low);
-      high_sum += (rounded.x + rounded.y) * (upper ? 1.0f / Form::kUpperUnit : 1.0f);
-      low_sum += (left.x + left.y) * (upper ? 1.0f / Form::kUpperUnit : 1.0f);
+      high_sum += pair_sum(high.x) + pair_sum(high.y) * (1.0f / Form::kUpperUnit);
+      low_sum += pair_sum(low.x) + pair_sum(low.y) * (1.0f / Form::kUpperUnit);
     }
     if (Form::kGrouped) store_sums(r, s, high_sum, low_sum, memory);
     const float factor = Form::kCodeUnit / unit;
@@ -200,6 +198,17 @@ class Inputs {
     __syncwarp();
     if ((kRows == 4 ? g % 4 : g) == r) take_operands(s, memory);
     __syncwarp();
+  }
+
+  __device__ static void split(float a, float b, uint32_t& high, uint32_t& low) {
+    high = Pieces::of(a, b);
+    const float2 rounded = Pieces::value(high);
+    low = Pieces::of(a - rounded.x, b - rounded.y);
+  }
+
+  __device__ static float pair_sum(uint32_t bits) {
+    const float2 v = Pieces::value(bits);
+    return v.x + v.y;
   }
 
   __device__ void take_operands(int s, const Memory& memory) {
@@ -228,7 +237,7 @@ class Inputs {
     __syncwarp();
   }
 
-  // Sums of the pieces by groups, in the unit of products with codes.
+  // Sums of the pieces by groups, times memory.sum_factor.
   __device__ static void store_sums(int r, int s, float high, float low, const Memory& memory) {
     constexpr int kLanes = 16 * Form::kGroupSteps / B::kLaneColumns;  // of a group
     const int lane = threadIdx.x % 32;
@@ -240,10 +249,10 @@ class Inputs {
     if (lane % kLanes != 0) return;
     float* to = memory.sums + lane / kLanes * B::kColumns + 8 * s + r;
     if (kRows == 4) {
-      to[0] = high * (1.0f / Form::kCodeUnit);
-      to[4] = low * (1.0f / Form::kCodeUnit);
+      to[0] = high * memory.sum_factor;
+      to[4] = low * memory.sum_factor;
     } else {
-      to[0] = (high + low) * (1.0f / Form::kCodeUnit);
+      to[0] = (high + low) * memory.sum_factor;
     }
   }
 

@@ -40,10 +40,9 @@ __device__ inline void let_successor_start() {
 }
 #endif
 
-// Launches a kernel that follows the rules above.
-template <class... Parameters, class... Arguments>
-void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-            size_t shared_bytes, Arguments&&... arguments) {
+// Lets blocks of the kernel have so much shared memory.
+template <class... Parameters>
+void allow_shared_memory(void (*kernel)(Parameters...), size_t shared_bytes) {
   const auto* function = reinterpret_cast<const void*>(kernel);
   require(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared_bytes)),
@@ -52,6 +51,13 @@ void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3
   require(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
                                cudaSharedmemCarveoutMaxShared),
           "cudaFuncSetAttribute");
+}
+
+// Launches a kernel that follows the rules above.
+template <class... Parameters, class... Arguments>
+void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared_bytes, Arguments&&... arguments) {
+  allow_shared_memory(kernel, shared_bytes);
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;

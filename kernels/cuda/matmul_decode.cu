@@ -49,6 +49,9 @@ DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream
   const int most = kDecodeColumns(rows) / stage;  // stages of a warp
   const int stages = ceil_div(m.padded_columns(), stage);
   const int fewest_slabs = ceil_div(stages, most * all_warps);
+  // One block leaves room for the next kernel's, which then has its first weights when this ends;
+  // but where there is much to compute for every byte, two are needed to keep up with the memory.
+  const int blocks_together = m.packing == Packing::grouped || rows > 8 ? 2 : 1;
   DecodePlan best;
   double best_cost = 0;
   for (int slabs = fewest_slabs; slabs < fewest_slabs + 6; ++slabs) {
@@ -58,7 +61,7 @@ DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream
     const int of_warp = ceil_div(of_slab, all_warps);
     const int warps = ceil_div(of_slab, of_warp);
     if (of_slab * (slabs - 1) >= stages) continue;
-    const int together = std::clamp(all_warps / warps, 1, 8);
+    const int together = std::clamp(all_warps / warps, 1, 8) * blocks_together;
     const int64_t items = m.panels() * slabs;
     const DecodePlan plan{
         .warps = warps,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/decode_forms.cuh"
 
 namespace dinfer::cuda {
@@ -219,9 +221,12 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
   const int warps = task.plan.warps, threads = 32 * warps;
   auto* staged = reinterpret_cast<uint32_t*>(partials) + warp * B::kWidth;
   const typename Inputs<Form, kRows>::Memory inputs{
-      staged, staged + B::kWidth / 2,
+      staged,
+      staged + B::kWidth / 2,
       reinterpret_cast<float*>(shared + memory.input_sums()) + warp * Memory::kInputSums,
-      squares + warp, warps};
+      Form::sum_factor(task),
+      squares + warp,
+      warps};
   Inputs<Form, kRows> x;
   int owner = 0, before = -1, before_that = -1;  // warps that sum this item, and the last two
 #pragma unroll 1
@@ -271,9 +276,16 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
 
 template <class Form, int kRows>
 void launch_decode_rows(const Stream& stream, const DecodeTask& task) {
-  const DecodeMemory<Form, kRows> memory(task);
-  launch(stream, multiply_stream<Form, kRows>, task.plan.blocks, 32 * task.plan.warps,
-         memory.bytes(), task);
+  const size_t bytes = DecodeMemory<Form, kRows>(task).bytes();
+  const int threads = 32 * task.plan.warps;
+  allow_shared_memory(multiply_stream<Form, kRows>, bytes);
+  int together = 0;
+  require(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&together, multiply_stream<Form, kRows>,
+                                                        threads, bytes),
+          "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  // Blocks that wait for each other must all run at the same time.
+  const int blocks = std::min(task.plan.blocks, together * stream.multiprocessors);
+  launch(stream, multiply_stream<Form, kRows>, blocks, threads, bytes, task);
 }
 
 // The kernel for so many rows.
