@@ -73,7 +73,8 @@ struct DenseForm {
 // columns, and then their groups' scales. Codes become f16 numbers by masking alone: with exponent
 // bits 0 they are code * 2^-24, or 2^-20 for the nibbles that stay 4 bits higher, whose inputs are
 // 2^-4 times theirs. Groups of 128 are taken as two of 64.
-template <int kBits, int kGroup>
+// kSimple: symmetric with f16 scales, known in advance; else the task tells.
+template <int kBits, int kGroup, bool kSimple>
 struct GroupedForm {
   using Pieces = F16Pieces;
   static constexpr bool kGrouped = true;
@@ -156,21 +157,27 @@ struct GroupedForm {
 #pragma unroll
         for (int s = 0; s < B::kSums; ++s) {
           const float2 input = *reinterpret_cast<const float2*>(of_group + 8 * s);
-          products[s][0] = products[s][2] = task.symmetric ? input.x : 0.0f;
-          products[s][1] = products[s][3] = task.symmetric ? input.y : 0.0f;
+          products[s][0] = products[s][2] = symmetric(task) ? input.x : 0.0f;
+          products[s][1] = products[s][3] = symmetric(task) ? input.y : 0.0f;
         }
 #pragma unroll
         for (int i = first; i < first + kGroupSteps; ++i) {
           multiply_step(words, i, k + 4 * block + i, x, products);
         }
-        add_scaled<B>(task, stage + kStageBytes, 16 * step >> task.group_shift, of_group, products,
-                      sums);
+        add_scaled<B>(task, stage + kStageBytes, group_of(task, step), of_group, products, sums);
       }
     }
     __syncwarp();  // all have read the scales
   }
 
  private:
+  __device__ static bool symmetric(const DecodeTask& task) { return kSimple || task.symmetric; }
+
+  // Of a step of a stage, among the stage's groups.
+  __device__ static int group_of(const DecodeTask& task, int step) {
+    return kGroup < 64 ? step / kGroupSteps : 16 * step >> task.group_shift;
+  }
+
   template <int kRows>
   __device__ static void multiply_step(const uint4 (&words)[kLoads], int i, int k,
                                        const Inputs<GroupedForm, kRows>& x,
@@ -207,7 +214,8 @@ struct GroupedForm {
                                     const float* input_sums, const float (&products)[B::kSums][4],
                                     float (&sums)[B::kSums][4]) {
     const int pair = 8 * group + static_cast<int>(threadIdx.x % 32 / 4);
-    const float2 scale = pair_at(task.half_scales, scales, task.symmetric ? pair : 2 * pair);
+    const float2 scale =
+        pair_at(kSimple || task.half_scales, scales, symmetric(task) ? pair : 2 * pair);
 #pragma unroll
     for (int s = 0; s < B::kSums; ++s) {
       sums[s][0] += scale.x * products[s][0];
@@ -215,7 +223,7 @@ struct GroupedForm {
       sums[s][2] += scale.y * products[s][2];
       sums[s][3] += scale.y * products[s][3];
     }
-    if (task.symmetric) return;
+    if (symmetric(task)) return;
     const float2 minimum = pair_at(task.half_scales, scales, 2 * pair + 1);
 #pragma unroll
     for (int s = 0; s < B::kSums; ++s) {

@@ -2,11 +2,20 @@
 #include "kernels/cuda/matmul_decode_kernel.cuh"
 
 namespace dinfer::cuda {
+namespace {
+
+template <bool kSimple>
+void launch_group(const Stream& stream, const DecodeTask& task) {
+  if (task.group_shift == 4) return launch_decode<GroupedForm<4, 16, kSimple>>(stream, task);
+  if (task.group_shift == 5) return launch_decode<GroupedForm<4, 32, kSimple>>(stream, task);
+  launch_decode<GroupedForm<4, 64, kSimple>>(stream, task);
+}
+
+}  // namespace
 
 void decode_4_bits(const Stream& stream, const DecodeTask& task) {
-  if (task.group_shift == 4) return launch_decode<GroupedForm<4, 16>>(stream, task);
-  if (task.group_shift == 5) return launch_decode<GroupedForm<4, 32>>(stream, task);
-  launch_decode<GroupedForm<4, 64>>(stream, task);
+  if (task.symmetric && task.half_scales) return launch_group<true>(stream, task);
+  launch_group<false>(stream, task);
 }
 
 }  // namespace dinfer::cuda
