@@ -81,7 +81,15 @@ HWY_INLINE VI DotBytes(VI sum, VI w, const int8_t* x) {
 HWY_INLINE VI DotNibbles(VI sum, VI w, const int8_t* x) { return DotBytes(sum, w, x); }
 #endif
 
-template <int kBits, bool kSymmetric, class Scale, int kBlock>
+// The 16 scales or minimums at `from`.
+HWY_INLINE VF LoadScales(const PackedMatrix& weight, const std::byte* from, int v) {
+  return weight.half_scales ? LoadF32(from, v * kLanes, hwy::float16_t())
+                            : LoadF32(from, v * kLanes, float());
+}
+
+// The type of scales is looked at in every block: beside the products that costs nothing, and each
+// further kind of tile would take long to compile.
+template <int kBits, bool kSymmetric, int kBlock>
 struct QuantizedTile {
   const PackedMatrix& weight;
   const QuantizedRows& x;
@@ -89,8 +97,8 @@ struct QuantizedTile {
 
   template <int kRows>
   HWY_INLINE void Run(int64_t panel, int64_t row) const {
-    constexpr int kScaleBytes = kPanel * sizeof(Scale);
     constexpr int kWords = kBlock * kBits / 32;
+    const int64_t scale_bytes = kPanel * weight.scale_bytes();
     constexpr int kOffset =
         (kBits == 8 ? kByteBias : 0) - (kSymmetric ? (kBits == 4 ? 8 : 128) : 0);
     const DF d;
@@ -114,7 +122,7 @@ struct QuantizedTile {
           hwy::Prefetch(from + panel_bytes + line);
         }
       }
-      from += kSymmetric ? kScaleBytes : 2 * kScaleBytes;
+      from += kSymmetric ? scale_bytes : 2 * scale_bytes;
       for (const int64_t end = b + per_group; b < end; ++b) {
         VI high[kRows][kVectors], dots[kRows][kVectors];
         for (int t = 0; t < kRows; ++t) {
@@ -131,19 +139,18 @@ struct QuantizedTile {
         }
         from += kWords * kPanel * 4;
         for (int v = 0; v < kVectors; ++v) {
-          const VF scale = LoadF32(scales, v * kLanes, Scale());
+          const VF scale = LoadScales(weight, scales, v);
 #pragma GCC unroll 8
           for (int t = 0; t < kRows; ++t) {
             const VF unit = hn::Mul(scale, hn::Set(d, x.scales[at + t * blocks + b]));
             total[t][v] = hn::MulAdd(hn::ConvertTo(d, dots[t][v]), unit, total[t][v]);
           }
-          if constexpr (!kSymmetric) {
-            const VF minimum = LoadF32(scales + kScaleBytes, v * kLanes, Scale());
+          if constexpr (kSymmetric) continue;
+          const VF minimum = LoadScales(weight, scales + scale_bytes, v);
 #pragma GCC unroll 8
-            for (int t = 0; t < kRows; ++t) {
-              const VF offset = hn::Set(d, x.offsets[at + t * blocks + b]);
-              total[t][v] = hn::MulAdd(minimum, offset, total[t][v]);
-            }
+          for (int t = 0; t < kRows; ++t) {
+            total[t][v] =
+                hn::MulAdd(minimum, hn::Set(d, x.offsets[at + t * blocks + b]), total[t][v]);
           }
         }
       }
@@ -194,30 +201,20 @@ void MultiplyTiles(const PackedMatrix& weight, const QuantizedRows& x, int64_t b
   ForEachTile(Tile{weight, x, out}, x.count, x.row_bytes(), begin, end);
 }
 
-using Multiply = void (*)(const PackedMatrix&, const QuantizedRows&, int64_t, int64_t,
-                          const Products&);
-
-template <int kBits, bool kSymmetric, class Scale>
-Multiply ForBlock(const PackedMatrix& weight) {
-  return weight.block() == 16 ? MultiplyTiles<QuantizedTile<kBits, kSymmetric, Scale, 16>>
-                              : MultiplyTiles<QuantizedTile<kBits, kSymmetric, Scale, 32>>;
-}
-
 template <int kBits, bool kSymmetric>
-Multiply ForScale(const PackedMatrix& weight) {
-  return weight.half_scales ? ForBlock<kBits, kSymmetric, hwy::float16_t>(weight)
-                            : ForBlock<kBits, kSymmetric, float>(weight);
-}
-
-template <int kBits>
-Multiply ForSymmetry(const PackedMatrix& weight) {
-  return weight.symmetric ? ForScale<kBits, true>(weight) : ForScale<kBits, false>(weight);
+void MultiplyForm(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin, int64_t end,
+                  const Products& out) {
+  const auto multiply = weight.block() == 16 ? MultiplyTiles<QuantizedTile<kBits, kSymmetric, 16>>
+                                             : MultiplyTiles<QuantizedTile<kBits, kSymmetric, 32>>;
+  multiply(weight, x, begin, end, out);
 }
 
 void MultiplyQuantized(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
                        int64_t end, const Products& out) {
-  const Multiply run = weight.bits == 4 ? ForSymmetry<4>(weight) : ForSymmetry<8>(weight);
-  run(weight, x, begin, end, out);
+  const auto multiply = weight.bits == 4
+                            ? (weight.symmetric ? MultiplyForm<4, true> : MultiplyForm<4, false>)
+                            : (weight.symmetric ? MultiplyForm<8, true> : MultiplyForm<8, false>);
+  multiply(weight, x, begin, end, out);
 }
 
 const char* TargetName() { return hwy::TargetName(HWY_TARGET); }

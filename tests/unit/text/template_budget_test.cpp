@@ -1,7 +1,7 @@
 // Hostile templates end soon, with an error, and in bounded memory.
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "text/chat_template.h"
 
@@ -67,12 +67,12 @@ TEST(TemplateBudget, EndsTemplatesThatGrowWithoutBounds) {
   };
   for (const auto& [expected, source] : cases) {
     SCOPED_TRACE(source);
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of this process: others may be busy
     const std::string error = error_of(source);
-    const auto time = std::chrono::steady_clock::now() - start;
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     EXPECT_NE(error, "no error");
     EXPECT_NE(error.find(expected), std::string::npos) << error;
-    EXPECT_LT(time, std::chrono::seconds(5));  // a fraction of a second without sanitizers
+    EXPECT_LT(seconds, 10.0);  // a fraction of a second without sanitizers
   }
 }
 
