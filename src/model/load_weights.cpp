@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "base/read_ahead.h"
 #include "model/rope.h"
 #include "model/weight_source.h"
 
@@ -44,31 +47,47 @@ std::vector<int64_t> half_split_order(int64_t rows, int64_t head_dim, int64_t ro
   return order;
 }
 
+// The matrices that assemble_weights asks for, in its order.
+class MatrixList final : public WeightSource {
+ public:
+  struct Entry {
+    MatrixSlices slices;
+    MatrixKind kind;
+  };
+
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
+    entries.push_back({slices, kind});
+    return nullptr;
+  }
+  DeviceVector bias(const MatrixSlices&) override { return {}; }
+  DeviceVector norm(const std::string&, int64_t) override { return {}; }
+
+  std::vector<Entry> entries;
+};
+
+// Threads that read files and quantise while the device packs what has been read.
+constexpr size_t kMostReaders = 8;
+
 class CheckpointSource final : public WeightSource {
  public:
-  CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config, const QuantSpec& quant,
-                   Device& device, const LoadProgress& progress, uint64_t total)
+  CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config,
+                   const TensorShard& shard, const QuantSpec& quant, Device& device,
+                   const LoadProgress& progress, uint64_t total)
       : checkpoint_(checkpoint),
         config_(config),
         quant_(quant),
         device_(device),
         progress_(progress),
-        total_(total) {}
+        total_(total),
+        readers_(std::clamp<size_t>(std::thread::hardware_concurrency() / 2, 1, kMostReaders)),
+        matrices_(jobs(shard), readers_, readers_ + 1) {}
 
-  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
-    std::vector<HostMatrix> parts;
-    for (const ModuleSlice& slice : slices) {
-      const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
-      HostMatrix part =
-          load_matrix(checkpoint_, tensor,
-                      {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
-                      tensor_quantization(quant_, kind, tensor));
-      if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
-      parts.push_back(std::move(part));
-      done_ += stored_bytes(tensor, slice);
-      if (progress_) progress_(done_, total_);
-    }
-    return device_.upload(parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts)));
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind) override {
+    auto weight = device_.upload(matrices_.take());
+    for (const ModuleSlice& slice : slices)
+      done_ += stored_bytes(find_tensor(checkpoint_, slice.module + ".weight"), slice);
+    if (progress_) progress_(done_, total_);
+    return weight;
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {
@@ -93,6 +112,31 @@ class CheckpointSource final : public WeightSource {
   }
 
  private:
+  std::vector<ReadAhead<HostMatrix>::Job> jobs(const TensorShard& shard) const {
+    MatrixList list;
+    assemble_weights(config_, shard, list);
+    std::vector<ReadAhead<HostMatrix>::Job> jobs;
+    for (MatrixList::Entry& entry : list.entries) {
+      jobs.push_back([this, entry = std::move(entry)] { return read(entry.slices, entry.kind); });
+    }
+    return jobs;
+  }
+
+  // Called by several threads.
+  HostMatrix read(const MatrixSlices& slices, MatrixKind kind) const {
+    std::vector<HostMatrix> parts;
+    for (const ModuleSlice& slice : slices) {
+      const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
+      HostMatrix part =
+          load_matrix(checkpoint_, tensor,
+                      {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
+                      tensor_quantization(quant_, kind, tensor));
+      if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
+      parts.push_back(std::move(part));
+    }
+    return parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts));
+  }
+
   bool interleaved(const ModuleSlice& slice) const {
     return config_.interleaved_rope && slice.rope_rows;
   }
@@ -108,6 +152,8 @@ class CheckpointSource final : public WeightSource {
   const LoadProgress& progress_;
   uint64_t done_ = 0;
   uint64_t total_;
+  size_t readers_;
+  ReadAhead<HostMatrix> matrices_;  // the last member: its threads read the others
 };
 
 }  // namespace
@@ -115,7 +161,7 @@ class CheckpointSource final : public WeightSource {
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                           const TensorShard& shard, const QuantSpec& quant, Device& device,
                           const LoadProgress& progress) {
-  CheckpointSource source(checkpoint, config, quant, device, progress,
+  CheckpointSource source(checkpoint, config, shard, quant, device, progress,
                           bytes_to_load(checkpoint, config, shard));
   return assemble_weights(config, shard, source);
 }
