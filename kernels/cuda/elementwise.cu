@@ -1,21 +1,9 @@
 #include "kernels/cuda/elementwise.h"
 
-#include <algorithm>
-
 namespace dinfer::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__global__ void add_kernel(float* into, const float* x, int64_t count) {
-  let_successor_start();
-  wait_for_predecessor();
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-       i += stride) {
-    into[i] += x[i];
-  }
-}
 
 __global__ void gather_kernel(const float* in, const int32_t* rows, int64_t columns, float* out) {
   let_successor_start();
@@ -51,12 +39,6 @@ void sum_words(const Stream& stream, const std::byte* from, size_t bytes, std::b
 }
 
 size_t sum_words_bytes() { return size_t{kSumBlocks} * kSumThreads * sizeof(uint32_t); }
-
-void add(const Stream& stream, float* into, const float* x, int64_t count) {
-  const int64_t blocks = (count + kThreads - 1) / kThreads;
-  launch(stream, add_kernel, dim3(static_cast<unsigned>(std::min<int64_t>(blocks, 4096))),
-         dim3(kThreads), 0, into, x, count);
-}
 
 void gather_rows(const Stream& stream, const float* in, const int32_t* rows, int64_t count,
                  int64_t columns, float* out) {

@@ -7,9 +7,6 @@
 
 namespace dinfer::cuda {
 
-// into[i] += x[i], `count` values.
-void add(const Stream& stream, float* into, const float* x, int64_t count);
-
 // out[i, columns] = in[rows[i], columns], `count` rows; `rows` in device memory.
 void gather_rows(const Stream& stream, const float* in, const int32_t* rows, int64_t count,
                  int64_t columns, float* out);

@@ -18,7 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Row {
-  std::string test;  // decode, prefill
+  std::string test;  // decode, prefill, throughput
   int64_t batch = 1;
   int64_t context = 0;  // tokens in the cache when the measurement begins
   int64_t tokens = 0;   // a sequence, in the measurement
@@ -57,13 +57,21 @@ class Bench {
     return row;
   }
 
-  Row prefill(int64_t tokens) {
-    Row row{.test = "prefill", .tokens = tokens};
+  Row prefill(int64_t batch, int64_t tokens) {
+    Row row{.test = "prefill", .batch = batch, .tokens = tokens};
     const int64_t rows = head_.engine.limits().max_batch_tokens;
-    const int64_t steps = (tokens + rows - 1) / rows;
+    const int64_t steps = (batch * tokens + rows - 1) / rows;
     row.bytes_per_token = static_cast<double>(head_.weight_bytes_per_step) *
-                          static_cast<double>(steps) / static_cast<double>(tokens);
-    sample(row, [&] { return prefill_once(tokens); });
+                          static_cast<double>(steps) / static_cast<double>(batch * tokens);
+    sample(row, [&] { return requests_once(batch, tokens, 1, batch * tokens); });
+    return row;
+  }
+
+  // Tokens of all answers over the time from the first request to the last token, once.
+  Row throughput() {
+    const int64_t in = options_.bench_in, out = options_.bench_out;
+    Row row{.test = "requests", .batch = options_.bench_requests, .context = in, .tokens = out};
+    row.tok_s.push_back(requests_once(row.batch, in, out, row.batch * out));
     return row;
   }
 
@@ -103,12 +111,16 @@ class Bench {
     return static_cast<double>(row.batch * row.tokens) / seconds;
   }
 
-  double prefill_once(int64_t tokens) {
-    head_.engine.submit(
-        {.prompt = random_prompt(tokens), .sampling = {.temperature = 0}, .max_tokens = 1});
+  // `counted` tokens over the time that the requests take.
+  double requests_once(int64_t requests, int64_t in, int64_t out, int64_t counted) {
+    for (int64_t i = 0; i < requests; ++i) {
+      head_.engine.submit(
+          {.prompt = random_prompt(in), .sampling = {.temperature = 0}, .max_tokens = out});
+    }
     const auto begin = Clock::now();
-    head_.engine.run_until_idle();
-    return static_cast<double>(tokens) / seconds_since(begin);
+    while (!stopped() && head_.engine.step()) {
+    }
+    return static_cast<double>(counted) / seconds_since(begin);
   }
 
   Head& head_;
@@ -158,10 +170,13 @@ void print_json(const Head& head, const Options& options, const std::vector<Row>
 int run_bench(Head& head, const Options& options) {
   Bench bench(head, options);
   std::vector<Row> rows;
-  for (int64_t tokens : options.bench_prefill) rows.push_back(bench.prefill(tokens));
+  for (int64_t batch : options.bench_prompts) {
+    for (int64_t tokens : options.bench_prefill) rows.push_back(bench.prefill(batch, tokens));
+  }
   for (int64_t batch : options.bench_batch) {
     for (int64_t context : options.bench_context) rows.push_back(bench.decode(batch, context));
   }
+  if (options.bench_requests > 0) rows.push_back(bench.throughput());
   if (bench.stopped()) return static_cast<int>(*head.signals.caught());
   const double ceiling = std::accumulate(head.measured.begin(), head.measured.end(), 0.0);
   if (options.json)
@@ -183,17 +198,22 @@ Options complete(Options options) {
   otherwise(options.bench_batch, 1);
   otherwise(options.bench_context, 0);
   otherwise(options.bench_prefill, 512);
+  otherwise(options.bench_prompts, 1);
+  const int64_t size = options.kv_block_size;
+  const auto blocks = [size](int64_t tokens) { return (tokens + size - 1) / size; };
   const int64_t batch = largest_of(options.bench_batch);
+  const int64_t prompts = largest_of(options.bench_prompts);
   // One token more than the measurement: the first one ends the prompt.
   const int64_t decoded =
       std::max<int64_t>(largest_of(options.bench_context), 1) + options.bench_tokens + 2;
-  const int64_t longest = std::max(decoded, largest_of(options.bench_prefill) + 1);
-  options.max_seqs = static_cast<int>(batch);
-  if (options.max_seq_len == 0) options.max_seq_len = longest;
+  const int64_t prompt = largest_of(options.bench_prefill) + 1;
+  const int64_t request = options.bench_requests > 0 ? options.bench_in + options.bench_out + 1 : 0;
+  const int64_t together = std::min(options.bench_requests, options.max_seqs);
+  options.max_seqs = static_cast<int>(std::max({batch, prompts, together}));
+  if (options.max_seq_len == 0) options.max_seq_len = std::max({decoded, prompt, request});
   if (options.kv_blocks == 0) {
-    const int64_t size = options.kv_block_size;
-    options.kv_blocks =
-        std::max(batch * ((decoded + size - 1) / size), (longest + size - 1) / size);
+    options.kv_blocks = std::max({batch * blocks(decoded), prompts * blocks(prompt),
+                                  together * blocks(request), blocks(options.max_seq_len)});
   }
   return options;
 }

@@ -70,7 +70,7 @@ std::vector<OptionSpec> memory_options() {
        number(&Options::kv_blocks, Counts64{.low = 1})},
       {group, "max-seqs", 0, "N", kEngine, "64", "sequences in work at once",
        number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
-      {group, "max-batch-tokens", 0, "N", kEngine, "512", "tokens in one step",
+      {group, "max-batch-tokens", 0, "N", kEngine, "512 on CPUs, 4096 on GPUs", "tokens in one step",
        number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
   };
 }
@@ -150,6 +150,14 @@ std::vector<OptionSpec> command_options() {
        numbers(&Options::bench_context, Counts64{.low = 0})},
       {sweep, "prefill", 0, "LIST", kBench, "512", "prompt lengths",
        numbers(&Options::bench_prefill, Counts64{.low = 1})},
+      {sweep, "prompts", 0, "LIST", kBench, "1", "prompts of such a length at a time",
+       numbers(&Options::bench_prompts, Counts64{.low = 1})},
+      {sweep, "requests", 0, "N", kBench, "", "throughput of so many requests that come at once",
+       number(&Options::bench_requests, Counts{.low = 1})},
+      {sweep, "in", 0, "N", kBench, "128", "tokens of each such request's prompt",
+       number(&Options::bench_in, Counts{.low = 1})},
+      {sweep, "out", 0, "N", kBench, "256", "tokens of each such request's answer",
+       number(&Options::bench_out, Counts{.low = 1})},
       {sweep, "bench-tokens", 0, "N", kBench, "128", "tokens decoded in one measurement",
        number(&Options::bench_tokens, Counts{.low = 1})},
       {sweep, "repeat", 0, "N", kBench, "5", "measurements of each row; the median counts",

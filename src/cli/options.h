@@ -35,7 +35,7 @@ struct Options {
   int kv_block_size = 16;  // 16, 32
   int64_t kv_blocks = 0;   // 0: from kv_memory_fraction
   int max_seqs = 64;
-  int max_batch_tokens = 512;
+  int max_batch_tokens = 0;  // 0: 512 on CPUs, 4096 on GPUs
 
   // sampling
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty,
@@ -71,9 +71,12 @@ struct Options {
 
   // bench
   std::string shape;  // a published shape with random weights
-  std::vector<int64_t> bench_batch, bench_context, bench_prefill;  // sweeps
+  std::vector<int64_t> bench_batch, bench_context, bench_prefill, bench_prompts;  // sweeps
   int bench_tokens = 128;
   int bench_repeat = 5;
+  int bench_requests = 0;  // 0: no measurement of throughput
+  int bench_in = 128;
+  int bench_out = 256;
 
   // completion SHELL, help COMMAND
   std::vector<std::string> arguments;

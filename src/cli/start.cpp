@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <future>
+#include <numeric>
 #include <set>
 
 #include "base/build_info.h"
@@ -35,6 +36,10 @@ constexpr Seconds kFinishTimeout{10};
 
 // Logits of a scoring step: enough rows for speed, little memory.
 constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
+
+// Tokens of a step: enough to keep the device busy.
+constexpr int64_t kCpuBatchTokens = 512;
+constexpr int64_t kGpuBatchTokens = 4096;
 
 // FFN cuts of plain weights: whole vectors of any instruction set.
 constexpr int64_t kPlainAlignment = 32;
@@ -74,6 +79,7 @@ class Start {
   void report_plan() const;
   void load();
   void warm_up();
+  void run_tokens(int64_t count);
   void measure();
   int lead(const Client& client, SignalWatch& signals);
 
@@ -238,8 +244,11 @@ RankMemory Start::own_memory() const {
 void Start::plan_memory() {
   RankMemory own;
   together([&] {
-    limits_.max_batch_tokens = options_.max_batch_tokens;
-    limits_.max_seqs = std::min(request_.max_seqs, options_.max_batch_tokens);
+    limits_.max_batch_tokens = options_.max_batch_tokens > 0 ? options_.max_batch_tokens
+                               : on_gpu()                    ? kGpuBatchTokens
+                                                             : kCpuBatchTokens;
+    limits_.max_seqs =
+        static_cast<int32_t>(std::min<int64_t>(request_.max_seqs, limits_.max_batch_tokens));
     limits_.block_size = options_.kv_block_size;
     limits_.max_seq_len = wanted_seq_len(options_, config_);
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
@@ -300,27 +309,41 @@ void Start::load() {
                                            std::move(cache), step);
     std::vector<Range> slices;
     for (const TensorShard& each : placement_.shards) slices.push_back(each.vocab);
-    sampler_ = std::make_unique<Sampler>(*group_, std::move(slices));
+    sampler_ = std::make_unique<Sampler>(*device_, *group_, std::move(slices));
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits_.max_seqs),
                             .blocks = limits_.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
                             .rows = limits_.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*device_, *model_, *sampler_, bounds, limits_.max_seq_len);
+    worker_ = std::make_unique<Worker>(*model_, *sampler_, bounds, limits_.max_seq_len);
     if (tokenizer.valid()) tokenizer_ = tokenizer.get();
   });
 }
 
-// One token through the whole model: memory is touched and kernels are chosen before the first
-// request. Its keys and values lie in block 0, which whoever takes it overwrites.
+// Tokens through the whole model before the first request: memory is touched and kernels are
+// chosen. On a GPU first the largest prompt of a step, for which all workspace is made, and one
+// token more often, since repeated steps are recorded. Keys and values lie in the first blocks,
+// which whoever takes them overwrites.
 void Start::warm_up() {
-  const int32_t token = 0, block = 0;
-  const int64_t length_limit = 1, row = 0;
-  const SequenceChunk chunk{.tokens = 1, .blocks = {&block, 1}};
-  model_->forward({.tokens = {&token, 1},
-                   .chunks = {&chunk, 1},
-                   .length_limits = {&length_limit, 1},
-                   .logit_rows = {&row, 1}});
+  if (on_gpu()) {
+    const int64_t room = int64_t{limits_.blocks} * limits_.block_size;
+    run_tokens(std::min({limits_.max_batch_tokens, limits_.max_seq_len, room}));
+    for (int i = 0; i < 2; ++i) run_tokens(1);
+  }
+  run_tokens(1);
   device_->synchronize();
+}
+
+void Start::run_tokens(int64_t count) {
+  const std::vector<int32_t> tokens(static_cast<size_t>(count));
+  std::vector<int32_t> blocks(
+      static_cast<size_t>((count + limits_.block_size - 1) / limits_.block_size));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const int64_t row = count - 1;
+  const SequenceChunk chunk{.tokens = count, .blocks = blocks};
+  model_->forward({.tokens = tokens,
+                   .chunks = {&chunk, 1},
+                   .length_limits = {&count, 1},
+                   .logit_rows = {&row, 1}});
 }
 
 void Start::measure() {

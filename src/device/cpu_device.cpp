@@ -85,6 +85,10 @@ class CpuDevice final : public Device {
     return pack_weight(matrix, pool_, arena_);
   }
 
+  std::unique_ptr<Weight> clone(const Weight& weight) override {
+    return clone_weight(cpu_weight(weight), pool_, arena_);
+  }
+
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
     std::copy(host.begin(), host.end(), device);
   }
@@ -99,6 +103,8 @@ class CpuDevice final : public Device {
     step_ = step;
     body();
   }
+
+  int64_t recurring_rows(int64_t rows) const override { return rows; }
 
   void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
     const std::span<const int32_t> tokens = step_.tokens;
@@ -117,18 +123,20 @@ class CpuDevice final : public Device {
     });
   }
 
-  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) override {
-    multiply({.kind = Rows::Kind::plain}, in, weight, bias, out);
+  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out,
+              Output output) override {
+    multiply({.kind = Rows::Kind::plain}, in, weight, bias, out, output);
   }
 
   void norm_linear(Tensor in, const float* norm, float epsilon, const Weight& weight,
                    const float* bias, Tensor out) override {
-    multiply({.kind = Rows::Kind::normed, .norm = norm, .epsilon = epsilon}, in, weight, bias, out);
+    multiply({.kind = Rows::Kind::normed, .norm = norm, .epsilon = epsilon}, in, weight, bias, out,
+             Output::replaced);
   }
 
   void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
-                    Tensor out) override {
-    multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out);
+                    Tensor out, Output output) override {
+    multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out, output);
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
@@ -148,12 +156,12 @@ class CpuDevice final : public Device {
     attention_.run(qkv, step_.chunks, spec, rope, cache, out);
   }
 
-  void add(Tensor into, Tensor x) override {
-    check(into.rows == x.rows && into.columns == x.columns, "add: shapes");
-    for_parts(into.rows, into.columns, [&](Range rows) {
-      cpu::add_to(into.data + rows.begin * into.columns, x.data + rows.begin * x.columns,
-                  (rows.end - rows.begin) * into.columns);
-    });
+  void pick(Tensor values, int32_t first_id, std::span<const RowDraw> draws,
+            std::span<RowPick> picks) override {
+    for (int64_t i = 0; i < values.rows; ++i) {
+      const std::span row(values.data + i * values.columns, static_cast<size_t>(values.columns));
+      picks[i] = pick_from(row, first_id, draws[i]);
+    }
   }
 
   void gather_rows(Tensor in, Tensor out) override {
@@ -167,7 +175,8 @@ class CpuDevice final : public Device {
 
  private:
   // `rows` says what is done to them; the rest of it comes from `in`.
-  void multiply(Rows rows, Tensor in, const Weight& weight, const float* bias, Tensor out) {
+  void multiply(Rows rows, Tensor in, const Weight& weight, const float* bias, Tensor out,
+                Output output) {
     rows.data = in.data;
     rows.count = in.rows;
     rows.stride = in.columns;
@@ -175,7 +184,17 @@ class CpuDevice final : public Device {
     check(in.columns == weight.columns() * (rows.kind == Rows::Kind::gated ? 2 : 1) &&
               out.columns == weight.rows() && in.rows == out.rows,
           "linear: shapes");
-    linear_.run(rows, cpu_weight(weight), {.data = out.data, .stride = out.columns, .bias = bias});
+    float* to = out.data;
+    if (output == Output::added_to) to = products_.get<float>(out.rows * out.columns);
+    linear_.run(rows, cpu_weight(weight), {.data = to, .stride = out.columns, .bias = bias});
+    if (output == Output::added_to) add(out, to);
+  }
+
+  void add(Tensor into, const float* x) {
+    for_parts(into.rows, into.columns, [&](Range rows) {
+      cpu::add_to(into.data + rows.begin * into.columns, x + rows.begin * into.columns,
+                  (rows.end - rows.begin) * into.columns);
+    });
   }
 
   // Calls body(rows) for parts that are all rows, on all threads where that pays.
@@ -192,6 +211,7 @@ class CpuDevice final : public Device {
   cpu::ThreadPool pool_;
   cpu::Arena arena_;
   CpuLinear linear_;
+  cpu::Scratch products_;  // on their way to an output that they are added to
   CpuAttention attention_;
   Step step_;  // of the last run()
 };

@@ -68,4 +68,18 @@ std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, cpu::ThreadPool
   return std::make_unique<CpuWeight>(std::move(memory), packed);
 }
 
+std::unique_ptr<CpuWeight> clone_weight(const CpuWeight& weight, cpu::ThreadPool& pool,
+                                        cpu::Arena& arena) {
+  PackedMatrix packed = weight.matrix();
+  cpu::Piece memory = arena.take(packed.bytes());
+  const std::byte* from = packed.data;
+  packed.data = memory.data;
+  pool.run([&](int rank) {
+    const Range part = part_of(packed.panels(), rank, pool.size());
+    const size_t begin = part.begin * packed.panel_bytes(), end = part.end * packed.panel_bytes();
+    std::copy(from + begin, from + end, packed.data + begin);
+  });
+  return std::make_unique<CpuWeight>(std::move(memory), packed);
+}
+
 }  // namespace dinfer

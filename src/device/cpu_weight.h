@@ -29,4 +29,7 @@ class CpuWeight final : public Weight {
 std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, cpu::ThreadPool& pool,
                                        cpu::Arena& arena);
 
+std::unique_ptr<CpuWeight> clone_weight(const CpuWeight& weight, cpu::ThreadPool& pool,
+                                        cpu::Arena& arena);
+
 }  // namespace dinfer

@@ -9,6 +9,7 @@
 
 #include "base/activation.h"
 #include "base/dtype.h"
+#include "device/row_pick.h"
 #include "quant/matrix.h"
 
 namespace dinfer {
@@ -49,7 +50,7 @@ struct SequenceChunk {
 // What a step works on beside weights and activations.
 struct Step {
   std::span<const int32_t> tokens;         // [rows], chunk after chunk
-  std::span<const SequenceChunk> chunks;   // cover the rows in order
+  std::span<const SequenceChunk> chunks;   // cover the first rows in order
   std::span<const int64_t> gathered_rows;  // those that gather_rows picks
 };
 
@@ -84,6 +85,9 @@ struct AttentionSpec {
 
 enum class DeviceKind : uint8_t { cpu, cuda };
 
+// What becomes of the values that a product's output holds already.
+enum class Output : uint8_t { replaced, added_to };
+
 // One rank's device: memory, and the kernels of the forward pass on one compute stream. Kernels may
 // return before they are done; synchronize() waits. Operations are as coarse as the best
 // implementation fuses them; each gives its meaning as plain arithmetic.
@@ -102,6 +106,8 @@ class Device {
 
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
   virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
+  // Another matrix of the same values.
+  virtual std::unique_ptr<Weight> clone(const Weight& weight) = 0;
   virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
   virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
   virtual void synchronize() = 0;
@@ -111,11 +117,16 @@ class Device {
   // calling it: body then does the same in all recurring steps of as many rows and gathered rows.
   virtual void run(const Step& step, bool recurring, const std::function<void()>& body) = 0;
 
+  // How many rows a recurring step of `rows` rows had better have, some of them without a sequence,
+  // so that few numbers of rows recur.
+  virtual int64_t recurring_rows(int64_t rows) const = 0;
+
   // out[i] = scale * row (step.tokens[i] - first_row) of `table`; zero when that row is not in it.
   virtual void embed(const Weight& table, int64_t first_row, float scale, Tensor out) = 0;
 
-  // out = in * weight^T + bias. `bias` [weight.rows()] or none.
-  virtual void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) = 0;
+  // out = in * weight^T + bias, or out += that. `bias` [weight.rows()] or none.
+  virtual void linear(Tensor in, const Weight& weight, const float* bias, Tensor out,
+                      Output output = Output::replaced) = 0;
 
   // The same on rms_norm(in) = in / sqrt(mean(in^2) + epsilon) * norm, a row at a time.
   virtual void norm_linear(Tensor in, const float* norm, float epsilon, const Weight& weight,
@@ -123,7 +134,7 @@ class Device {
 
   // The same on activation(gate) * up, where in = [gate | up], each weight.columns() wide.
   virtual void gated_linear(Tensor in, Activation activation, const Weight& weight,
-                            const float* bias, Tensor out) = 0;
+                            const float* bias, Tensor out, Output output = Output::replaced) = 0;
 
   // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
   // them by the table that each chunk names, appends k and v to the cache, and writes
@@ -132,8 +143,9 @@ class Device {
   virtual void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
                       const KvLayer& cache, Tensor out) = 0;
 
-  // into += x.
-  virtual void add(Tensor into, Tensor x) = 0;
+  // picks[i] = what pick_from(row i of `values`, first_id, draws[i]) gives; waits for it.
+  virtual void pick(Tensor values, int32_t first_id, std::span<const RowDraw> draws,
+                    std::span<RowPick> picks) = 0;
 
   // out[i] = in[step.gathered_rows[i]].
   virtual void gather_rows(Tensor in, Tensor out) = 0;

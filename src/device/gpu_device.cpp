@@ -6,6 +6,7 @@
 
 #include "device/gpu_check.h"
 #include "device/gpu_memory.h"
+#include "device/gpu_pick.h"
 #include "device/gpu_recordings.h"
 #include "device/gpu_step.h"
 #include "device/gpu_stream.h"
@@ -53,7 +54,8 @@ class GpuDevice final : public Device {
       : stream_(ordinal),
         launches_(cuda::Stream::on(stream_.get())),
         step_(stream_.get(), launches_.multiprocessors),
-        recordings_(stream_.get()) {}
+        recordings_(stream_.get()),
+        pick_(stream_, launches_) {}
 
   GpuStream& stream() { return stream_; }
 
@@ -100,6 +102,17 @@ class GpuDevice final : public Device {
     stream_.wait();
     limits_.columns = std::max(limits_.columns, form.columns);
     limits_.weight_rows = std::max(limits_.weight_rows, form.rows);
+    limits_.grouped |= form.packing == cuda::Packing::grouped;
+    return std::make_unique<GpuWeight>(std::move(memory), form);
+  }
+
+  std::unique_ptr<Weight> clone(const Weight& weight) override {
+    cuda::PackedMatrix form = packed(weight);
+    GpuPiece memory = arena_.take(form.bytes());
+    check_cuda(cudaMemcpyAsync(memory.data, form.data, form.bytes(), cudaMemcpyDeviceToDevice,
+                               stream_.get()),
+               "cudaMemcpyAsync");
+    form.data = memory.data;
     return std::make_unique<GpuWeight>(std::move(memory), form);
   }
 
@@ -128,6 +141,11 @@ class GpuDevice final : public Device {
     recordings_.run({std::ssize(step.tokens), std::ssize(step.gathered_rows)}, body);
   }
 
+  int64_t recurring_rows(int64_t rows) const override {
+    const int64_t unit = rows <= 8 ? 1 : rows <= 64 ? 4 : rows <= 128 ? 8 : 16;
+    return (rows + unit - 1) / unit * unit;
+  }
+
   void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
     check(out.rows == std::ssize(current_.tokens) && out.columns == table.columns(),
           "embed: shape of out");
@@ -135,26 +153,28 @@ class GpuDevice final : public Device {
                       out.data);
   }
 
-  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) override {
-    multiply({.kind = Rows::Kind::plain}, in, weight, bias, out);
+  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out,
+              Output output) override {
+    multiply({.kind = Rows::Kind::plain}, in, weight, bias, out, output);
   }
 
   void norm_linear(Tensor in, const float* norm, float epsilon, const Weight& weight,
                    const float* bias, Tensor out) override {
-    multiply({.kind = Rows::Kind::normed, .norm = norm, .epsilon = epsilon}, in, weight, bias, out);
+    multiply({.kind = Rows::Kind::normed, .norm = norm, .epsilon = epsilon}, in, weight, bias, out,
+             Output::replaced);
   }
 
   void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
-                    Tensor out) override {
-    multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out);
+                    Tensor out, Output output) override {
+    multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out, output);
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override;
 
-  void add(Tensor into, Tensor x) override {
-    check(into.rows == x.rows && into.columns == x.columns, "add: shapes");
-    cuda::add(launches_, into.data, x.data, into.rows * into.columns);
+  void pick(Tensor values, int32_t first_id, std::span<const RowDraw> draws,
+            std::span<RowPick> picks) override {
+    pick_.run(values, first_id, draws, picks);
   }
 
   void gather_rows(Tensor in, Tensor out) override {
@@ -171,7 +191,8 @@ class GpuDevice final : public Device {
   }
 
   // `rows` says what is done to them; the rest of it comes from `in`.
-  void multiply(Rows rows, Tensor in, const Weight& weight, const float* bias, Tensor out) {
+  void multiply(Rows rows, Tensor in, const Weight& weight, const float* bias, Tensor out,
+                Output output) {
     rows.data = in.data;
     rows.count = in.rows;
     rows.stride = in.columns;
@@ -179,8 +200,9 @@ class GpuDevice final : public Device {
     check(in.columns == weight.columns() * (rows.kind == Rows::Kind::gated ? 2 : 1) &&
               out.columns == weight.rows() && in.rows == out.rows,
           "linear: shapes");
-    matmul_for(in.rows).multiply(rows, packed(weight),
-                                 {.data = out.data, .stride = out.columns, .bias = bias});
+    matmul_for(in.rows).multiply(
+        rows, packed(weight),
+        {.data = out.data, .stride = out.columns, .bias = bias, .add = output == Output::added_to});
   }
 
   // The products' workspace grows to the largest weights and steps seen: the warm-up's.
@@ -189,7 +211,7 @@ class GpuDevice final : public Device {
     wanted.rows = std::max<int64_t>(
         made_.rows, rows <= made_.rows ? 0 : std::bit_ceil(static_cast<uint64_t>(rows)));
     if (!matmul_ || wanted.rows > made_.rows || wanted.columns > made_.columns ||
-        wanted.weight_rows > made_.weight_rows) {
+        wanted.weight_rows > made_.weight_rows || wanted.grouped > made_.grouped) {
       stream_.wait();
       recordings_.clear();
       matmul_.reset();
@@ -206,6 +228,7 @@ class GpuDevice final : public Device {
   GpuArena arena_;
   GpuStep step_;
   GpuRecordings recordings_;
+  GpuPick pick_;
   Step current_;          // of the last run()
   AttentionHeads heads_;  // of the last attend()
   cuda::Matmul::Limits limits_, made_;

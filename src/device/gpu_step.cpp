@@ -66,7 +66,11 @@ void GpuStep::cut(const Step& step, const AttentionHeads& heads) {
     ++decoding;
     context += chunk.position;
   }
-  const int64_t extra = extra_parts(decoding, multiprocessors_, heads);
+  // A recorded step may meet any sequences in its rows, with any contexts: what it is recorded with
+  // depends on its rows alone.
+  const bool recurs = decoding == std::ssize(step.chunks);
+  const int64_t lanes = recurs ? std::ssize(step.tokens) : decoding;
+  const int64_t extra = extra_parts(lanes, multiprocessors_, heads);
   const int64_t even = (context + extra - 1) / extra;
   const int64_t part_tokens = std::max(kLeastPart, (even + kPage - 1) / kPage * kPage);
   const int tile_tokens = cuda::prompt_tile_tokens(heads.group());
@@ -83,8 +87,7 @@ void GpuStep::cut(const Step& step, const AttentionHeads& heads) {
   std::sort(tiles_.begin(), tiles_.end(), [](const auto& a, const auto& b) {
     return a.position != b.position ? a.position > b.position : a.row < b.row;
   });
-  // A recorded step may meet any contexts: it has blocks for the most parts they can make.
-  if (decoding > 0) most_parts_ = static_cast<int>(decoding + extra);
+  if (decoding > 0) most_parts_ = static_cast<int>(lanes + extra);
 }
 
 void GpuStep::cut_context(const SequenceChunk& chunk, int32_t first_block, int64_t part_tokens) {

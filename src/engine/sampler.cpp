@@ -6,7 +6,8 @@
 #include <optional>
 
 #include "base/error.h"
-#include "engine/random.h"
+#include "base/random.h"
+#include "device/row_pick.h"
 #include "engine/vocab_slice.h"
 
 namespace dinfer {
@@ -25,13 +26,15 @@ struct RowHeader {
   int32_t finite = 1;
 };
 
+}  // namespace
+
 // How the records of one step are laid out: the same on all ranks, since the tasks are.
-struct Layout {
+struct RecordLayout {
   size_t rows = 0;
   size_t candidates = 1;  // a row
   size_t top = 0;         // a row
 
-  explicit Layout(std::span<const RowTask> tasks, int64_t vocab) : rows(tasks.size()) {
+  explicit RecordLayout(std::span<const RowTask> tasks, int64_t vocab) : rows(tasks.size()) {
     int64_t most_candidates = 1;
     for (const RowTask& task : tasks) {
       most_candidates = std::max(most_candidates, wanted(task));
@@ -52,6 +55,8 @@ struct Layout {
   size_t row_at(size_t row) const { return sizeof(uint64_t) + row * row_bytes(); }
 };
 
+namespace {
+
 // The records of all ranks for one row, merged.
 struct MergedRow {
   ExpSum raw, tempered;
@@ -70,6 +75,20 @@ bool draws_freely(const RowTask& task) {
   return task.sample && !task.params.greedy() && !task.params.truncates();
 }
 
+RowDraw draw_of(const RowTask& task) {
+  return {.temperature = draws_freely(task) ? task.params.temperature : 0.0f,
+          .stream = task.params.stream,
+          .seed = task.params.seed,
+          .position = task.position,
+          .sums = wants_logprob(task)};
+}
+
+// The device's pick says all that is wanted of the row; for others the row comes to the host.
+bool is_plain(const RowTask& task) {
+  if (task.report.logits || task.report.top > 0 || task.target >= 0) return false;
+  return !task.sample || (!task.params.penalizes() && (task.params.greedy() || draws_freely(task)));
+}
+
 void put_candidates(std::byte* to, const std::vector<Candidate>& candidates, size_t room) {
   const auto kept = std::span(candidates).first(std::min(candidates.size(), room));
   std::ranges::copy(std::as_bytes(kept), to);
@@ -79,8 +98,8 @@ void put_candidates(std::byte* to, const std::vector<Candidate>& candidates, siz
 }
 
 // Writes the record of one row of this rank's slice.
-void describe_row(const RowTask& task, std::span<float> row, const Range& own, const Layout& layout,
-                  std::byte* record) {
+void describe_row(const RowTask& task, std::span<float> row, const Range& own,
+                  const RecordLayout& layout, std::byte* record) {
   const auto first_id = static_cast<int32_t>(own.begin);
   RowHeader header;
   header.finite = all_finite(row);
@@ -97,7 +116,7 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own, c
   if (needs_total(task)) header.tempered = exp_sum(row, 1.0 / task.params.temperature);
   std::vector<Candidate> candidates;
   if (draws_freely(task)) {
-    const NoisyBest noisy = noisy_best(row, first_id, task.params, task.position);
+    const NoisyBest noisy = noisy_best(row, first_id, draw_of(task));
     header.noisy_score = noisy.score;
     header.noisy_id = noisy.id;
   } else if (task.sample) {
@@ -113,6 +132,23 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own, c
   put_candidates(record + sizeof header + layout.candidates * sizeof(Candidate), top, layout.top);
 }
 
+// The same from what the device picked.
+void describe_pick(const RowTask& task, const RowPick& pick, const RecordLayout& layout,
+                   std::byte* record) {
+  RowHeader header{.raw = pick.sum, .finite = pick.finite};
+  std::vector<Candidate> candidates;
+  if (draws_freely(task)) {
+    header.noisy_score = pick.score;
+    header.noisy_id = pick.id;
+    header.noisy_raw = pick.value;
+  } else if (task.sample) {
+    candidates.push_back({pick.value, pick.value, pick.id});
+  }
+  std::memcpy(record, &header, sizeof header);
+  put_candidates(record + sizeof header, candidates, layout.candidates);
+  put_candidates(record + sizeof header + layout.candidates * sizeof(Candidate), {}, layout.top);
+}
+
 void append_candidates(const std::byte* from, size_t count, std::vector<Candidate>& to) {
   for (size_t i = 0; i < count; ++i) {
     Candidate candidate;
@@ -121,7 +157,7 @@ void append_candidates(const std::byte* from, size_t count, std::vector<Candidat
   }
 }
 
-MergedRow merge_row(std::span<const std::byte> messages, const Layout& layout, size_t row) {
+MergedRow merge_row(std::span<const std::byte> messages, const RecordLayout& layout, size_t row) {
   MergedRow merged;
   for (size_t at = 0; at < messages.size(); at += layout.message_bytes()) {
     const std::byte* record = messages.data() + at + layout.row_at(row);
@@ -211,8 +247,9 @@ std::vector<Candidate> all_candidates(std::vector<float> row, const RowTask& tas
 
 }  // namespace
 
-Sampler::Sampler(Communicator& group, std::vector<Range> slices)
-    : group_(group),
+Sampler::Sampler(Device& device, Communicator& group, std::vector<Range> slices)
+    : device_(device),
+      group_(group),
       slices_(std::move(slices)),
       own_(slices_.at(static_cast<size_t>(group.rank()))),
       vocab_(slices_.back().end),
@@ -221,16 +258,53 @@ Sampler::Sampler(Communicator& group, std::vector<Range> slices)
   for (const Range& slice : slices_) widest_ = std::max(widest_, slice.size());
 }
 
-std::vector<RowResult> Sampler::run(std::span<float> logits, std::span<const RowTask> tasks,
+// Brings the rows that are not plain to the host: host_ has room for all, and those in it.
+void Sampler::fetch_rows(Tensor logits, std::span<const RowTask> tasks) {
+  const auto width = static_cast<size_t>(own_.size());
+  host_.resize(tasks.size() * width);
+  for (size_t row = 0; row < tasks.size();) {
+    size_t end = row;
+    while (end < tasks.size() && !is_plain(tasks[end])) ++end;
+    if (end == row) {
+      ++row;
+      continue;
+    }
+    device_.copy_out(
+        std::as_writable_bytes(std::span(host_).subspan(row * width, (end - row) * width)),
+        reinterpret_cast<const std::byte*>(logits.data + row * width));
+    row = end;
+  }
+}
+
+// This rank's records of all rows.
+void Sampler::describe(Tensor logits, std::span<const RowTask> tasks, const RecordLayout& layout,
+                       std::byte* message) {
+  fetch_rows(logits, tasks);
+  const auto width = static_cast<size_t>(own_.size());
+  std::vector<RowPick> picks(tasks.size());
+  if (std::ranges::any_of(tasks, is_plain)) {
+    std::vector<RowDraw> draws;
+    for (const RowTask& task : tasks) draws.push_back(draw_of(task));
+    device_.pick(logits, static_cast<int32_t>(own_.begin), draws, picks);
+  }
+  for (size_t row = 0; row < tasks.size(); ++row) {
+    std::byte* record = message + layout.row_at(row);
+    if (is_plain(tasks[row])) {
+      describe_pick(tasks[row], picks[row], layout, record);
+    } else {
+      describe_row(tasks[row], std::span(host_).subspan(row * width, width), own_, layout, record);
+    }
+  }
+}
+
+std::vector<RowResult> Sampler::run(Tensor logits, std::span<const RowTask> tasks,
                                     uint64_t digest) {
-  const Layout layout(tasks, vocab_);
+  check(logits.rows == std::ssize(tasks) && logits.columns == own_.size(),
+        "a task a row of logits");
+  const RecordLayout layout(tasks, vocab_);
   std::vector<std::byte> own(layout.message_bytes());
   std::memcpy(own.data(), &digest, sizeof digest);
-  const auto width = static_cast<size_t>(own_.size());
-  for (size_t row = 0; row < tasks.size(); ++row) {
-    describe_row(tasks[row], logits.subspan(row * width, width), own_, layout,
-                 own.data() + layout.row_at(row));
-  }
+  describe(logits, tasks, layout, own.data());
   std::vector<std::byte> messages(own.size() * slices_.size());
   group_.all_gather(own, messages);
   compare_digests(messages, layout.message_bytes());
@@ -262,7 +336,7 @@ std::vector<RowResult> Sampler::run(std::span<float> logits, std::span<const Row
     if (undecided || task.report.logits) wanted_whole.push_back(row);
   }
 
-  std::vector<std::vector<float>> whole = gather_rows(logits, wanted_whole);
+  std::vector<std::vector<float>> whole = gather_rows(wanted_whole);
   for (size_t i = 0; i < wanted_whole.size(); ++i) {
     const size_t row = wanted_whole[i];
     const RowTask& task = tasks[row];
@@ -290,15 +364,14 @@ std::vector<RowResult> Sampler::run(std::span<float> logits, std::span<const Row
 }
 
 // The named rows over the whole vocabulary, as the model gave them.
-std::vector<std::vector<float>> Sampler::gather_rows(std::span<const float> logits,
-                                                     std::span<const size_t> rows) {
+std::vector<std::vector<float>> Sampler::gather_rows(std::span<const size_t> rows) {
   std::vector<std::vector<float>> whole(rows.size());
   if (rows.empty()) return whole;
   const auto width = static_cast<size_t>(own_.size());
   const auto widest = static_cast<size_t>(widest_);
   std::vector<float> own(rows.size() * widest);
   for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(logits.begin() + static_cast<std::ptrdiff_t>(rows[i] * width), width,
+    std::copy_n(host_.begin() + static_cast<std::ptrdiff_t>(rows[i] * width), width,
                 own.begin() + static_cast<std::ptrdiff_t>(i * widest));
   }
   std::vector<float> all(own.size() * slices_.size());

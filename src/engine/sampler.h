@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "device/device.h"
 #include "engine/sampling_params.h"
 #include "engine/step_plan.h"
 #include "engine/token_counts.h"
@@ -34,6 +35,8 @@ struct RowResult {
   std::vector<float> logits;      // report.logits: [vocab]
 };
 
+struct RecordLayout;
+
 // Chooses tokens from logits that are split by vocabulary among ranks. Every rank runs it on its
 // slice and all end with the same result. A draw is the arg-max of logit / temperature + Gumbel
 // noise over the tokens that truncation leaves; the noise depends on (seed, stream, position,
@@ -46,28 +49,31 @@ struct RowResult {
 class Sampler {
  public:
   // `slices`: the vocabulary rows of each rank of the group, ascending and adjoining.
-  Sampler(Communicator& group, std::vector<Range> slices);
+  Sampler(Device& device, Communicator& group, std::vector<Range> slices);
 
-  // `logits` [tasks, own slice], left as they were. `digest` stands for what this rank did so far:
-  // Error(peer) naming the ranks whose digest is not that of rank 0. Logits that are NaN or
-  // infinite are an Error(model_files), on all ranks.
-  std::vector<RowResult> run(std::span<float> logits, std::span<const RowTask> tasks,
-                             uint64_t digest);
+  // `logits` [tasks, own slice], in device memory, left as they were. `digest` stands for what this
+  // rank did so far: Error(peer) naming the ranks whose digest is not that of rank 0. Logits that
+  // are NaN or infinite are an Error(model_files), on all ranks.
+  std::vector<RowResult> run(Tensor logits, std::span<const RowTask> tasks, uint64_t digest);
 
   // Candidates of a slice that a truncated draw looks at before whole rows are gathered.
   static constexpr int64_t kTruncationCandidates = 256;
   static constexpr int64_t kMostCandidates = 1024;
 
  private:
-  std::vector<std::vector<float>> gather_rows(std::span<const float> logits,
-                                              std::span<const size_t> rows);
+  void fetch_rows(Tensor logits, std::span<const RowTask> tasks);
+  void describe(Tensor logits, std::span<const RowTask> tasks, const RecordLayout& layout,
+                std::byte* message);
+  std::vector<std::vector<float>> gather_rows(std::span<const size_t> rows);
   void compare_digests(std::span<const std::byte> messages, size_t stride) const;
 
+  Device& device_;
   Communicator& group_;
   std::vector<Range> slices_;
   Range own_;
   int64_t vocab_;
-  int64_t widest_;  // slice
+  int64_t widest_;           // slice
+  std::vector<float> host_;  // [tasks, own slice]: rows of this run that came to the host
 };
 
 }  // namespace dinfer

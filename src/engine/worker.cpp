@@ -19,10 +19,8 @@ template <class... Args>
 
 }  // namespace
 
-Worker::Worker(Device& device, Transformer& model, Sampler& sampler, const PlanLimits& limits,
-               int64_t max_seq_len)
-    : device_(device),
-      model_(model),
+Worker::Worker(Transformer& model, Sampler& sampler, const PlanLimits& limits, int64_t max_seq_len)
+    : model_(model),
       sampler_(sampler),
       limits_(limits),
       max_seq_len_(max_seq_len),
@@ -117,10 +115,7 @@ void Worker::take_tokens(const SlotWork& work) {
 StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
   StepResult result{.work = std::vector<WorkResult>(plan.work.size())};
   if (tasks_.empty()) return result;
-  std::vector<float> host(static_cast<size_t>(logits.rows * logits.columns));
-  device_.copy_out(std::as_writable_bytes(std::span(host)),
-                   reinterpret_cast<const std::byte*>(logits.data));
-  std::vector<RowResult> rows = sampler_.run(host, tasks_, digest_);
+  std::vector<RowResult> rows = sampler_.run(logits, tasks_, digest_);
   size_t next = 0;
   for (size_t i = 0; i < plan.work.size(); ++i) {
     const SlotWork& work = plan.work[i];

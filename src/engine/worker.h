@@ -26,8 +26,7 @@ struct StepResult {
 // One rank's part of a step: keeps the slots' state as plans change it, runs the model and samples.
 class Worker {
  public:
-  Worker(Device& device, Transformer& model, Sampler& sampler, const PlanLimits& limits,
-         int64_t max_seq_len);
+  Worker(Transformer& model, Sampler& sampler, const PlanLimits& limits, int64_t max_seq_len);
 
   // Collective: every rank executes the same plan. A plan that does not fit the slots' state is an
   // Error(peer): the head and this rank have parted.
@@ -50,7 +49,6 @@ class Worker {
   StepResult sample(const StepPlan& plan, Tensor logits);
   void note(uint64_t value);  // into the digest
 
-  Device& device_;
   Transformer& model_;
   Sampler& sampler_;
   PlanLimits limits_;

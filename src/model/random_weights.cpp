@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <tuple>
 #include <vector>
 
 #include "model/weight_source.h"
@@ -75,9 +77,13 @@ class RandomSource final : public WeightSource {
       : quant_(quant), device_(device), pattern_(seed) {}
 
   std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
-    const int64_t columns = slices.at(0).columns.size();
-    return device_.upload(random_matrix(pattern_, rows_in(slices), columns,
-                                        matrix_quantization(quant_, kind, columns)));
+    const int64_t rows = rows_in(slices), columns = slices.at(0).columns.size();
+    const QuantSpec quant = matrix_quantization(quant_, kind, columns);
+    const Weight*& first = made_[{rows, columns, quant.bits}];
+    if (first) return device_.clone(*first);
+    auto weight = device_.upload(random_matrix(pattern_, rows, columns, quant));
+    first = weight.get();
+    return weight;
   }
 
   DeviceVector bias(const MatrixSlices& slices) override {
@@ -100,6 +106,7 @@ class RandomSource final : public WeightSource {
   QuantSpec quant_;
   Device& device_;
   Pattern pattern_;
+  std::map<std::tuple<int64_t, int64_t, int>, const Weight*> made_;  // of a shape, in use
 };
 
 }  // namespace

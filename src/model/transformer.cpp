@@ -14,8 +14,6 @@ int64_t wide_floats(const ModelConfig& config, const TensorShard& shard, const S
                   limits.logit_rows * shard.vocab.size());
 }
 
-int64_t hidden_rows(const StepLimits& limits) { return std::max(limits.rows, limits.logit_rows); }
-
 }  // namespace
 
 // The forward pass reads from here down: embed, layers of attention and MLP, head. Matrices before
@@ -23,10 +21,10 @@ int64_t hidden_rows(const StepLimits& limits) { return std::max(limits.rows, lim
 // https://arxiv.org/abs/1909.08053); the residual stream is whole, and equal, on every rank.
 Tensor Transformer::forward(const StepInput& step) {
   take_chunks(step);
-  const int64_t rows = std::ssize(step.tokens), wanted = std::ssize(step.logit_rows);
-  device_.run({.tokens = step.tokens, .chunks = chunks_, .gathered_rows = step.logit_rows}, true,
-              [&] { compute(rows, wanted); });
-  return view(*wide_, wanted, shard_.vocab.size());
+  take_rows(step);
+  device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_}, true,
+              [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
+  return view(*wide_, std::ssize(step.logit_rows), shard_.vocab.size());
 }
 
 void Transformer::compute(int64_t rows, int64_t wanted) {
@@ -41,7 +39,7 @@ void Transformer::compute(int64_t rows, int64_t wanted) {
 
   if (wanted == 0) return;
   Tensor logits = view(*wide_, wanted, shard_.vocab.size());
-  Tensor last = view(*update_, wanted, config_.hidden);
+  Tensor last = view(*last_, wanted, config_.hidden);
   device_.gather_rows(hidden, last);
   device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
 }
@@ -51,26 +49,28 @@ void Transformer::attention(int64_t layer, Tensor hidden) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   Tensor qkv = view(*wide_, hidden.rows, w.qkv->rows());
   Tensor mixed = view(*mixed_, hidden.rows, w.output->columns());
-  Tensor update = view(*update_, hidden.rows, config_.hidden);
 
   device_.norm_linear(hidden, w.attention_norm.data(), epsilon(), *w.qkv, w.qkv_bias.data(), qkv);
   device_.attend(qkv, attention_spec(layer), rope_.all(), cache_.layer(layer), mixed);
-  device_.linear(mixed, *w.output, w.output_bias.data(), update);
-  sum_over_group(update);
-  device_.add(hidden, update);
+  device_.linear(mixed, *w.output, w.output_bias.data(), hidden, residual_output());
+  sum_over_group(hidden);
 }
 
 // hidden += down(activation(gate(norm(hidden))) * up(norm(hidden)))
 void Transformer::mlp(int64_t layer, Tensor hidden) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   Tensor gate_up = view(*wide_, hidden.rows, w.gate_up->rows());
-  Tensor update = view(*update_, hidden.rows, config_.hidden);
 
   device_.norm_linear(hidden, w.mlp_norm.data(), epsilon(), *w.gate_up, w.gate_up_bias.data(),
                       gate_up);
-  device_.gated_linear(gate_up, config_.activation, *w.down, w.down_bias.data(), update);
-  sum_over_group(update);
-  device_.add(hidden, update);
+  device_.gated_linear(gate_up, config_.activation, *w.down, w.down_bias.data(), hidden,
+                       residual_output());
+  sum_over_group(hidden);
+}
+
+// The residual stream is a term of one rank's partial sum.
+Output Transformer::residual_output() const {
+  return group_.rank() == 0 ? Output::added_to : Output::replaced;
 }
 
 void Transformer::sum_over_group(Tensor part) {
@@ -100,6 +100,20 @@ void Transformer::take_chunks(const StepInput& step) {
   }
 }
 
+// A step of one token a sequence gets as many rows as the device likes: those past the sequences
+// have a token that is in no embedding, and nobody looks at their logits.
+void Transformer::take_rows(const StepInput& step) {
+  tokens_.assign(step.tokens.begin(), step.tokens.end());
+  logit_rows_.assign(step.logit_rows.begin(), step.logit_rows.end());
+  const size_t rows = tokens_.size();
+  if (chunks_.size() != rows || logit_rows_.size() != rows) return;
+  const int64_t most = std::min(limits_.rows, limits_.logit_rows);
+  const auto padded =
+      static_cast<size_t>(std::min(device_.recurring_rows(static_cast<int64_t>(rows)), most));
+  tokens_.resize(padded, -1);
+  logit_rows_.resize(padded, 0);
+}
+
 Tensor Transformer::view(Buffer& buffer, int64_t rows, int64_t columns) const {
   check(static_cast<size_t>(rows * columns) * sizeof(float) <= buffer.bytes(),
         "an activation fits its buffer");
@@ -123,14 +137,14 @@ Transformer::Transformer(Device& device, Communicator& group, const ModelConfig&
     return device.allocate(static_cast<size_t>(count) * sizeof(float));
   };
   hidden_ = floats(limits.rows * config.hidden);
-  update_ = floats(hidden_rows(limits) * config.hidden);
+  last_ = floats(limits.logit_rows * config.hidden);
   mixed_ = floats(limits.rows * shard.heads.size() * config.head_dim);
   wide_ = floats(wide_floats(config, shard, limits));
 }
 
 size_t Transformer::activation_bytes(const ModelConfig& config, const TensorShard& shard,
                                      const StepLimits& limits) {
-  const int64_t floats = (limits.rows + hidden_rows(limits)) * config.hidden +
+  const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
                          limits.rows * shard.heads.size() * config.head_dim +
                          wide_floats(config, shard, limits);
   return static_cast<size_t>(floats) * sizeof(float) + Rope::bytes(config, limits.positions);

@@ -54,8 +54,10 @@ class Transformer {
   void attention(int64_t layer, Tensor hidden);
   void mlp(int64_t layer, Tensor hidden);
   void sum_over_group(Tensor part);
+  Output residual_output() const;
 
   void take_chunks(const StepInput& step);
+  void take_rows(const StepInput& step);
   AttentionSpec attention_spec(int64_t layer) const;
   float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
@@ -69,11 +71,13 @@ class Transformer {
   Rope rope_;
   StepLimits limits_;
 
-  std::unique_ptr<Buffer> hidden_;     // [rows, hidden]: the residual stream
-  std::unique_ptr<Buffer> update_;     // [rows, hidden]: what a block adds to it
-  std::unique_ptr<Buffer> mixed_;      // [rows, heads * head_dim]: what attention gathered
-  std::unique_ptr<Buffer> wide_;       // never needed together: q|k|v, gate|up, logits
-  std::vector<SequenceChunk> chunks_;  // of the step at work, with their rotations
+  std::unique_ptr<Buffer> hidden_;  // [rows, hidden]: the residual stream
+  std::unique_ptr<Buffer> last_;    // [logit rows, hidden]: those that go to the head
+  std::unique_ptr<Buffer> mixed_;   // [rows, heads * head_dim]: what attention gathered
+  std::unique_ptr<Buffer> wide_;    // never needed together: q|k|v, gate|up, logits
+  std::vector<int32_t> tokens_;     // of the step at work, as all that follows
+  std::vector<int64_t> logit_rows_;
+  std::vector<SequenceChunk> chunks_;  // with their rotations
 };
 
 }  // namespace dinfer

@@ -221,23 +221,71 @@ TEST_P(DeviceConformance, EmbedGivesScaledRowsAndZerosForRowsOfOthers) {
   }
 }
 
-TEST_P(DeviceConformance, AddAndGatherRows) {
+TEST_P(DeviceConformance, ProductsAreAddedWhereAsked) {
+  for (const int64_t rows : {1, 3, 40}) {
+    std::vector<float> results[2];
+    Device* devices[2] = {&*device, reference.get()};
+    for (int i = 0; i < 2; ++i) {
+      const auto weight = devices[i]->upload(random_dense(DType::bf16, 100, 192, 1));
+      const auto copy = devices[i]->clone(*weight);
+      const DeviceFloats in(*devices[i], random_floats(rows * 192, 2));
+      const DeviceFloats gates(*devices[i], random_floats(rows * 384, 3));
+      const DeviceFloats bias(*devices[i], random_floats(100, 4));
+      const DeviceFloats out(*devices[i], random_floats(rows * 100, 5));
+      devices[i]->linear(in.tensor(rows, 192), *weight, bias.data(), out.tensor(rows, 100),
+                         Output::added_to);
+      devices[i]->gated_linear(gates.tensor(rows, 384), Activation::silu, *copy, nullptr,
+                               out.tensor(rows, 100), Output::added_to);
+      results[i] = out.values();
+    }
+    EXPECT_LE(relative_error(results[0], results[1]), tolerance()) << rows;
+  }
+}
+
+TEST_P(DeviceConformance, GathersRows) {
   for (const int64_t rows : {1, 3, 700}) {
-    std::vector<float> a = random_floats(rows * 100, 8), b = random_floats(rows * 100, 9);
-    std::vector<float> expected(a);
-    for (size_t i = 0; i < a.size(); ++i) expected[i] += b[i];
-    const DeviceFloats into(*device, a), x(*device, b), picked(*device, nans(200));
+    const std::vector<float> values = random_floats(rows * 100, 8);
+    const DeviceFloats in(*device, values), picked(*device, nans(200));
     const std::vector<int64_t> wanted = {rows - 1, 0};
-    device->run({.gathered_rows = wanted}, false, [&] {
-      device->add(into.tensor(rows, 100), x.tensor(rows, 100));
-      device->gather_rows(into.tensor(rows, 100), picked.tensor(2, 100));
-    });
-    EXPECT_EQ(into.values(), expected);
+    device->run({.gathered_rows = wanted}, false,
+                [&] { device->gather_rows(in.tensor(rows, 100), picked.tensor(2, 100)); });
     const std::vector<float> out = picked.values();
     EXPECT_EQ(std::vector<float>(out.begin(), out.begin() + 100),
-              std::vector<float>(expected.end() - 100, expected.end()));
+              std::vector<float>(values.end() - 100, values.end()));
     EXPECT_EQ(std::vector<float>(out.begin() + 100, out.end()),
-              std::vector<float>(expected.begin(), expected.begin() + 100));
+              std::vector<float>(values.begin(), values.begin() + 100));
+  }
+}
+
+TEST_P(DeviceConformance, PicksTheLargestOrDrawsWithTheSameNoise) {
+  for (const int64_t columns : {1, 37, 5000, 40001}) {
+    const int64_t rows = 5;
+    std::vector<float> values = random_floats(rows * columns, 13, 3.0f);
+    std::copy_n(values.end() - columns, columns / 2, values.begin());
+    values[3 * columns] = NAN;
+    values[2 * columns + columns / 2] = values[2 * columns] = 50.0f;
+    const std::vector<RowDraw> draws = {{.temperature = 0.7f, .stream = 1, .seed = 7, .sums = true},
+                                        {.temperature = 1.3f, .seed = 1, .position = 9},
+                                        {.sums = true},
+                                        {},
+                                        {}};
+    const DeviceFloats logits(*device, values);
+    std::vector<RowPick> picks(rows);
+    device->pick(logits.tensor(rows, columns), 1000, draws, picks);
+    for (int64_t row = 0; row < rows; ++row) {
+      const RowPick expected =
+          pick_from(std::span(values).subspan(row * columns, columns), 1000, draws[row]);
+      EXPECT_EQ(picks[row].finite, expected.finite) << row;
+      if (!expected.finite) continue;
+      EXPECT_EQ(picks[row].id, expected.id) << row << ", " << columns;
+      EXPECT_EQ(picks[row].value, expected.value) << row;
+      if (draws[row].sums) {
+        EXPECT_NEAR(picks[row].sum.log(), expected.sum.log(), 1e-5) << row;
+      }
+      if (draws[row].temperature > 0) {
+        EXPECT_NEAR(picks[row].score, expected.score, 1e-6) << row;
+      }
+    }
   }
 }
 

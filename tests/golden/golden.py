@@ -27,9 +27,9 @@ from dinfer import json_lines, must_run, run
 GPUS = int(os.environ.get("GOLDEN_GPUS", "0"))
 RANKS = GPUS or 4
 DEVICE = [] if GPUS else ["--cpu", "--cpu-math", "f32", "--threads", 1]
-TOLERANCE = 1e-2 if GPUS else 1e-3  # of the norm of the reference logits
-GAP = 0.1 if GPUS else 0.02  # greedy steps with a smaller gap between first and second are not compared
-LOGPROB = 5e-2 if GPUS else 5e-3
+TOLERANCE = 2e-2 if GPUS else 1e-3  # of the norm of the reference logits
+GAP = 0.25 if GPUS else 0.02  # greedy steps with a smaller gap between first and second are not compared
+LOGPROB = 0.1 if GPUS else 5e-3
 
 
 def read_safetensors(path):

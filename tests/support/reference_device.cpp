@@ -121,6 +121,10 @@ class ReferenceDevice final : public Device {
     return weight;
   }
 
+  std::unique_ptr<Weight> clone(const Weight& weight) override {
+    return std::make_unique<F32Weight>(static_cast<const F32Weight&>(weight));
+  }
+
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
     std::copy(host.begin(), host.end(), device);
   }
@@ -133,6 +137,8 @@ class ReferenceDevice final : public Device {
     step_ = step;
     body();
   }
+
+  int64_t recurring_rows(int64_t rows) const override { return rows; }
 
   void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
     const std::span<const int32_t> tokens = step_.tokens;
@@ -147,7 +153,8 @@ class ReferenceDevice final : public Device {
     }
   }
 
-  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out) override {
+  void linear(Tensor in, const Weight& weight, const float* bias, Tensor out,
+              Output output) override {
     const auto& w = static_cast<const F32Weight&>(weight);
     check(in.columns == w.columns() && out.columns == w.rows() && in.rows == out.rows,
           "linear: shapes");
@@ -156,7 +163,9 @@ class ReferenceDevice final : public Device {
       for (int64_t r = 0; r < w.rows(); ++r) {
         double sum = 0;
         for (int64_t c = 0; c < in.columns; ++c) sum += double{x[c]} * w.row(r)[c];
-        out.data[i * out.columns + r] = static_cast<float>(sum + (bias ? bias[r] : 0.0f));
+        float& to = out.data[i * out.columns + r];
+        if (output == Output::added_to) sum += to;
+        to = static_cast<float>(sum + (bias ? bias[r] : 0.0f));
       }
     }
   }
@@ -167,11 +176,11 @@ class ReferenceDevice final : public Device {
     for (int64_t i = 0; i < in.rows; ++i) {
       rms_norm(in.data + i * in.columns, norm, epsilon, in.columns, &normed[i * in.columns]);
     }
-    linear({normed.data(), in.rows, in.columns}, weight, bias, out);
+    linear({normed.data(), in.rows, in.columns}, weight, bias, out, Output::replaced);
   }
 
   void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
-                    Tensor out) override {
+                    Tensor out, Output output) override {
     const int64_t n = weight.columns();
     check(in.columns == 2 * n, "gated_linear: in is [gate | up]");
     std::vector<float> gated(in.rows * n);
@@ -181,7 +190,7 @@ class ReferenceDevice final : public Device {
         gated[i * n + c] = activate(activation, gate[c]) * gate[n + c];
       }
     }
-    linear({gated.data(), in.rows, n}, weight, bias, out);
+    linear({gated.data(), in.rows, n}, weight, bias, out, output);
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
@@ -205,8 +214,12 @@ class ReferenceDevice final : public Device {
     }
   }
 
-  void add(Tensor into, Tensor x) override {
-    for (int64_t i = 0; i < into.rows * into.columns; ++i) into.data[i] += x.data[i];
+  void pick(Tensor values, int32_t first_id, std::span<const RowDraw> draws,
+            std::span<RowPick> picks) override {
+    for (int64_t i = 0; i < values.rows; ++i) {
+      const std::span row(values.data + i * values.columns, static_cast<size_t>(values.columns));
+      picks[i] = pick_from(row, first_id, draws[i]);
+    }
   }
 
   void gather_rows(Tensor in, Tensor out) override {

@@ -84,12 +84,12 @@ class Rank {
                    .positions = limits.max_seq_len});
     std::vector<Range> slices;
     for (const TensorShard& each : placement_.shards) slices.push_back(each.vocab);
-    sampler_ = std::make_unique<Sampler>(group, slices);
+    sampler_ = std::make_unique<Sampler>(*device_, group, slices);
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits.max_seqs),
                             .blocks = limits.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
                             .rows = limits.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*device_, *model_, *sampler_, bounds, limits.max_seq_len);
+    worker_ = std::make_unique<Worker>(*model_, *sampler_, bounds, limits.max_seq_len);
   }
 
   Worker& worker() { return *worker_; }

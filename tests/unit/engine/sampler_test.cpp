@@ -10,6 +10,7 @@
 
 #include "comm/single_communicator.h"
 #include "engine/vocab_slice.h"
+#include "tests/support/reference_device.h"
 #include "tests/support/thread_world.h"
 
 namespace dinfer {
@@ -37,7 +38,10 @@ std::vector<RowResult> sample(const std::vector<std::vector<float>>& rows,
     for (const auto& row : rows)
       logits.insert(logits.end(), row.begin() + own.begin, row.begin() + own.end);
     const std::vector<float> before = logits;
-    results[static_cast<size_t>(group.rank())] = Sampler(group, slices).run(logits, tasks, 1);
+    const auto device = make_reference_device();
+    results[static_cast<size_t>(group.rank())] =
+        Sampler(*device, group, slices)
+            .run({logits.data(), std::ssize(tasks), own.size()}, tasks, 1);
     EXPECT_EQ(logits, before) << "logits are left as they were";
   });
   for (const auto& result : results) {
@@ -215,7 +219,9 @@ TEST(Sampler, a_rank_that_did_other_work_is_named) {
     std::vector<float> logits(static_cast<size_t>(own.size()));
     const RowTask task = draw({.temperature = 0});
     try {
-      Sampler(group, slices).run(logits, {&task, 1}, group.rank() == 2 ? 1 : 7);
+      const auto device = make_reference_device();
+      Sampler(*device, group, slices)
+          .run({logits.data(), 1, own.size()}, {&task, 1}, group.rank() == 2 ? 1 : 7);
     } catch (const Error& error) {
       const std::lock_guard lock(mutex);
       EXPECT_EQ(error.code(), ExitCode::peer);
@@ -232,7 +238,9 @@ TEST(Sampler, logits_that_are_not_finite_are_refused) {
     row[11] = bad;
     const auto group = make_single_communicator();
     const RowTask task = draw({.temperature = 0});
-    EXPECT_THROW(Sampler(*group, {{0, 16}}).run(row, {&task, 1}, 0), Error);
+    const auto device = make_reference_device();
+    EXPECT_THROW(Sampler(*device, *group, {{0, 16}}).run({row.data(), 1, 16}, {&task, 1}, 0),
+                 Error);
   }
 }
 

@@ -23,13 +23,13 @@ constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
 // The random words of one draw, one for each token of the vocabulary.
 class TokenNoise {
  public:
-  TokenNoise(uint64_t seed, uint32_t stream, int64_t position)
+  constexpr TokenNoise(uint64_t seed, uint32_t stream, int64_t position)
       : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
         stream_(stream),
         position_(static_cast<uint64_t>(position)) {}
 
   // Word of one token. Tokens in ascending order share the work of four.
-  uint32_t word(int32_t token) {
+  constexpr uint32_t word(int32_t token) {
     const uint32_t quad = static_cast<uint32_t>(token) / 4;
     if (quad != quad_) {
       quad_ = quad;
