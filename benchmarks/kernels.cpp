@@ -76,6 +76,28 @@ struct Tally {
   double products = 0;
 };
 
+// Rows of floats in the memory of the CPU device.
+class Floats {
+ public:
+  Floats(int64_t rows, int64_t columns) : columns_(columns), data_(rows * columns) {}
+  Tensor tensor(int64_t rows) { return {data_.data(), rows, columns_}; }
+
+ private:
+  int64_t columns_;
+  std::vector<float> data_;
+};
+
+struct Activations {
+  Activations(const Shape& s, int64_t rows)
+      : hidden(rows, s.hidden),
+        qkv(rows, (s.heads + 2 * s.kv_heads) * s.head_dim),
+        mixed(rows, s.heads * s.head_dim),
+        added(rows, s.hidden),
+        gate_up(rows, 2 * s.ffn),
+        logits(1, s.vocabulary) {}
+  Floats hidden, qkv, mixed, added, gate_up, logits;
+};
+
 class Model {
  public:
   explicit Model(const Settings& settings)
@@ -103,46 +125,19 @@ class Model {
 
   void run(int64_t rows) {
     const Shape& s = settings_.shape;
-    const int64_t width = (s.heads + 2 * s.kv_heads) * s.head_dim;
-    std::vector<float> x(rows * s.hidden), qkv(rows * width), mixed(rows * s.heads * s.head_dim),
-        y(rows * s.hidden), gate_up(rows * 2 * s.ffn), logits(s.vocabulary);
-    std::vector<int32_t> tokens(rows, 7);
+    Activations to(s, rows);
+    const std::vector<int32_t> tokens(rows, 7);
+    const SequenceChunk chunk{0, rows, rows == 1 ? 64 : 0, blocks_};
+    const Step step{.tokens = tokens, .chunks = {&chunk, 1}, .gathered_rows = {}};
     std::map<std::string, Tally> best;
     double best_pass = 1e9;
     const auto until = Clock::now() + std::chrono::duration<double>(settings_.seconds);
-    const int64_t position = rows == 1 ? 64 : 0;
-    const SequenceChunk chunk{0, rows, position, blocks_};
-    const Tensor hidden{x.data(), rows, s.hidden}, add{y.data(), rows, s.hidden},
-        q{qkv.data(), rows, width}, a{mixed.data(), rows, s.heads * s.head_dim},
-        g{gate_up.data(), rows, 2 * s.ffn};
     int passes = 0;
     while (passes < 3 || Clock::now() < until) {
       ++passes;
       std::map<std::string, Tally> pass;
       const auto start = Clock::now();
-      time(pass["embed"], nullptr, rows, [&] { device_->embed(*head_, 0, tokens, 1.0f, hidden); });
-      for (const Layer& l : layers_) {
-        time(pass["norm_qkv"], l.qkv.get(), rows,
-             [&] { device_->norm_linear(hidden, norm_.data(), 1e-5f, *l.qkv, nullptr, q); });
-        time(pass["attend"], nullptr, rows, [&] {
-          device_->attend(q, {{&chunk, 1}, rows}, {.heads = s.heads, .scale = 0.125f},
-                          {cosine_.data(), sine_.data(), kBlocks * kBlock, s.head_dim},
-                          {l.keys->data(), l.values->data(), device_->kv_type(), kBlock, s.kv_heads,
-                           s.head_dim},
-                          a);
-        });
-        time(pass["o"], l.o.get(), rows, [&] { device_->linear(a, *l.o, nullptr, add); });
-        time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
-        time(pass["norm_gate_up"], l.gate_up.get(), rows,
-             [&] { device_->norm_linear(hidden, norm_.data(), 1e-5f, *l.gate_up, nullptr, g); });
-        time(pass["gated_down"], l.down.get(), rows,
-             [&] { device_->gated_linear(g, Activation::silu, *l.down, nullptr, add); });
-        time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
-      }
-      time(pass["head"], head_.get(), 1, [&] {
-        device_->norm_linear({x.data(), 1, s.hidden}, norm_.data(), 1e-5f, *head_, nullptr,
-                             {logits.data(), 1, s.vocabulary});
-      });
+      device_->run(step, false, [&] { forward(rows, to, pass); });
       best_pass = std::min(best_pass, std::chrono::duration<double>(Clock::now() - start).count());
       for (const auto& [name, tally] : pass) {
         Tally& kept = best[name];
@@ -164,6 +159,37 @@ class Model {
  private:
   static constexpr int kBlock = 16;
   static constexpr int32_t kBlocks = 40;
+
+  void forward(int64_t rows, Activations& to, std::map<std::string, Tally>& pass) {
+    const Shape& s = settings_.shape;
+    const Tensor hidden = to.hidden.tensor(rows), add = to.added.tensor(rows),
+                 qkv = to.qkv.tensor(rows), mixed = to.mixed.tensor(rows),
+                 gate_up = to.gate_up.tensor(rows);
+    const RopeTable rope{cosine_.data(), sine_.data(), kBlocks * kBlock, s.head_dim};
+    const AttentionSpec attention{.heads = s.heads, .scale = 0.125f};
+    time(pass["embed"], nullptr, rows, [&] { device_->embed(*head_, 0, 1.0f, hidden); });
+    for (const Layer& l : layers_) {
+      const KvLayer cache{l.keys->data(), l.values->data(), device_->kv_type(),
+                          kBlock,         s.kv_heads,       s.head_dim};
+      time(pass["norm_qkv"], l.qkv.get(), rows,
+           [&] { device_->norm_linear(hidden, norm_.data(), 1e-5f, *l.qkv, nullptr, qkv); });
+      time(pass["attend"], nullptr, rows, [&] {
+        device_->attend(qkv, attention, {&rope, 1}, cache, mixed);
+      });
+      time(pass["o"], l.o.get(), rows, [&] { device_->linear(mixed, *l.o, nullptr, add); });
+      time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
+      time(pass["norm_gate_up"], l.gate_up.get(), rows, [&] {
+        device_->norm_linear(hidden, norm_.data(), 1e-5f, *l.gate_up, nullptr, gate_up);
+      });
+      time(pass["gated_down"], l.down.get(), rows,
+           [&] { device_->gated_linear(gate_up, Activation::silu, *l.down, nullptr, add); });
+      time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
+    }
+    time(pass["head"], head_.get(), 1, [&] {
+      device_->norm_linear(to.hidden.tensor(1), norm_.data(), 1e-5f, *head_, nullptr,
+                           to.logits.tensor(1));
+    });
+  }
 
   static void time(Tally& tally, const Weight* weight, int64_t rows,
                    const std::function<void()>& call) {
