@@ -63,21 +63,11 @@ class Inputs {
 
   // Loads columns [begin, begin + columns) of the rows.
   __device__ void load(const Rows& rows, int begin, int columns, const Memory& memory) {
-    clear();
-    const int count = static_cast<int>(rows.count);
+    if constexpr (kRows > kFusedRows) {
 #pragma unroll
-    for (int s = 0; s < B::kSums; ++s) {
-      factor_[s][0] = factor_[s][1] = 0.0f;
-      clear_sums(memory, s);
-#pragma unroll 1
-      for (int first = 8 * s; first < min(count, 8 * s + 8); first += kAtOnce) {
-        float values[kAtOnce][B::kLaneColumns];
-        read(rows, first, begin, columns, values, memory);
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-          if (first + i < count) place_row(first + i - 8 * s, s, values[i], memory);
-        }
-      }
+      for (int s = 0; s < B::kSums; ++s) load_own_row(rows, s, begin, columns, memory);
+    } else {
+      load_together(rows, begin, columns, memory);
     }
   }
 
@@ -95,70 +85,131 @@ class Inputs {
   __device__ float factor(int s, int i) const { return factor_[s][i]; }
 
  private:
-  __device__ void clear() {
+  static constexpr int kQuads = B::kLaneColumns / 4;
+
+  // Many rows: each lane takes the columns of row 8 s + g that its operands hold.
+  __device__ void load_own_row(const Rows& rows, int s, int begin, int columns,
+                               const Memory& memory) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, row = 8 * s + g;
+    const bool exists = row < rows.count;
+    const float* x = rows.data + (exists ? row : 0) * rows.stride;
+    const int all = static_cast<int>(rows.columns);
+    const int end = exists ? min(begin + columns, all) : 0;
+    float4 v[B::kSteps];
 #pragma unroll
     for (int k = 0; k < B::kSteps; ++k) {
+      const int c = begin + Form::column_of(k);
+      v[k] = all % 4 == 0 ? aligned_quad(x, c, end) : any_quad(x, c, end);
+    }
+    float unit = 1.0f;
+    if (Pieces::kNeedsUnit) {
+      float largest = 0.0f;
 #pragma unroll
-      for (int o = 0; o < B::kOperands; ++o) pieces_[k][o][0] = pieces_[k][o][1] = 0;
+      for (int k = 0; k < B::kSteps; ++k) {
+        largest = fmaxf(largest, fmaxf(fmaxf(fabsf(v[k].x), fabsf(v[k].y)),
+                                       fmaxf(fabsf(v[k].z), fabsf(v[k].w))));
+      }
+      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+      unit = unit_for(fmaxf(largest, __shfl_xor_sync(~0u, largest, 2)));
+    }
+    const float factor = Form::kCodeUnit / unit;
+    factor_[s][0] = __shfl_sync(~0u, factor, 8 * t);
+    factor_[s][1] = __shfl_sync(~0u, factor, 8 * t + 4);
+    const float upper_unit = unit * Form::kUpperUnit;
+    float sum = 0.0f;
+#pragma unroll
+    for (int k = 0; k < B::kSteps; ++k) {
+      uint32_t(&high)[2] = pieces_[k][2 * s], (&low)[2] = pieces_[k][2 * s + 1];
+      split(v[k].x * unit, v[k].y * unit, high[0], low[0]);
+      split(v[k].z * upper_unit, v[k].w * upper_unit, high[1], low[1]);
+      if (!Form::kGrouped) continue;
+      sum += pair_sum(high[0]) + pair_sum(low[0]) +
+             (pair_sum(high[1]) + pair_sum(low[1])) * (1.0f / Form::kUpperUnit);
+      if (k % Form::kGroupSteps != Form::kGroupSteps - 1) continue;
+      sum += __shfl_xor_sync(~0u, sum, 1);
+      sum += __shfl_xor_sync(~0u, sum, 2);
+      if (t == 0) {
+        memory.sums[k / Form::kGroupSteps * B::kColumns + row] = sum * memory.sum_factor;
+      }
+      sum = 0.0f;
+    }
+    __syncwarp();
+  }
+
+  // Few rows: all lanes prepare one row after the other, of which each then takes its part.
+  __device__ void load_together(const Rows& rows, int begin, int columns, const Memory& memory) {
+#pragma unroll
+    for (int k = 0; k < B::kSteps; ++k) pieces_[k][0][0] = pieces_[k][0][1] = 0;
+    factor_[0][0] = factor_[0][1] = 0.0f;
+    if (Form::kGrouped) {
+      for (int i = threadIdx.x % 32; i < B::kSteps / Form::kGroupSteps * 8; i += 32) {
+        memory.sums[i] = 0.0f;
+      }
+      __syncwarp();
+    }
+#pragma unroll 1
+    for (int row = 0; row < rows.count; ++row) {
+      float values[B::kLaneColumns];
+      read(rows, row, begin, columns, values, memory);
+      place_row(row, values, memory);
     }
   }
 
-  static constexpr bool kAnyKind = kRows <= kFusedRows;
-  static constexpr int kQuads = B::kLaneColumns / 4;
-  static constexpr int kAtOnce = 8 / kQuads / (kAnyKind ? 2 : 1);  // rows that are loaded together
+  __device__ static float4 aligned_quad(const float* x, int c, int end) {
+    return c < end ? *reinterpret_cast<const float4*>(x + c) : float4{};
+  }
 
-  // Columns c .. c + 3 of `columns`; zeros past them.
-  __device__ static float4 quad(const float* x, int c, int columns) {
-    if (columns % 4 == 0) {
-      return c < columns ? *reinterpret_cast<const float4*>(x + c) : float4{};
-    }
-    const auto one = [&](int i) { return i < columns ? x[i] : 0.0f; };
+  __device__ static float4 any_quad(const float* x, int c, int end) {
+    const auto one = [&](int i) { return i < end ? x[i] : 0.0f; };
     return {one(c), one(c + 1), one(c + 2), one(c + 3)};
   }
 
-  // The lane's columns of rows first .. first + kAtOnce - 1, with what is to be done to them done,
-  // but for the factor 1 / rms; and the squares that this takes.
-  __device__ void read(const Rows& rows, int first, int begin, int columns,
-                       float (&values)[kAtOnce][B::kLaneColumns], const Memory& memory) {
-    const int lane = threadIdx.x % 32, all = static_cast<int>(rows.columns);
-    const bool mine = B::kLaneColumns * lane < columns;
-    const int column = mine ? begin + B::kLaneColumns * lane : all;
-    const int last = static_cast<int>(rows.count) - 1;
-    float4 x[kAtOnce][kQuads], y[kAtOnce][kQuads];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const float* row = rows.data + min(first + i, last) * rows.stride;
-#pragma unroll
-      for (int q = 0; q < kQuads; ++q) x[i][q] = quad(row, column + 4 * q, all);
-      if (!kAnyKind || rows.kind == Rows::Kind::plain) continue;
-      const float* other = rows.kind == Rows::Kind::normed ? rows.norm : row + all;
-#pragma unroll
-      for (int q = 0; q < kQuads; ++q) y[i][q] = quad(other, column + 4 * q, all);
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      float squares = 0.0f;
-#pragma unroll
-      for (int q = 0; q < kQuads; ++q) {
-        float* v = values[i] + 4 * q;
-        const float4 a = x[i][q], b = y[i][q];
-        if (!kAnyKind || rows.kind == Rows::Kind::plain) {
-          v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
-        } else if (rows.kind == Rows::Kind::normed) {
-          squares += a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w;
-          v[0] = a.x * b.x, v[1] = a.y * b.y, v[2] = a.z * b.z, v[3] = a.w * b.w;
-        } else {
-          v[0] = activate(rows.activation, a.x) * b.x, v[1] = activate(rows.activation, a.y) * b.y;
-          v[2] = activate(rows.activation, a.z) * b.z, v[3] = activate(rows.activation, a.w) * b.w;
-        }
-      }
-      if (!kAnyKind || rows.kind != Rows::Kind::normed || first + i > last) continue;
-      for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(~0u, squares, step);
-      if (lane == 0) memory.squares[(first + i) * memory.squares_stride] = squares;
-    }
+  // Columns c .. c + 3 of `columns`; zeros past them.
+  __device__ static float4 quad(const float* x, int c, int columns) {
+    return columns % 4 == 0 ? aligned_quad(x, c, columns) : any_quad(x, c, columns);
   }
 
-  // A power of two, at which the largest value of the warp is below 2^15.
+  // The lane's columns of a row, with what is to be done to them done, but for the factor 1 / rms;
+  // and the squares that this takes.
+  __device__ static void read(const Rows& rows, int row, int begin, int columns,
+                              float (&values)[B::kLaneColumns], const Memory& memory) {
+    const int lane = threadIdx.x % 32, all = static_cast<int>(rows.columns);
+    const int column = B::kLaneColumns * lane < columns ? begin + B::kLaneColumns * lane : all;
+    const float* from = rows.data + row * rows.stride;
+    const float* other = rows.kind == Rows::Kind::normed ? rows.norm : from + all;
+    float4 x[kQuads], y[kQuads];
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q) x[q] = quad(from, column + 4 * q, all);
+    if (rows.kind != Rows::Kind::plain) {
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q) y[q] = quad(other, column + 4 * q, all);
+    }
+    float squares = 0.0f;
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q) {
+      float* v = values + 4 * q;
+      const float4 a = x[q], b = y[q];
+      if (rows.kind == Rows::Kind::plain) {
+        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+      } else if (rows.kind == Rows::Kind::normed) {
+        squares += a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w;
+        v[0] = a.x * b.x, v[1] = a.y * b.y, v[2] = a.z * b.z, v[3] = a.w * b.w;
+      } else {
+        v[0] = activate(rows.activation, a.x) * b.x, v[1] = activate(rows.activation, a.y) * b.y;
+        v[2] = activate(rows.activation, a.z) * b.z, v[3] = activate(rows.activation, a.w) * b.w;
+      }
+    }
+    if (rows.kind != Rows::Kind::normed) return;
+    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(~0u, squares, step);
+    if (lane == 0) memory.squares[row * memory.squares_stride] = squares;
+  }
+
+  // A power of two that brings a number below 2^15, and near it.
+  __device__ static float unit_for(float largest) {
+    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23) - 127;
+    return __uint_as_float(static_cast<uint32_t>(min(max(14 - exponent, -100), 100) + 127) << 23);
+  }
+
   __device__ static float unit_of(const float (&values)[B::kLaneColumns]) {
     float largest = 0.0f;
 #pragma unroll
@@ -166,13 +217,11 @@ class Inputs {
     for (int step = 16; step > 0; step /= 2) {
       largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, step));
     }
-    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23) - 127;
-    return __uint_as_float(static_cast<uint32_t>(min(max(14 - exponent, -100), 100) + 127) << 23);
+    return unit_for(largest);
   }
 
-  // Makes the operands' row `r` (of set `s`) of the lane's values.
-  __device__ void place_row(int r, int s, const float (&values)[B::kLaneColumns],
-                            const Memory& memory) {
+  // Makes the operand's rows `row` and `row` + 4 of the lanes' values: high pieces and low ones.
+  __device__ void place_row(int row, const float (&values)[B::kLaneColumns], const Memory& memory) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const float unit = Pieces::kNeedsUnit ? unit_of(values) : 1.0f;
     const float upper_unit = unit * Form::kUpperUnit;
@@ -189,14 +238,21 @@ class Inputs {
       high_sum += pair_sum(high.x) + pair_sum(high.y) * (1.0f / Form::kUpperUnit);
       low_sum += pair_sum(low.x) + pair_sum(low.y) * (1.0f / Form::kUpperUnit);
     }
-    if (Form::kGrouped) store_sums(r, s, high_sum, low_sum, memory);
-    const float factor = Form::kCodeUnit / unit;
+    if (Form::kGrouped) store_sums(row, high_sum, low_sum, memory);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      if ((kRows == 4 ? (2 * t + i) % 4 : 2 * t + i) == r) factor_[s][i] = factor;
+      if ((2 * t + i) % 4 == row) factor_[0][i] = Form::kCodeUnit / unit;
     }
     __syncwarp();
-    if ((kRows == 4 ? g % 4 : g) == r) take_operands(s, memory);
+    if (g % 4 == row) {
+      const uint32_t* from = g < 4 ? memory.high : memory.low;
+#pragma unroll
+      for (int k = 0; k < B::kSteps; ++k) {
+        const uint2 piece = *reinterpret_cast<const uint2*>(from + Form::column_of(k) / 2);
+        pieces_[k][0][0] = piece.x;
+        pieces_[k][0][1] = piece.y;
+      }
+    }
     __syncwarp();
   }
 
@@ -211,34 +267,8 @@ class Inputs {
     return v.x + v.y;
   }
 
-  __device__ void take_operands(int s, const Memory& memory) {
-    const bool is_low = kRows == 4 && threadIdx.x % 32 >= 16;
-    const uint32_t* first = is_low ? memory.low : memory.high;
-#pragma unroll
-    for (int k = 0; k < B::kSteps; ++k) {
-      const int at = Form::column_of(k) / 2;
-      const uint2 a = *reinterpret_cast<const uint2*>(first + at);
-      pieces_[k][kRows == 4 ? 0 : 2 * s][0] = a.x;
-      pieces_[k][kRows == 4 ? 0 : 2 * s][1] = a.y;
-      if constexpr (kRows > 4) {
-        const uint2 b = *reinterpret_cast<const uint2*>(memory.low + at);
-        pieces_[k][2 * s + 1][0] = b.x;
-        pieces_[k][2 * s + 1][1] = b.y;
-      }
-    }
-  }
-
-  __device__ static void clear_sums(const Memory& memory, int s) {
-    if (!Form::kGrouped) return;
-    const int lane = threadIdx.x % 32;
-    for (int i = lane; i < B::kSteps / Form::kGroupSteps * 8; i += 32) {
-      memory.sums[i / 8 * B::kColumns + 8 * s + i % 8] = 0.0f;
-    }
-    __syncwarp();
-  }
-
   // Sums of the pieces by groups, times memory.sum_factor.
-  __device__ static void store_sums(int r, int s, float high, float low, const Memory& memory) {
+  __device__ static void store_sums(int row, float high, float low, const Memory& memory) {
     constexpr int kLanes = 16 * Form::kGroupSteps / B::kLaneColumns;  // of a group
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -247,13 +277,9 @@ class Inputs {
       low += __shfl_xor_sync(~0u, low, step);
     }
     if (lane % kLanes != 0) return;
-    float* to = memory.sums + lane / kLanes * B::kColumns + 8 * s + r;
-    if (kRows == 4) {
-      to[0] = high * memory.sum_factor;
-      to[4] = low * memory.sum_factor;
-    } else {
-      to[0] = (high + low) * memory.sum_factor;
-    }
+    float* to = memory.sums + lane / kLanes * B::kColumns + row;
+    to[0] = high * memory.sum_factor;
+    to[4] = low * memory.sum_factor;
   }
 
   uint32_t pieces_[B::kSteps][B::kOperands][2];
