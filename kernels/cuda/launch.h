@@ -53,24 +53,33 @@ void allow_shared_memory(void (*kernel)(Parameters...), size_t shared_bytes) {
           "cudaFuncSetAttribute");
 }
 
-// Launches a kernel that follows the rules above.
+// Launches a kernel that follows the rules above, in clusters of so many blocks along x (1: none).
 template <class... Parameters, class... Arguments>
-void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-            size_t shared_bytes, Arguments&&... arguments) {
+void launch_clusters(const Stream& stream, void (*kernel)(Parameters...), dim3 grid,
+                     unsigned cluster, dim3 block, size_t shared_bytes, Arguments&&... arguments) {
   allow_shared_memory(kernel, shared_bytes);
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {cluster, 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream.handle;
-  config.attrs = &overlap;
-  config.numAttrs = stream.capability >= 90 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = stream.capability < 90 ? 0 : cluster > 1 ? 2 : 1;
   require(cudaLaunchKernelEx(&config, kernel,
                              static_cast<Parameters>(std::forward<Arguments>(arguments))...),
           "cudaLaunchKernelEx");
+}
+
+template <class... Parameters, class... Arguments>
+void launch(const Stream& stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared_bytes, Arguments&&... arguments) {
+  launch_clusters(stream, kernel, grid, 1, block, shared_bytes,
+                  std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace dinfer::cuda

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/deadline.h"
@@ -37,6 +39,14 @@ class ControlPlane {
   // Throws Error(peer) when a rank of this host has died. For a rank that waits for something else
   // than the other ranks, such as the head for requests: called every few milliseconds there.
   virtual void check_peers() {}
+
+  // Throw the Error(peer) of a wait of another kind, such as that for a GPU: for `missing` ranks
+  // that did not come, and for a rank that called something else.
+  [[noreturn]] virtual void fail_late(const std::vector<int>& missing,
+                                      std::chrono::duration<double> waited,
+                                      std::string_view what) = 0;
+  [[noreturn]] virtual void fail_diverged(int other, std::string_view theirs,
+                                          std::string_view ours) = 0;
 
   // Ends the whole job with this exit code; does not return.
   [[noreturn]] virtual void abort(ExitCode code) = 0;

@@ -66,6 +66,15 @@ class MpiControlPlane final : public ControlPlane {
 
   void check_peers() override { session_->wait().check_peers(); }
 
+  [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
+                              std::string_view what) override {
+    session_->wait().fail_late(missing, waited, what);
+  }
+  [[noreturn]] void fail_diverged(int other, std::string_view theirs,
+                                  std::string_view ours) override {
+    session_->wait().fail_diverged(other, theirs, ours);
+  }
+
   [[noreturn]] void abort(ExitCode code) override { session_->abort(code); }
 
  private:

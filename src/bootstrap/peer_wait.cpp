@@ -95,7 +95,7 @@ void PeerWait::fail_dead(int dead, std::string_view what) const {
       name(dead), phase_, waited);
 }
 
-void PeerWait::fail_late(const std::vector<int>& missing, Clock::duration waited,
+void PeerWait::fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
                          std::string_view what) const {
   std::vector<std::string> names;
   for (const int r : missing) names.push_back(name(r));
@@ -103,7 +103,7 @@ void PeerWait::fail_late(const std::vector<int>& missing, Clock::duration waited
        "no answer from {} within {:.1f} s during {} (rank {} waited in {}): stopped, overloaded, "
        "unreachable or out of step; --start-timeout, --stall-timeout and --step-timeout "
        "bound such waits",
-       fmt::join(names, ", "), std::chrono::duration<double>(waited).count(), phase_, rank_, what);
+       fmt::join(names, ", "), waited.count(), phase_, rank_, what);
 }
 
 void PeerWait::fail_diverged(int other, std::string_view theirs, std::string_view ours) const {

@@ -67,6 +67,8 @@ class PeerWait {
   // Throws when a process of this host has died.
   void check_peers();
 
+  [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
+                              std::string_view what) const;
   [[noreturn]] void fail_diverged(int other, std::string_view theirs, std::string_view ours) const;
 
  private:
@@ -79,8 +81,6 @@ class PeerWait {
   void look(Clock::duration at_most);  // for dead peers
   std::string name(int rank) const;
   [[noreturn]] void fail_dead(int dead, std::string_view what) const;
-  [[noreturn]] void fail_late(const std::vector<int>& missing, Clock::duration waited,
-                              std::string_view what) const;
 
   int rank_;
   std::vector<Peer> peers_;

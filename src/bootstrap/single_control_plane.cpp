@@ -17,6 +17,14 @@ class SingleControlPlane final : public ControlPlane {
   std::vector<Bytes> all_gather(const Bytes& message, Deadline) override { return {message}; }
   void barrier(Deadline) override {}
 
+  [[noreturn]] void fail_late(const std::vector<int>&, std::chrono::duration<double>,
+                              std::string_view what) override {
+    throw Bug(fmt::format("a single rank waited for peers in {}", what));
+  }
+  [[noreturn]] void fail_diverged(int, std::string_view, std::string_view ours) override {
+    throw Bug(fmt::format("a single rank differs from peers in {}", ours));
+  }
+
   [[noreturn]] void abort(ExitCode code) override {
     spdlog::shutdown();
     std::fflush(nullptr);

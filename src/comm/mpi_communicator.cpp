@@ -31,6 +31,7 @@ class MpiCommunicator final : public Communicator {
 
   int rank() const override { return session_->world().rank; }
   int size() const override { return session_->world().size; }
+  std::string_view transport() const override { return "mpi"; }
 
   void all_reduce_sum(std::span<float> values) override {
     if (shared_) return shared_->all_reduce_sum(values, deadline());
@@ -53,6 +54,10 @@ class MpiCommunicator final : public Communicator {
     }
     std::ranges::copy(in, out.begin() + static_cast<ptrdiff_t>(rank() * in.size()));
     requests_.wait(deadline(), "all_gather");
+  }
+
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    all_gather(in, out);
   }
 
   void send(int destination, std::span<const std::byte> data) override {

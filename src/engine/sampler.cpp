@@ -306,7 +306,7 @@ std::vector<RowResult> Sampler::run(Tensor logits, std::span<const RowTask> task
   std::memcpy(own.data(), &digest, sizeof digest);
   describe(logits, tasks, layout, own.data());
   std::vector<std::byte> messages(own.size() * slices_.size());
-  group_.all_gather(own, messages);
+  group_.all_gather_host(own, messages);
   compare_digests(messages, layout.message_bytes());
 
   std::vector<RowResult> results(tasks.size());
@@ -375,7 +375,7 @@ std::vector<std::vector<float>> Sampler::gather_rows(std::span<const size_t> row
                 own.begin() + static_cast<std::ptrdiff_t>(i * widest));
   }
   std::vector<float> all(own.size() * slices_.size());
-  group_.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)));
+  group_.all_gather_host(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all)));
   for (size_t i = 0; i < rows.size(); ++i) {
     for (size_t rank = 0; rank < slices_.size(); ++rank) {
       const auto from =

@@ -4,62 +4,15 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 #include <string>
 
-#include "mpi_job.h"
+#include "fault_job.h"
 
 namespace dinfer::test {
 namespace {
 
-constexpr Seconds kPatience{30};  // for what only a loaded machine delays
-
 std::vector<std::string> rank_program(const std::string& mode, int rank = 1) {
   return {DINFER_FAULT_RANK, mode, std::to_string(rank)};
-}
-
-// Pids by rank, once every rank has told its own.
-std::vector<pid_t> pids(MpiJob& job, int ranks) {
-  std::vector<pid_t> all(static_cast<size_t>(ranks));
-  for (int told = 0; told < ranks; ++told) {
-    const std::string line = job.wait_for_line("pid ", kPatience);
-    int rank = -1, pid = 0;
-    if (std::sscanf(line.c_str(), "rank %d pid %d", &rank, &pid) != 2 || rank < 0 ||
-        rank >= ranks) {
-      ADD_FAILURE() << "the job did not start: " << job.output();
-      return {};
-    }
-    all[static_cast<size_t>(rank)] = pid;
-  }
-  return all;
-}
-
-// Lets the job settle in its wait or its work.
-void settle() { usleep(300'000); }
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return Seconds(std::chrono::steady_clock::now() - start).count();
-}
-
-// When, in seconds of the steady clock (one for all processes), fault_rank met the error of `line`.
-double told_at(const std::string& line) {
-  double when = 0;
-  EXPECT_EQ(std::sscanf(line.c_str(), "[%*d] at %lf", &when), 1) << line;
-  return when;
-}
-
-// No such process, or one that only waits to be reaped.
-bool is_gone_now(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string id, name, state;
-  file >> id >> name >> state;
-  return !file || state == "Z" || state == "X";
-}
-
-bool is_gone(pid_t pid) {
-  for (int tries = 0; tries < 500 && !is_gone_now(pid); ++tries) usleep(10'000);
-  return is_gone_now(pid);
 }
 
 struct Case {

@@ -90,6 +90,7 @@ class ThreadCommunicator : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  std::string_view transport() const override { return "threads"; }
 
   void all_reduce_sum(std::span<float> values) override {
     const std::vector<Message> all = room_.exchange(rank_, copy_of(std::as_bytes(values)));
@@ -112,6 +113,10 @@ class ThreadCommunicator : public Communicator {
       std::copy(message.begin(), message.end(), out.begin() + static_cast<ptrdiff_t>(at));
       at += message.size();
     }
+  }
+
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    all_gather(in, out);
   }
 
   void send(int destination, std::span<const std::byte> data) override {

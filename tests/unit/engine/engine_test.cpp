@@ -61,6 +61,13 @@ class ThreadPlane final : public ControlPlane {
   }
   std::vector<Bytes> all_gather(const Bytes&, Deadline) override { throw Bug("not used"); }
   void barrier(Deadline) override { throw Bug("not used"); }
+  [[noreturn]] void fail_late(const std::vector<int>&, std::chrono::duration<double>,
+                              std::string_view) override {
+    throw Bug("not used");
+  }
+  [[noreturn]] void fail_diverged(int, std::string_view, std::string_view) override {
+    throw Bug("not used");
+  }
   [[noreturn]] void abort(ExitCode) override { throw Bug("not used"); }
 
  private:

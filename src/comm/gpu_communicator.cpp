@@ -1,0 +1,196 @@
+#include "comm/gpu_communicator.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/gpu_nccl.h"
+#include "comm/gpu_paths.h"
+#include "comm/gpu_peer.h"
+#include "comm/gpu_ranks.h"
+
+namespace dinfer {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// Kernels end their waits themselves; the host is the second to notice, with NCCL the only one.
+constexpr Seconds kGrace{0.5};
+
+class GpuCommunicator final : public Communicator {
+ public:
+  GpuCommunicator(ControlPlane& control, const World& world, GpuStream& stream,
+                  std::unique_ptr<Communicator> host, const GpuCommunicatorOptions& options)
+      : control_(control), stream_(stream), host_(std::move(host)), options_(options) {
+    if (size() == 1) return;
+    const Deadline deadline = Deadline::after(options.start_timeout);
+    const std::vector<GpuRank> gpus = introduce_gpus(control, world, stream, deadline);
+    std::string no_peers = "not wanted", no_nccl = "not wanted";
+    if (options.paths != GpuPaths::nccl_only)
+      peers_ = PeerMemory::open(control, gpus, stream, options.step_timeout, deadline, no_peers);
+    if (options.paths != GpuPaths::peers_only)
+      nccl_ = NcclGroup::connect(control, options.step_timeout, deadline, no_nccl);
+    if (!peers_ && !nccl_)
+      fail(ExitCode::device,
+           "GPU ranks have no way to talk: not by peer access ({}), not by NCCL ({}): install "
+           "libnccl2, use GPUs of one NVLink or PCIe switch, or run with --cpu",
+           no_peers, no_nccl);
+    stream_.set_watch([this](Seconds waited) { look_after(waited); });
+  }
+
+  ~GpuCommunicator() override {
+    if (size() > 1) stream_.set_watch({});
+    if (failed_) give_up();
+  }
+
+  int rank() const override { return host_->rank(); }
+  int size() const override { return host_->size(); }
+  std::string_view transport() const override {
+    return size() == 1 ? "none" : nccl_ ? "nccl" : "p2p";
+  }
+
+  void all_reduce_sum(std::span<float> values) override {
+    if (size() == 1) return;
+    check_faults();
+    while (!values.empty()) {
+      last_call_ = "all_reduce_sum";
+      const std::optional<cuda::PeerPath> path = peer_path(values.size_bytes());
+      if (!path) return guarded([&] { nccl_->sum(values.data(), values.size(), stream_.get()); });
+      const size_t count = std::min(values.size(), cuda::peer_sum_room(peers_->group()));
+      cuda::peer_sum(peers_->kernels(), peers_->group(), *path, values.data(), nullptr, count);
+      values = values.subspan(count);
+    }
+  }
+
+  void all_gather(std::span<const std::byte> in, std::span<std::byte> out) override {
+    check(out.size() == in.size() * static_cast<size_t>(size()),
+          "all_gather: out holds one part a rank");
+    if (in.empty()) return;
+    check_faults();
+    last_call_ = "all_gather";
+    if (size() == 1) {
+      cuda::require(cudaMemcpyAsync(out.data(), in.data(), in.size(), cudaMemcpyDeviceToDevice,
+                                    stream_.get()),
+                    "cudaMemcpyAsync");
+    } else if (peers_ && (!nccl_ || in.size() <= cuda::kMostGatherBytes)) {
+      for (size_t at = 0; at < in.size(); at += cuda::kMostGatherBytes) {
+        const size_t bytes = std::min(cuda::kMostGatherBytes, in.size() - at);
+        cuda::peer_gather(peers_->kernels(), peers_->group(), in.data() + at, out.data() + at,
+                          bytes, in.size());
+      }
+    } else {
+      guarded([&] { nccl_->gather(in.data(), out.data(), in.size(), stream_.get()); });
+    }
+  }
+
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    host_->all_gather_host(in, out);
+  }
+
+  void send(int destination, std::span<const std::byte> data) override {
+    check(destination >= 0 && destination < size() && destination != rank(), "send: to a peer");
+    check_faults();
+    last_call_ = "send";
+    if (nccl_)
+      return guarded([&] { nccl_->send(destination, data.data(), data.size(), stream_.get()); });
+    staging_.resize(data.size());
+    copy(staging_.data(), data.data(), data.size());
+    host_->send(destination, staging_);
+  }
+
+  void receive(int source, std::span<std::byte> data) override {
+    check(source >= 0 && source < size() && source != rank(), "receive: from a peer");
+    check_faults();
+    last_call_ = "receive";
+    if (nccl_)
+      return guarded([&] { nccl_->receive(source, data.data(), data.size(), stream_.get()); });
+    staging_.resize(data.size());
+    host_->receive(source, staging_);
+    copy(data.data(), staging_.data(), data.size());
+  }
+
+ private:
+  // Which kernel sums `bytes`, or a first part of them; empty: NCCL does.
+  std::optional<cuda::PeerPath> peer_path(size_t bytes) const {
+    if (!peers_) return std::nullopt;
+    return best_path(size(), bytes, nccl_ != nullptr);
+  }
+
+  void copy(std::byte* to, const std::byte* from, size_t bytes) {
+    stream_.wait();  // a copy from or to pageable memory waits as well, but looks after nothing
+    cuda::require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()),
+                  "cudaMemcpyAsync");
+    stream_.wait();
+  }
+
+  // Called again and again while the host waits for the stream, and once it has.
+  void look_after(Seconds waited) {
+    if (failed_) return;
+    check_faults();
+    if (waited > Seconds::zero()) guarded([&] { control_.check_peers(); });
+    if (waited > options_.step_timeout + kGrace)
+      guarded([&] { control_.fail_late(others(), waited, last_call_); });
+  }
+
+  void check_faults() {
+    if (failed_) fail(ExitCode::peer, "the ranks have lost each other during {}", last_call_);
+    if (nccl_) guarded([&] { nccl_->check_errors(); });
+    if (!peers_ || peers_->fault() == cuda::PeerFault::none) return;
+    const cuda::PeerReport report = peers_->report();
+    const int peer = static_cast<int>(report.peer);
+    guarded([&] {
+      control_.check_peers();
+      if (peers_->fault() == cuda::PeerFault::diverged)
+        control_.fail_diverged(peer, fmt::format("a collective of length {}", report.theirs),
+                               fmt::format("{} of length {}", last_call_, report.ours));
+      control_.fail_late({peer}, options_.step_timeout, last_call_);
+    });
+  }
+
+  // Runs what throws when ranks have lost each other: then no kernel is left waiting for one.
+  template <class Work>
+  void guarded(Work&& work) {
+    try {
+      work();
+    } catch (...) {
+      failed_ = true;
+      give_up();
+      throw;
+    }
+  }
+
+  void give_up() {
+    if (peers_) peers_->stop();
+    if (nccl_) nccl_->abort();
+  }
+
+  std::vector<int> others() const {
+    std::vector<int> all;
+    for (int r = 0; r < size(); ++r)
+      if (r != rank()) all.push_back(r);
+    return all;
+  }
+
+  ControlPlane& control_;
+  GpuStream& stream_;
+  std::unique_ptr<Communicator> host_;
+  GpuCommunicatorOptions options_;
+  std::unique_ptr<PeerMemory> peers_;
+  std::unique_ptr<NcclGroup> nccl_;
+  std::vector<std::byte> staging_;
+  std::string_view last_call_ = "no call";
+  bool failed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const World& world,
+                                                    GpuStream& stream,
+                                                    std::unique_ptr<Communicator> host,
+                                                    const GpuCommunicatorOptions& options) {
+  return std::make_unique<GpuCommunicator>(control, world, stream, std::move(host), options);
+}
+
+}  // namespace dinfer

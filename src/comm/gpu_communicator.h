@@ -1,0 +1,30 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "bootstrap/control_plane.h"
+#include "bootstrap/world.h"
+#include "comm/communicator.h"
+#include "device/gpu_stream.h"
+
+namespace dinfer {
+
+enum class GpuPaths : uint8_t { all, peers_only, nccl_only };
+
+struct GpuCommunicatorOptions {
+  std::chrono::duration<double> start_timeout{60};
+  std::chrono::duration<double> step_timeout{30};
+  GpuPaths paths = GpuPaths::all;
+};
+
+// Device memory of GPU ranks, on their compute streams: kernels over the memory of the peers where
+// the GPUs reach each other, and NCCL where it is faster or the only way. `host` is the
+// communicator of the same ranks for host memory. Collective; ranks that share a GPU, or that have
+// neither way, are an Error(device) on all of them. `stream` and `control` outlive it.
+std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const World& world,
+                                                    GpuStream& stream,
+                                                    std::unique_ptr<Communicator> host,
+                                                    const GpuCommunicatorOptions& options);
+
+}  // namespace dinfer

@@ -1,0 +1,166 @@
+#include "comm/gpu_peer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <set>
+
+#include "base/error.h"
+
+namespace dinfer {
+namespace {
+
+// Room in a slot, and so the longest sum of one kernel: 50 MiB of window a rank on two GPUs.
+constexpr size_t kSlotBytes = size_t{8} << 20;
+
+using Seconds = std::chrono::duration<double>;
+
+// Of kernels that only try the links.
+constexpr std::chrono::seconds kTrialTimeout{5};
+constexpr size_t kTrialFloats = 100'003;
+
+std::string why_unreachable(const std::vector<GpuRank>& gpus, int rank, int ordinal) {
+  std::set<std::string> hosts;
+  for (const GpuRank& gpu : gpus) hosts.insert(gpu.host);
+  if (hosts.size() > 1) return "the ranks are on several hosts";
+  if (gpus.size() > cuda::kMaxPeers) return fmt::format("more than {} ranks", cuda::kMaxPeers);
+  for (int peer = 0; peer < std::ssize(gpus); ++peer) {
+    if (peer == rank) continue;
+    int other = -1, reaches = 0;
+    // A GPU that is not visible here can be tried all the same.
+    if (cudaDeviceGetByPCIBusId(&other, gpus[static_cast<size_t>(peer)].bus.c_str()) != cudaSuccess)
+      continue;
+    cuda::require(cudaDeviceCanAccessPeer(&reaches, ordinal, other), "cudaDeviceCanAccessPeer");
+    if (!reaches)
+      return fmt::format("its GPU cannot access the memory of rank {}'s ({} and {})", peer,
+                         gpus[static_cast<size_t>(rank)].bus, gpus[static_cast<size_t>(peer)].bus);
+  }
+  cudaGetLastError();
+  return "";
+}
+
+template <class Work>
+std::string reason_of(Work&& work) {
+  try {
+    work();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+uint64_t nanoseconds(Seconds seconds) { return static_cast<uint64_t>(seconds.count() * 1e9); }
+
+float trial_value(int rank, size_t i) {
+  return static_cast<float>((i * 7 + static_cast<size_t>(rank) * 31) % 1009);
+}
+
+}  // namespace
+
+std::unique_ptr<PeerMemory> PeerMemory::open(ControlPlane& control,
+                                             const std::vector<GpuRank>& gpus, GpuStream& stream,
+                                             std::chrono::duration<double> step_timeout,
+                                             Deadline deadline, std::string& reason) {
+  std::unique_ptr<PeerMemory> memory(new PeerMemory(stream));
+  const auto agreed = [&](auto&& work) {
+    reason = first_reason(control, reason_of(work), deadline);
+    return reason.empty();
+  };
+  reason = first_reason(control, why_unreachable(gpus, control.rank(), stream.ordinal()), deadline);
+  if (!reason.empty()) return nullptr;
+  cudaIpcMemHandle_t handle{};
+  const bool made = agreed([&] {
+    memory->allocate(control.rank(), control.size(), step_timeout);
+    cuda::require(cudaIpcGetMemHandle(&handle, memory->group_.windows[control.rank()]),
+                  "cudaIpcGetMemHandle");
+  });
+  if (!made) return nullptr;
+  const auto bytes = std::as_bytes(std::span(&handle, 1));
+  const std::vector<Bytes> handles = control.all_gather({bytes.begin(), bytes.end()}, deadline);
+  if (!agreed([&] { memory->map(handles); })) return nullptr;
+  if (!agreed([&] { memory->try_out(); })) return nullptr;
+  memory->group_.timeout_ns = nanoseconds(step_timeout);
+  return memory;
+}
+
+void PeerMemory::allocate(int rank, int ranks, std::chrono::duration<double> step_timeout) {
+  group_.rank = rank;
+  group_.ranks = ranks;
+  group_.slot_bytes = kSlotBytes;
+  group_.timeout_ns = nanoseconds(std::min<Seconds>(step_timeout, kTrialTimeout));
+  const size_t bytes = cuda::peer_window_bytes(ranks, kSlotBytes);
+  void* window = nullptr;
+  cuda::require(cudaMalloc(&window, bytes), "cudaMalloc");
+  group_.windows[rank] = static_cast<std::byte*>(window);
+  cuda::peer_clear(kernels_, group_.windows[rank], bytes);
+  cuda::require(cudaMalloc(&group_.counters, sizeof(cuda::PeerCounters)), "cudaMalloc");
+  cuda::require(cudaMemsetAsync(group_.counters, 0, sizeof(cuda::PeerCounters), stream_.get()),
+                "cudaMemsetAsync");
+  void* report = nullptr;
+  cuda::require(cudaHostAlloc(&report, sizeof(cuda::PeerReport), cudaHostAllocMapped),
+                "cudaHostAlloc");
+  report_ = new (report) cuda::PeerReport;
+  cuda::require(cudaHostGetDevicePointer(&report, report, 0), "cudaHostGetDevicePointer");
+  group_.report = static_cast<cuda::PeerReport*>(report);
+  stream_.wait();
+}
+
+void PeerMemory::map(std::span<const Bytes> handles) {
+  for (int peer = 0; peer < group_.ranks; ++peer) {
+    if (peer == group_.rank) continue;
+    cudaIpcMemHandle_t handle{};
+    std::memcpy(&handle, handles[static_cast<size_t>(peer)].data(), sizeof handle);
+    void* window = nullptr;
+    cuda::require(cudaIpcOpenMemHandle(&window, handle, cudaIpcMemLazyEnablePeerAccess),
+                  "cudaIpcOpenMemHandle");
+    group_.windows[peer] = static_cast<std::byte*>(window);
+  }
+}
+
+// Links that claim to work are tried: one sum on each path.
+void PeerMemory::try_out() {
+  std::vector<float> host(kTrialFloats);
+  float* values = nullptr;
+  cuda::require(cudaMalloc(&values, kTrialFloats * sizeof(float)), "cudaMalloc");
+  const std::unique_ptr<float, decltype(&cudaFree)> owner(values, cudaFree);
+  constexpr size_t count = kTrialFloats;
+  for (const cuda::PeerPath path : {cuda::PeerPath::one_shot, cuda::PeerPath::two_shot}) {
+    for (size_t i = 0; i < count; ++i) host[i] = trial_value(group_.rank, i);
+    cuda::require(cudaMemcpyAsync(values, host.data(), count * sizeof(float), cudaMemcpyDefault,
+                                  stream_.get()),
+                  "cudaMemcpyAsync");
+    cuda::peer_sum(kernels_, group_, path, values, nullptr, count);
+    cuda::require(cudaMemcpyAsync(host.data(), values, count * sizeof(float), cudaMemcpyDefault,
+                                  stream_.get()),
+                  "cudaMemcpyAsync");
+    stream_.wait();
+    for (size_t i = 0; i < count; ++i) {
+      float expected = 0;
+      for (int rank = 0; rank < group_.ranks; ++rank) expected += trial_value(rank, i);
+      if (fault() != cuda::PeerFault::none || host[i] != expected)
+        fail(ExitCode::device, "a trial sum over the memory of its peers went wrong ({})",
+             fault() == cuda::PeerFault::late ? "a peer's data did not arrive" : "wrong data");
+    }
+  }
+}
+
+cuda::PeerFault PeerMemory::fault() const {
+  return static_cast<cuda::PeerFault>(
+      std::atomic_ref(report_->fault).load(std::memory_order_acquire));
+}
+
+void PeerMemory::stop() { std::atomic_ref(report_->stop).store(1, std::memory_order_release); }
+
+PeerMemory::~PeerMemory() {
+  if (report_) stop();  // freeing memory waits for the kernels
+  for (int rank = 0; rank < group_.ranks; ++rank) {
+    if (rank == group_.rank || !group_.windows[rank]) continue;
+    cudaIpcCloseMemHandle(group_.windows[rank]);
+  }
+  cudaFree(group_.windows[group_.rank]);
+  cudaFree(group_.counters);
+  cudaFreeHost(report_);
+}
+
+}  // namespace dinfer
