@@ -17,6 +17,7 @@
 #include <cuda.h>
 
 #include "bootstrap/gpu_probe.h"
+#include "comm/gpu_communicator.h"
 #include "device/gpu_device.h"
 #endif
 #if DINFER_HAS_NCCL
@@ -40,13 +41,30 @@ std::string host_name() {
   return name;
 }
 
-Bootstrap make_single() {
+// What serves the device's memory, given a communicator of the same ranks for host memory.
+std::unique_ptr<Communicator> for_device([[maybe_unused]] Device& device,
+                                         [[maybe_unused]] ControlPlane& control,
+                                         [[maybe_unused]] const World& world,
+                                         std::unique_ptr<Communicator> host,
+                                         [[maybe_unused]] const BootstrapOptions& options) {
+#if DINFER_HAS_CUDA
+  if (device.kind() == DeviceKind::cuda)
+    return make_gpu_communicator(
+        control, world, stream_of(device), std::move(host),
+        {.start_timeout = options.start_timeout, .step_timeout = options.step_timeout});
+#endif
+  return host;
+}
+
+Bootstrap make_single(const BootstrapOptions& options) {
   Bootstrap single;
   single.world.host = host_name();
   single.name = "single";
-  single.transport = "none";
   single.control = make_single_control_plane();
-  single.make_communicator = [](Device&) { return make_single_communicator(); };
+  single.make_communicator = [control = single.control.get(), world = single.world,
+                              options](Device& device) {
+    return for_device(device, *control, world, make_single_communicator(), options);
+  };
   single.finish = [](Deadline) {};
   return single;
 }
@@ -58,11 +76,13 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
   Bootstrap mpi;
   mpi.world = session->world();
   mpi.name = "mpi";
-  mpi.transport = mpi.world.size > 1 ? "mpi" : "none";
   mpi.control = make_mpi_control_plane(session);
-  mpi.make_communicator = [session, step_timeout = options.step_timeout](Device&) {
-    return session->world().size > 1 ? make_mpi_communicator(session, step_timeout)
-                                     : make_single_communicator();
+  mpi.make_communicator = [session, control = mpi.control.get(), options](Device& device) {
+    const World& world = session->world();
+    return for_device(device, *control, world,
+                      world.size > 1 ? make_mpi_communicator(session, options.step_timeout)
+                                     : make_single_communicator(),
+                      options);
   };
   mpi.finish = [session, control = mpi.control.get()](Deadline deadline) {
     control->barrier(deadline);
@@ -81,7 +101,7 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
 #if DINFER_HAS_MPI
   if (kind == "mpi") return make_mpi(options, launcher);
 #endif
-  return make_single();
+  return make_single(options);
 }
 
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {

@@ -23,11 +23,10 @@ struct BootstrapOptions {
 // communicators and finish() belong to one thread, the engine's.
 struct Bootstrap {
   World world;
-  std::string name;       // `bootstrap=` of the layout line: single or mpi
-  std::string transport;  // `transport=` of the layout line: none or mpi
+  std::string name;  // `bootstrap=` of the layout line: single or mpi
   std::unique_ptr<ControlPlane> control;
-  // Collective. The group of all ranks, for memory of their devices; waits are bounded by the step
-  // timeout.
+  // Collective. The group of all ranks, for memory of their devices, which outlive it; waits are
+  // bounded by the step timeout.
   std::function<std::unique_ptr<Communicator>(Device&)> make_communicator;
   // Collective, the last call of a clean end: all ranks leave together. After an error call
   // control->abort instead.

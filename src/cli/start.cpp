@@ -73,9 +73,11 @@ class Start {
   void phase(const char* name, void (Start::*work)());
   void agree_on_options();
   void open_device();
+  void connect();
   void read_model();
   void agree_on_model();
   void plan_memory();
+  std::string_view nccl_state() const;
   void report_plan() const;
   void load();
   void warm_up();
@@ -264,14 +266,19 @@ void Start::plan_memory() {
   });
 }
 
+std::string_view Start::nccl_state() const {
+  if (!on_gpu()) return "";
+  return group_->transport() == "nccl" ? "NCCL present, " : "no NCCL, ";
+}
+
 void Start::report_plan() const {
   const int size = world().size;
   spdlog::info(
       "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp=1 dp=1 reason=\"{}\"",
-      layout_mode(), boot_.transport, boot_.name, size, world().nodes, size,
+      layout_mode(), group_->transport(), boot_.name, size, world().nodes, size,
       size == 1 ? std::string("one rank")
-                : fmt::format("{} {} ranks under MPI, no manual mapping", size,
-                              on_gpu() ? "GPU" : "CPU"));
+                : fmt::format("{} {} ranks under MPI, {}no manual mapping", size,
+                              on_gpu() ? "GPU" : "CPU", nccl_state()));
   for (size_t rank = 0; rank < memory_.size(); ++rank) {
     spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
                  hosts_[rank], memory_[rank].device, config_.layers - 1,
@@ -284,8 +291,13 @@ void Start::report_plan() const {
   }
 }
 
+// Before memory is planned: what ranks talk through takes some of a GPU's. Where it fails, it does
+// on all ranks alike, or at its end.
+void Start::connect() {
+  together([&] { group_ = boot_.make_communicator(*device_); });
+}
+
 void Start::load() {
-  group_ = boot_.make_communicator(*device_);
   together(kLoadTimeout, [&] {
     std::future<std::unique_ptr<Tokenizer>> tokenizer;
     if (is_head() && checkpoint_) {
@@ -369,6 +381,7 @@ void Start::phase(const char* name, void (Start::*work)()) {
 int Start::run(const Client& client) {
   phase("agree on options", &Start::agree_on_options);
   phase("open the device", &Start::open_device);
+  phase("connect the devices", &Start::connect);
   phase("read the model's files", &Start::read_model);
   phase("agree on the model", &Start::agree_on_model);
   phase("plan memory", &Start::plan_memory);

@@ -10,6 +10,7 @@
 #include "comm/gpu_paths.h"
 #include "comm/gpu_peer.h"
 #include "comm/gpu_ranks.h"
+#include "device/gpu_check.h"
 
 namespace dinfer {
 namespace {
@@ -71,9 +72,9 @@ class GpuCommunicator final : public Communicator {
     check_faults();
     last_call_ = "all_gather";
     if (size() == 1) {
-      cuda::require(cudaMemcpyAsync(out.data(), in.data(), in.size(), cudaMemcpyDeviceToDevice,
-                                    stream_.get()),
-                    "cudaMemcpyAsync");
+      check_cuda(cudaMemcpyAsync(out.data(), in.data(), in.size(), cudaMemcpyDeviceToDevice,
+                                 stream_.get()),
+                 "cudaMemcpyAsync");
     } else if (peers_ && (!nccl_ || in.size() <= cuda::kMostGatherBytes)) {
       for (size_t at = 0; at < in.size(); at += cuda::kMostGatherBytes) {
         const size_t bytes = std::min(cuda::kMostGatherBytes, in.size() - at);
@@ -120,8 +121,8 @@ class GpuCommunicator final : public Communicator {
 
   void copy(std::byte* to, const std::byte* from, size_t bytes) {
     stream_.wait();  // a copy from or to pageable memory waits as well, but looks after nothing
-    cuda::require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()),
-                  "cudaMemcpyAsync");
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()),
+               "cudaMemcpyAsync");
     stream_.wait();
   }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "device/gpu_check.h"
 
 namespace dinfer {
 namespace {
@@ -31,7 +32,7 @@ std::string why_unreachable(const std::vector<GpuRank>& gpus, int rank, int ordi
     // A GPU that is not visible here can be tried all the same.
     if (cudaDeviceGetByPCIBusId(&other, gpus[static_cast<size_t>(peer)].bus.c_str()) != cudaSuccess)
       continue;
-    cuda::require(cudaDeviceCanAccessPeer(&reaches, ordinal, other), "cudaDeviceCanAccessPeer");
+    check_cuda(cudaDeviceCanAccessPeer(&reaches, ordinal, other), "cudaDeviceCanAccessPeer");
     if (!reaches)
       return fmt::format("its GPU cannot access the memory of rank {}'s ({} and {})", peer,
                          gpus[static_cast<size_t>(rank)].bus, gpus[static_cast<size_t>(peer)].bus);
@@ -72,8 +73,8 @@ std::unique_ptr<PeerMemory> PeerMemory::open(ControlPlane& control,
   cudaIpcMemHandle_t handle{};
   const bool made = agreed([&] {
     memory->allocate(control.rank(), control.size(), step_timeout);
-    cuda::require(cudaIpcGetMemHandle(&handle, memory->group_.windows[control.rank()]),
-                  "cudaIpcGetMemHandle");
+    check_cuda(cudaIpcGetMemHandle(&handle, memory->group_.windows[control.rank()]),
+               "cudaIpcGetMemHandle");
   });
   if (!made) return nullptr;
   const auto bytes = std::as_bytes(std::span(&handle, 1));
@@ -91,17 +92,17 @@ void PeerMemory::allocate(int rank, int ranks, std::chrono::duration<double> ste
   group_.timeout_ns = nanoseconds(std::min<Seconds>(step_timeout, kTrialTimeout));
   const size_t bytes = cuda::peer_window_bytes(ranks, kSlotBytes);
   void* window = nullptr;
-  cuda::require(cudaMalloc(&window, bytes), "cudaMalloc");
+  check_cuda(cudaMalloc(&window, bytes), "cudaMalloc");
   group_.windows[rank] = static_cast<std::byte*>(window);
   cuda::peer_clear(kernels_, group_.windows[rank], bytes);
-  cuda::require(cudaMalloc(&group_.counters, sizeof(cuda::PeerCounters)), "cudaMalloc");
-  cuda::require(cudaMemsetAsync(group_.counters, 0, sizeof(cuda::PeerCounters), stream_.get()),
-                "cudaMemsetAsync");
+  check_cuda(cudaMalloc(&group_.counters, sizeof(cuda::PeerCounters)), "cudaMalloc");
+  check_cuda(cudaMemsetAsync(group_.counters, 0, sizeof(cuda::PeerCounters), stream_.get()),
+             "cudaMemsetAsync");
   void* report = nullptr;
-  cuda::require(cudaHostAlloc(&report, sizeof(cuda::PeerReport), cudaHostAllocMapped),
-                "cudaHostAlloc");
+  check_cuda(cudaHostAlloc(&report, sizeof(cuda::PeerReport), cudaHostAllocMapped),
+             "cudaHostAlloc");
   report_ = new (report) cuda::PeerReport;
-  cuda::require(cudaHostGetDevicePointer(&report, report, 0), "cudaHostGetDevicePointer");
+  check_cuda(cudaHostGetDevicePointer(&report, report, 0), "cudaHostGetDevicePointer");
   group_.report = static_cast<cuda::PeerReport*>(report);
   stream_.wait();
 }
@@ -112,8 +113,8 @@ void PeerMemory::map(std::span<const Bytes> handles) {
     cudaIpcMemHandle_t handle{};
     std::memcpy(&handle, handles[static_cast<size_t>(peer)].data(), sizeof handle);
     void* window = nullptr;
-    cuda::require(cudaIpcOpenMemHandle(&window, handle, cudaIpcMemLazyEnablePeerAccess),
-                  "cudaIpcOpenMemHandle");
+    check_cuda(cudaIpcOpenMemHandle(&window, handle, cudaIpcMemLazyEnablePeerAccess),
+               "cudaIpcOpenMemHandle");
     group_.windows[peer] = static_cast<std::byte*>(window);
   }
 }
@@ -122,18 +123,18 @@ void PeerMemory::map(std::span<const Bytes> handles) {
 void PeerMemory::try_out() {
   std::vector<float> host(kTrialFloats);
   float* values = nullptr;
-  cuda::require(cudaMalloc(&values, kTrialFloats * sizeof(float)), "cudaMalloc");
+  check_cuda(cudaMalloc(&values, kTrialFloats * sizeof(float)), "cudaMalloc");
   const std::unique_ptr<float, decltype(&cudaFree)> owner(values, cudaFree);
   constexpr size_t count = kTrialFloats;
   for (const cuda::PeerPath path : {cuda::PeerPath::one_shot, cuda::PeerPath::two_shot}) {
     for (size_t i = 0; i < count; ++i) host[i] = trial_value(group_.rank, i);
-    cuda::require(cudaMemcpyAsync(values, host.data(), count * sizeof(float), cudaMemcpyDefault,
-                                  stream_.get()),
-                  "cudaMemcpyAsync");
+    check_cuda(cudaMemcpyAsync(values, host.data(), count * sizeof(float), cudaMemcpyDefault,
+                               stream_.get()),
+               "cudaMemcpyAsync");
     cuda::peer_sum(kernels_, group_, path, values, nullptr, count);
-    cuda::require(cudaMemcpyAsync(host.data(), values, count * sizeof(float), cudaMemcpyDefault,
-                                  stream_.get()),
-                  "cudaMemcpyAsync");
+    check_cuda(cudaMemcpyAsync(host.data(), values, count * sizeof(float), cudaMemcpyDefault,
+                               stream_.get()),
+               "cudaMemcpyAsync");
     stream_.wait();
     for (size_t i = 0; i < count; ++i) {
       float expected = 0;

@@ -7,7 +7,7 @@
 #include <cuda_runtime.h>
 
 #include "base/error.h"
-#include "kernels/cuda/error.h"
+#include "device/gpu_check.h"
 
 namespace dinfer {
 namespace {
@@ -23,8 +23,8 @@ struct Introduction {
 Introduction introduce(const World& world, int ordinal) {
   Introduction own;
   cudaDeviceProp properties{};
-  cuda::require(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
-  cuda::require(cudaDeviceGetPCIBusId(own.bus, sizeof own.bus, ordinal), "cudaDeviceGetPCIBusId");
+  check_cuda(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  check_cuda(cudaDeviceGetPCIBusId(own.bus, sizeof own.bus, ordinal), "cudaDeviceGetPCIBusId");
   world.host.copy(own.host, sizeof own.host - 1);
   std::string_view(properties.name).copy(own.name, sizeof own.name - 1);
   std::memcpy(own.uuid.data(), properties.uuid.bytes, own.uuid.size());

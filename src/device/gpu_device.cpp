@@ -124,6 +124,7 @@ class GpuDevice final : public Device {
   }
 
   void copy_out(std::span<std::byte> host, const std::byte* device) override {
+    stream_.wait();  // the copy to pageable memory would wait as well, but not look after peers
     check_cuda(
         cudaMemcpyAsync(host.data(), device, host.size(), cudaMemcpyDeviceToHost, stream_.get()),
         "cudaMemcpyAsync");

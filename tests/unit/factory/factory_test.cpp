@@ -11,13 +11,14 @@ namespace {
 TEST(Factory, LocalBootstrapIsAGroupOfOneThatWorks) {
   Bootstrap alone = make_bootstrap({.bootstrap = "local"});
   EXPECT_EQ(alone.name, "single");
-  EXPECT_EQ(alone.transport, "none");
   EXPECT_EQ(alone.world.size, 1);
   EXPECT_FALSE(alone.world.host.empty());
   std::vector<float> values(5);
   std::iota(values.begin(), values.end(), 1.0f);
   const auto device = make_device(alone.world, true, {});
-  alone.make_communicator(*device)->all_reduce_sum(values);
+  const auto group = alone.make_communicator(*device);
+  EXPECT_EQ(group->transport(), "none");
+  group->all_reduce_sum(values);
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3, 4, 5}));
   alone.finish(Deadline::after(std::chrono::seconds(1)));
 }
