@@ -92,10 +92,9 @@ struct Activations {
       : hidden(rows, s.hidden),
         qkv(rows, (s.heads + 2 * s.kv_heads) * s.head_dim),
         mixed(rows, s.heads * s.head_dim),
-        added(rows, s.hidden),
         gate_up(rows, 2 * s.ffn),
         logits(1, s.vocabulary) {}
-  Floats hidden, qkv, mixed, added, gate_up, logits;
+  Floats hidden, qkv, mixed, gate_up, logits;
 };
 
 class Model {
@@ -162,9 +161,8 @@ class Model {
 
   void forward(int64_t rows, Activations& to, std::map<std::string, Tally>& pass) {
     const Shape& s = settings_.shape;
-    const Tensor hidden = to.hidden.tensor(rows), add = to.added.tensor(rows),
-                 qkv = to.qkv.tensor(rows), mixed = to.mixed.tensor(rows),
-                 gate_up = to.gate_up.tensor(rows);
+    const Tensor hidden = to.hidden.tensor(rows), qkv = to.qkv.tensor(rows),
+                 mixed = to.mixed.tensor(rows), gate_up = to.gate_up.tensor(rows);
     const RopeTable rope{cosine_.data(), sine_.data(), kBlocks * kBlock, s.head_dim};
     const AttentionSpec attention{.heads = s.heads, .scale = 0.125f};
     time(pass["embed"], nullptr, rows, [&] { device_->embed(*head_, 0, 1.0f, hidden); });
@@ -176,14 +174,15 @@ class Model {
       time(pass["attend"], nullptr, rows, [&] {
         device_->attend(qkv, attention, {&rope, 1}, cache, mixed);
       });
-      time(pass["o"], l.o.get(), rows, [&] { device_->linear(mixed, *l.o, nullptr, add); });
-      time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
+      time(pass["o"], l.o.get(), rows,
+           [&] { device_->linear(mixed, *l.o, nullptr, hidden, Output::added_to); });
       time(pass["norm_gate_up"], l.gate_up.get(), rows, [&] {
         device_->norm_linear(hidden, norm_.data(), 1e-5f, *l.gate_up, nullptr, gate_up);
       });
-      time(pass["gated_down"], l.down.get(), rows,
-           [&] { device_->gated_linear(gate_up, Activation::silu, *l.down, nullptr, add); });
-      time(pass["add"], nullptr, rows, [&] { device_->add(hidden, add); });
+      time(pass["gated_down"], l.down.get(), rows, [&] {
+        device_->gated_linear(gate_up, Activation::silu, *l.down, nullptr, hidden,
+                              Output::added_to);
+      });
     }
     time(pass["head"], head_.get(), 1, [&] {
       device_->norm_linear(to.hidden.tensor(1), norm_.data(), 1e-5f, *head_, nullptr,
