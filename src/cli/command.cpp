@@ -8,6 +8,7 @@
 #include "cli/help.h"
 #include "cli/run.h"
 #include "cli/score.h"
+#include "cli/serve.h"
 #include "cli/tokenize.h"
 #include "cli/version.h"
 
@@ -19,7 +20,8 @@ std::span<const Command> command_table() {
        .bit = kRun,
        .summary = "answer one prompt, or chat on a terminal",
        .details =
-           "Without --prompt and --tokens it reads the prompt from standard input; on a terminal it "
+           "Without --prompt and --tokens it reads the prompt from standard input; on a terminal "
+           "it "
            "is a chat (/help lists its commands). Sampling is that of the model's "
            "generation_config.json; a model that does not ask for sampling is decoded greedily, "
            "unless a sampling option is given: then the temperature is 1. Order: penalties, "
@@ -28,11 +30,26 @@ std::span<const Command> command_table() {
            "  mpirun -np 3 dinfer run -m model.gguf --json --temperature 0 --tokens 1,2,3",
        .needs_model = true,
        .run = run_command},
+      {.name = "serve",
+       .bit = kServe,
+       .summary = "OpenAI API and web page",
+       .details =
+           "Answers HTTP on the head: /v1/chat/completions, /v1/completions, /v1/models, "
+           "/tokenize, "
+           "/health, /metrics and more, and a page to chat on at / (docs/SERVER.md). Sampling "
+           "options "
+           "are the defaults of requests that do not say. It listens on loopback unless told "
+           "otherwise. SIGTERM, SIGINT and SIGUSR1 let running requests end, then it ends.\n"
+           "  dinfer serve -m model.gguf\n"
+           "  mpirun -np 3 dinfer serve -m model.gguf --host 0.0.0.0 --api-key-file keys",
+       .needs_model = true,
+       .run = serve_command},
       {.name = "score",
        .bit = kScore,
        .summary = "log-probability of each token of texts",
        .details =
-           "Reads a JSON object a line, {\"text\": \"...\"} or {\"tokens\": [ids]}, and prints one a "
+           "Reads a JSON object a line, {\"text\": \"...\"} or {\"tokens\": [ids]}, and prints one "
+           "a "
            "line in the same order: tokens, logprobs (null for the first), with --top K the K "
            "likeliest at each place, sum, perplexity.\n"
            "  dinfer score -m model.gguf --top 3 < texts.jsonl",
@@ -76,7 +93,6 @@ std::span<const Command> command_table() {
        .bit = kVersion,
        .summary = "version, and what this binary contains",
        .run = version_command},
-      {.name = "serve", .summary = "OpenAI API and web page"},
       {.name = "batch", .summary = "OpenAI batch files"},
       {.name = "verify", .summary = "compare layouts with one rank"},
       {.name = "plan", .summary = "what would go where"},

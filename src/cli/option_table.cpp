@@ -27,7 +27,7 @@ std::vector<OptionSpec> model_options() {
        "branch or commit of a model in the hub cache", any_text(&Options::revision)},
       {group, "tokenizer", 0, "FILE", kEngine | kTokenize, "",
        "tokenizer.json to use in place of the model's", any_text(&Options::tokenizer)},
-      {group, "chat-template", 0, "FILE", kRun | kTokenize, "",
+      {group, "chat-template", 0, "FILE", kRun | kTokenize | kServe, "",
        "Jinja chat template to use in place of the model's", any_text(&Options::chat_template)},
       {group, "cpu-math", 0, "KIND", kEngine, "auto",
        "auto: 8-bit activations where weights are quantised, f16 KV cache; f32: exact",
@@ -79,34 +79,83 @@ std::vector<OptionSpec> sampling_options() {
   constexpr std::string_view group = "Sampling";
   constexpr std::string_view by_model = "the model's";
   return {
-      {group, "temperature", 0, "T", kRun, by_model, "0: always the likeliest token",
+      {group, "temperature", 0, "T", kRun | kServe, by_model, "0: always the likeliest token",
        number(&Options::temperature, Reals{.low = 0})},
-      {group, "top-p", 0, "P", kRun, by_model,
+      {group, "top-p", 0, "P", kRun | kServe, by_model,
        "sample among the likeliest tokens that together reach probability P",
        number(&Options::top_p, Reals{.low = 0, .high = 1, .low_excluded = true})},
-      {group, "top-k", 0, "K", kRun, by_model, "sample among the K likeliest tokens; 0: all",
-       number(&Options::top_k, Counts{.low = 0})},
-      {group, "min-p", 0, "P", kRun, by_model,
+      {group, "top-k", 0, "K", kRun | kServe, by_model,
+       "sample among the K likeliest tokens; 0: all", number(&Options::top_k, Counts{.low = 0})},
+      {group, "min-p", 0, "P", kRun | kServe, by_model,
        "leave out tokens less than P times as likely as the likeliest",
        number(&Options::min_p, Reals{.low = 0, .high = 1})},
-      {group, "repetition-penalty", 0, "X", kRun, "the model's, or 1",
+      {group, "repetition-penalty", 0, "X", kRun | kServe, "the model's, or 1",
        "divide the logits of tokens seen before by X",
        number(&Options::repetition_penalty, Reals{.low = 0, .low_excluded = true})},
-      {group, "presence-penalty", 0, "X", kRun, "0",
+      {group, "presence-penalty", 0, "X", kRun | kServe, "0",
        "subtract X from the logits of tokens generated before",
        number(&Options::presence_penalty, Reals{.low = -2, .high = 2})},
-      {group, "frequency-penalty", 0, "X", kRun, "0",
+      {group, "frequency-penalty", 0, "X", kRun | kServe, "0",
        "subtract X for each time that a token was generated before",
        number(&Options::frequency_penalty, Reals{.low = -2, .high = 2})},
-      {group, "seed", 0, "N", kRun, "drawn anew",
+      {group, "seed", 0, "N", kRun | kServe, "drawn anew",
        "same seed, same tokens, whatever the batch or the number of ranks",
        number(&Options::seed, Bounds<uint64_t>{.low = 0})},
-      {group, "max-tokens", 0, "N", kRun, "what the context has left", "longest answer",
+      {group, "max-tokens", 0, "N", kRun | kServe, "what the context has left", "longest answer",
        number(&Options::max_tokens, Counts64{.low = 1})},
-      {group, "stop", 0, "TEXT", kRun, "", "end the answer before this text (repeatable)",
+      {group, "stop", 0, "TEXT", kRun | kServe, "", "end the answer before this text (repeatable)",
        texts(&Options::stop)},
-      {group, "ignore-eos", 0, "", kRun, "", "go on after an end-of-text token",
+      {group, "ignore-eos", 0, "", kRun | kServe, "", "go on after an end-of-text token",
        toggle(&Options::ignore_eos)},
+  };
+}
+
+std::vector<OptionSpec> server_options() {
+  constexpr std::string_view group = "Server";
+  constexpr std::string_view limits = "Limits of the server";
+  const Reals seconds{.low = 0, .high = kDay, .low_excluded = true};
+  const Counts counts{.low = 1, .high = 1 << 20};
+  return {
+      {group, "host", 0, "ADDRESS", kServe, "127.0.0.1", "address to listen on",
+       any_text(&Options::host)},
+      {group, "port", 'p', "N", kServe, "1234", "port to listen on; 0: any free one",
+       number(&Options::port, Counts{.low = 0, .high = 65535})},
+      {group, "api-key-file", 0, "FILE", kServe, "", "ask clients for one of the keys in FILE",
+       any_text(&Options::api_key_file)},
+      {group, "allow-keyless", 0, "", kServe, "",
+       "serve everyone who can reach an address beyond loopback", toggle(&Options::allow_keyless)},
+      {group, "allowed-host", 0, "NAME", kServe, "",
+       "another name of this server that Host headers may have on loopback (repeatable)",
+       texts(&Options::allowed_hosts)},
+      {group, "served-model-name", 0, "NAME", kServe, "the last part of --model",
+       "what clients call the model", any_text(&Options::served_model_name)},
+      {group, "endpoint-file", 0, "FILE", kServe, "",
+       "write host, port, job and process as JSON once requests are served; removed at the end",
+       any_text(&Options::endpoint_file)},
+      {group, "no-ui", 0, "", kServe, "", "leave out the page at /", toggle(&Options::no_ui)},
+      {group, "strict-api", 0, "", kServe, "", "refuse fields that would be ignored",
+       toggle(&Options::strict_api)},
+      {limits, "max-queue", 0, "N", kServe, "512", "sequences that may wait; beyond: status 429",
+       number(&Options::max_queue, counts)},
+      {limits, "max-connections", 0, "N", kServe, "4096", "open connections",
+       number(&Options::max_connections, counts)},
+      {limits, "max-connections-per-address", 0, "N", kServe, "256",
+       "open connections of one client address",
+       number(&Options::max_connections_per_address, counts)},
+      {limits, "max-body-bytes", 0, "N", kServe, "8388608", "bytes of one request's body",
+       number(&Options::max_body_bytes, Counts64{.low = 1, .high = int64_t{1} << 28})},
+      {limits, "header-timeout", 0, "S", kServe, "10", "seconds for the head of a request",
+       number(&Options::header_timeout, seconds)},
+      {limits, "idle-timeout", 0, "S", kServe, "75", "seconds that a connection may idle",
+       number(&Options::idle_timeout, seconds)},
+      {limits, "write-timeout", 0, "S", kServe, "20",
+       "seconds without progress after which a reader is given up",
+       number(&Options::write_timeout, seconds)},
+      {limits, "request-timeout", 0, "S", kServe, "600", "seconds that one request may take",
+       number(&Options::request_timeout, seconds)},
+      {limits, "drain-timeout", 0, "S", kServe, "30",
+       "seconds for running requests after SIGTERM, SIGINT or SIGUSR1; a second signal ends them",
+       number(&Options::drain_timeout, seconds)},
   };
 }
 
@@ -202,8 +251,8 @@ std::string OptionSpec::environment() const {
 std::span<const OptionSpec> option_table() {
   static const std::vector<OptionSpec> table = [] {
     std::vector<OptionSpec> all;
-    for (auto part : {command_options(), model_options(), sampling_options(), layout_options(),
-                      memory_options(), control_options()}) {
+    for (auto part : {command_options(), model_options(), sampling_options(), server_options(),
+                      layout_options(), memory_options(), control_options()}) {
       all.insert(all.end(), std::make_move_iterator(part.begin()),
                  std::make_move_iterator(part.end()));
     }
@@ -213,11 +262,22 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 20> names{
-      "dtype", "download",    "device-layers",     "n",        "topology",
-      "pp",    "dp",          "uneven-tp",         "kv-dtype", "no-prefix-cache",
-      "host",  "port",        "api-key-file",      "tls-cert", "tls-key",
-      "no-ui", "secret-file", "control-interface", "emit",     "verify"};
+  static constexpr std::array<std::string_view, 16> names{"dtype",
+                                                          "download",
+                                                          "device-layers",
+                                                          "n",
+                                                          "topology",
+                                                          "pp",
+                                                          "dp",
+                                                          "uneven-tp",
+                                                          "kv-dtype",
+                                                          "no-prefix-cache",
+                                                          "tls-cert",
+                                                          "tls-key",
+                                                          "secret-file",
+                                                          "control-interface",
+                                                          "emit",
+                                                          "verify"};
   return names;
 }
 

@@ -61,6 +61,26 @@ struct Options {
   bool raw = false;
   std::vector<int32_t> tokens;  // run --tokens 1,2,3
 
+  // serve
+  std::string host = "127.0.0.1";
+  int port = 1234;
+  std::string api_key_file;
+  bool allow_keyless = false;
+  std::vector<std::string> allowed_hosts;
+  std::string served_model_name;
+  std::string endpoint_file;
+  bool no_ui = false;
+  bool strict_api = false;
+  int max_queue = 512;         // sequences that wait
+  int max_connections = 4096;
+  int max_connections_per_address = 256;
+  int64_t max_body_bytes = int64_t{8} << 20;
+  double header_timeout = 10;  // seconds
+  double idle_timeout = 75;
+  double write_timeout = 20;
+  double request_timeout = 600;
+  double drain_timeout = 30;
+
   // score
   int top = 0;
   std::string logits;  // HDF5 file

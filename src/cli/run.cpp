@@ -5,7 +5,7 @@
 #include <random>
 
 #include "base/log.h"
-#include "cli/chat_prompt.h"
+#include "text/chat_prompt.h"
 #include "cli/output.h"
 #include "cli/run_answer.h"
 #include "cli/run_chat.h"

@@ -9,15 +9,15 @@ namespace dinfer {
 
 namespace {
 
+double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
+
+}  // namespace
+
 std::vector<int32_t> end_tokens(const Head& head) {
   std::vector<int32_t> ids = head.tokenizer->eos();
   ids.insert(ids.end(), head.config.eos.begin(), head.config.eos.end());
   return ids;
 }
-
-double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
-
-}  // namespace
 
 SamplingParams sampling_of(const Options& options, const GenerationDefaults& defaults) {
   const bool asked =

@@ -16,6 +16,9 @@ namespace dinfer {
 // unless an option of sampling is given; then the temperature is 1.
 SamplingParams sampling_of(const Options& options, const GenerationDefaults& defaults);
 
+// Ids that end a text: the tokenizer's and the config's.
+std::vector<int32_t> end_tokens(const Head& head);
+
 struct Answer {
   std::string text;             // without the stop string and special tokens
   std::vector<int32_t> tokens;  // the end token included

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "cli/chat_prompt.h"
+#include "text/chat_prompt.h"
 #include "cli/option_table.h"
 #include "cli/output.h"
 #include "cli/run_answer.h"

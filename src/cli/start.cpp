@@ -72,6 +72,7 @@ class Start {
  private:
   void phase(const char* name, void (Start::*work)());
   void agree_on_options();
+  void prepare();
   void open_device();
   void connect();
   void read_model();
@@ -194,6 +195,12 @@ CpuOptions Start::share_of_host() {
   cpu.cores.resize(threads > cpu.cores.size() || leaves_cores ? 0 : threads);
   cpu.threads = static_cast<int>(threads);
   return cpu;
+}
+
+void Start::prepare() {
+  together([&] {
+    if (is_head() && request_.prepare) request_.prepare();
+  });
 }
 
 void Start::open_device() {
@@ -380,6 +387,7 @@ void Start::phase(const char* name, void (Start::*work)()) {
 
 int Start::run(const Client& client) {
   phase("agree on options", &Start::agree_on_options);
+  phase("prepare the command", &Start::prepare);
   phase("open the device", &Start::open_device);
   phase("connect the devices", &Start::connect);
   phase("read the model's files", &Start::read_model);

@@ -23,6 +23,7 @@ struct StartRequest {
   int max_seqs = 1;                  // sequences in work at once
   bool scores = false;               // logits of many rows a step
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
+  std::function<void()> prepare;     // on the head, before any weight is read
   bool measures_reads = false;       // all ranks measure their read bandwidth before the loop
 };
 

@@ -9,8 +9,13 @@ namespace {
 // A signal handler has nothing else to reach.
 volatile std::sig_atomic_t caught_interrupt = 0;
 volatile std::sig_atomic_t caught_terminate = 0;
+volatile std::sig_atomic_t caught_any = 0;
 
-void note(int signal) { (signal == SIGTERM ? caught_terminate : caught_interrupt) = 1; }
+void note(int signal) {
+  caught_any = caught_any + 1;
+  if (signal == SIGTERM) caught_terminate = 1;
+  if (signal == SIGINT) caught_interrupt = 1;
+}
 
 void handle(int signal, void (*handler)(int)) {
   struct sigaction action {};
@@ -23,11 +28,13 @@ void handle(int signal, void (*handler)(int)) {
 SignalWatch::SignalWatch() {
   handle(SIGINT, note);
   handle(SIGTERM, note);
+  handle(SIGUSR1, note);
 }
 
 SignalWatch::~SignalWatch() {
   handle(SIGINT, SIG_DFL);
   handle(SIGTERM, SIG_DFL);
+  handle(SIGUSR1, SIG_DFL);
 }
 
 std::optional<ExitCode> SignalWatch::caught() const {
@@ -35,6 +42,8 @@ std::optional<ExitCode> SignalWatch::caught() const {
   if (caught_interrupt) return ExitCode::interrupted;
   return std::nullopt;
 }
+
+int SignalWatch::count() const { return caught_any; }
 
 void SignalWatch::forget_interrupt() { caught_interrupt = 0; }
 

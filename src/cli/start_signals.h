@@ -6,7 +6,7 @@
 
 namespace dinfer {
 
-// Takes note of SIGINT and SIGTERM instead of dying, while it lives. One at a time.
+// Takes note of SIGINT, SIGTERM and SIGUSR1 instead of dying, while it lives. One at a time.
 class SignalWatch {
  public:
   SignalWatch();
@@ -16,6 +16,10 @@ class SignalWatch {
 
   // How the process should end: `interrupted` or `terminated`, once such a signal came.
   std::optional<ExitCode> caught() const;
+
+  // How many of these signals came. SIGUSR1 asks a server to end once its work is done; nothing
+  // else heeds it.
+  int count() const;
 
   // Forgets an interrupt: it was for the answer alone.
   void forget_interrupt();

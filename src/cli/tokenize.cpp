@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "checkpoint/model_files.h"
-#include "cli/chat_prompt.h"
+#include "text/chat_prompt.h"
 #include "cli/nearest.h"
 #include "cli/output.h"
 #include "cli/value_rule.h"

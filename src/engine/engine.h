@@ -85,6 +85,7 @@ class Engine {
   bool in_step() const { return in_step_; }
 
   const SchedulerLimits& limits() const { return scheduler_.limits(); }
+  const Scheduler& scheduler() const { return scheduler_; }  // to look at
 
  private:
   using Clock = std::chrono::steady_clock;

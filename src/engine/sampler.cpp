@@ -86,7 +86,7 @@ RowDraw draw_of(const RowTask& task) {
 // The device's pick says all that is wanted of the row; for others the row comes to the host.
 bool is_plain(const RowTask& task) {
   if (task.report.logits || task.report.top > 0 || task.target >= 0) return false;
-  return !task.sample || (!task.params.penalizes() && (task.params.greedy() || draws_freely(task)));
+  return !task.sample || (!task.params.adjusts() && (task.params.greedy() || draws_freely(task)));
 }
 
 void put_candidates(std::byte* to, const std::vector<Candidate>& candidates, size_t room) {
@@ -110,9 +110,9 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own,
   }
   const std::vector<Candidate> top = largest(row, first_id, task.report.top);
 
-  std::vector<std::pair<int32_t, float>> before;
-  if (task.sample && task.params.penalizes())
-    before = penalize(row, first_id, task.params, *task.counts);
+  LogitChanges changes;
+  if (task.sample && task.params.adjusts())
+    changes = adjust(row, first_id, task.params, task.counts, task.position);
   if (needs_total(task)) header.tempered = exp_sum(row, 1.0 / task.params.temperature);
   std::vector<Candidate> candidates;
   if (draws_freely(task)) {
@@ -122,7 +122,7 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own,
   } else if (task.sample) {
     candidates = largest(row, first_id, static_cast<int64_t>(layout.candidates));
   }
-  for (const auto& [id, raw] : before) row[static_cast<size_t>(id - first_id)] = raw;
+  restore(row, first_id, changes);
   for (Candidate& candidate : candidates)
     candidate.raw = row[static_cast<size_t>(candidate.id - first_id)];
   if (header.noisy_id >= 0) header.noisy_raw = row[static_cast<size_t>(header.noisy_id - first_id)];
@@ -236,10 +236,10 @@ std::optional<Candidate> draw(const std::vector<Candidate>& candidates, bool com
   return *best;
 }
 
-// All tokens of a whole row, in rank order, after penalties.
+// All tokens of a whole row, in rank order, after penalties, bias and bans.
 std::vector<Candidate> all_candidates(std::vector<float> row, const RowTask& task) {
   const std::vector<float> raw = row;
-  if (task.params.penalizes()) penalize(row, 0, task.params, *task.counts);
+  if (task.params.adjusts()) adjust(row, 0, task.params, task.counts, task.position);
   std::vector<Candidate> all = largest(row, 0, static_cast<int64_t>(row.size()));
   for (Candidate& candidate : all) candidate.raw = raw[static_cast<size_t>(candidate.id)];
   return all;

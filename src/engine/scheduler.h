@@ -75,6 +75,7 @@ class Scheduler {
   size_t waiting() const { return waiting_.size(); }
   size_t running() const { return running_.size(); }
   uint64_t preemptions() const { return preemptions_; }
+  int32_t free_blocks() const { return blocks_.available(); }
 
   // The next step; without work when there is nothing to do. commit() must follow before the next.
   StepPlan next();

@@ -1,5 +1,7 @@
 #include "engine/step_plan.h"
 
+#include <cmath>
+
 #include "engine/bytes.h"
 
 namespace dinfer {
@@ -7,11 +9,12 @@ namespace dinfer {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;
 constexpr const char* kWhat = "step plan from the head";
 
 // Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
-constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 7 * 4 + 8 + 4 + 1 + 4 + 1;
+constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 7 * 4 + 4 + 4 + 8 + 8 + 4 + 1 + 4 + 1;
+constexpr size_t kBiasBytes = 4 + 4;
 constexpr size_t kWorkBytes = 4 + 8 + 4 + 4 + 1 + 1 + 4;
 
 void put(ByteWriter& out, const Admission& a) {
@@ -27,6 +30,13 @@ void put(ByteWriter& out, const Admission& a) {
   out.put(s.repetition_penalty);
   out.put(s.presence_penalty);
   out.put(s.frequency_penalty);
+  out.put(static_cast<uint32_t>(s.bias.size()));
+  for (const TokenBias& bias : s.bias) {
+    out.put(bias.id);
+    out.put(bias.value);
+  }
+  out.put_list<int32_t>(s.banned);
+  out.put(s.banned_before);
   out.put(s.seed);
   out.put(s.stream);
   out.put(static_cast<uint8_t>(a.report.logprobs));
@@ -76,6 +86,10 @@ class Decoder {
     if (!condition) fail(ExitCode::peer, "{}: {}", kWhat, rule);
   }
 
+  void require_token(int32_t id) const {
+    require(id >= 0 && id < limits_.vocab, "has a token outside the vocabulary");
+  }
+
   bool flag() {
     const auto value = in_.get<uint8_t>();
     require(value <= 1, "has a flag that is not 0 or 1");
@@ -103,6 +117,16 @@ class Decoder {
     s.repetition_penalty = in_.get<float>();
     s.presence_penalty = in_.get<float>();
     s.frequency_penalty = in_.get<float>();
+    s.bias.resize(in_.get_count(kBiasBytes));
+    for (TokenBias& bias : s.bias) {
+      bias.id = in_.get<int32_t>();
+      require_token(bias.id);
+      bias.value = in_.get<float>();
+      require(std::isfinite(bias.value), "has a bias that is not finite");
+    }
+    s.banned = in_.get_list<int32_t>();
+    for (int32_t token : s.banned) require_token(token);
+    s.banned_before = in_.get<int64_t>();
     s.seed = in_.get<uint64_t>();
     s.stream = in_.get<uint32_t>();
     a.report.logprobs = flag();
@@ -119,8 +143,7 @@ class Decoder {
     w.position = in_.get<int64_t>();
     require(w.position >= 0, "has a negative position");
     w.tokens = in_.get_list<int32_t>();
-    for (int32_t token : w.tokens)
-      require(token >= 0 && token < limits_.vocab, "has a token outside the vocabulary");
+    for (int32_t token : w.tokens) require_token(token);
     w.blocks = in_.get_list<int32_t>();
     for (int32_t block : w.blocks)
       require(block >= 0 && block < limits_.blocks, "names a KV block that is not there");

@@ -27,7 +27,11 @@ std::string StopStrings::push(std::string_view piece) {
   size_t first = std::string::npos;
   size_t hold = 0;
   for (const std::string& stop : stops_) {
-    first = std::min(first, held_.find(stop));
+    const size_t at = held_.find(stop);
+    if (at < first) {
+      first = at;
+      match_ = stop;
+    }
     hold = std::max(hold, overlap(held_, stop));
   }
   found_ = first != std::string::npos;

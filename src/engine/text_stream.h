@@ -20,18 +20,20 @@ class StopStrings {
   // The text has ended: what was held back, unless a stop string was found.
   std::string finish();
   bool found() const { return found_; }
+  const std::string& match() const { return match_; }  // the one that was found
 
  private:
   std::vector<std::string> stops_;
   std::string held_;
   bool found_ = false;
+  std::string match_;
 };
 
 // The text of one answer as its tokens come: whole UTF-8 characters, cut before stop strings.
 class TextStream {
  public:
-  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops)
-      : decoder_(tokenizer), stops_(std::move(stops)) {}
+  TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops, bool skip_special = true)
+      : decoder_(tokenizer, skip_special), stops_(std::move(stops)) {}
 
   std::string push(int32_t id) { return stops_.push(decoder_.push(id)); }
   std::string finish() {
@@ -39,6 +41,7 @@ class TextStream {
     return rest + stops_.finish();
   }
   bool stopped() const { return stops_.found(); }
+  const std::string& stop_text() const { return stops_.match(); }
 
  private:
   StreamDecoder decoder_;

@@ -29,9 +29,14 @@ inline bool ranks_before(const Candidate& a, const Candidate& b) {
 // The `count` first in rank order.
 std::vector<Candidate> largest(std::span<const float> values, int32_t first_id, int64_t count);
 
-// Applies the penalties in place; returns (id, logit before) of what was changed.
-std::vector<std::pair<int32_t, float>> penalize(std::span<float> values, int32_t first_id,
-                                                const SamplingParams& params,
-                                                const TokenCounts& counts);
+// What was done to logits: (id, logit before), in the order of the changes.
+using LogitChanges = std::vector<std::pair<int32_t, float>>;
+
+// Applies penalties, bias and bans in place. `counts` is read where the penalties need it.
+LogitChanges adjust(std::span<float> values, int32_t first_id, const SamplingParams& params,
+                    const TokenCounts* counts, int64_t position);
+
+// Takes the changes back.
+void restore(std::span<float> values, int32_t first_id, const LogitChanges& changes);
 
 }  // namespace dinfer

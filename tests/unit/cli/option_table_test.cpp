@@ -21,13 +21,17 @@ bool accepts(std::string_view name, std::string_view value) {
   return option(name).rule.set(options, value);
 }
 
-TEST(OptionTable, NamesAndLettersAreUniqueAndEveryOptionHasHelp) {
+TEST(OptionTable, NamesAndLettersOfACommandAreUniqueAndEveryOptionHasHelp) {
   std::set<std::string_view> names;
-  std::set<char> letters;
+  std::vector<const OptionSpec*> lettered;
   for (const OptionSpec& spec : option_table()) {
     EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
     if (spec.letter != '\0') {
-      EXPECT_TRUE(letters.insert(spec.letter).second) << spec.name;
+      for (const OptionSpec* other : lettered) {
+        EXPECT_FALSE(other->letter == spec.letter && (other->commands & spec.commands) != 0)
+            << spec.name << " and " << other->name;
+      }
+      lettered.push_back(&spec);
     }
     EXPECT_FALSE(spec.help.empty()) << spec.name;
     EXPECT_NE(spec.commands, 0u) << spec.name;

@@ -170,14 +170,44 @@ TEST(Sampler, penalties_by_hand) {
   // Prompt has 0, output has 1 once and 2 twice.
   const TokenCounts counts{{0, 0}, {1, 1}, {2, 2}};
   std::vector<float> row{4, 4, -4, 4};
-  const auto before = penalize(
+  const std::vector<float> raw = row;
+  const LogitChanges changes = adjust(
       row, 0, {.repetition_penalty = 2, .presence_penalty = 0.5f, .frequency_penalty = 0.25f},
-      counts);
+      &counts, 0);
   EXPECT_EQ(row, (std::vector<float>{2, 2 - 0.75f, -8 - 1.0f, 4}));
-  EXPECT_EQ(before.size(), 3u);
+  EXPECT_EQ(changes.size(), 3u);
+  restore(row, 0, changes);
+  EXPECT_EQ(row, raw);
   std::vector<float> slice{4, 4};  // ids 2 and 3
-  penalize(slice, 2, {.presence_penalty = 1}, counts);
+  adjust(slice, 2, {.presence_penalty = 1}, &counts, 0);
   EXPECT_EQ(slice, (std::vector<float>{3, 4}));
+}
+
+TEST(Sampler, bias_and_bans_choose_among_tokens) {
+  const std::vector<std::vector<float>> row{{0, 3, 2, 1}};
+  for (int ranks : {1, 2}) {
+    RowTask biased = draw({.temperature = 0, .bias = {{2, -5}, {1, -5}, {2, 1}}});
+    EXPECT_EQ(sample(row, {biased}, ranks)[0].token, 3);
+    RowTask banned =
+        draw({.temperature = 0, .bias = {{3, 9}}, .banned = {3, 1}, .banned_before = 5}, 4);
+    EXPECT_EQ(sample(row, {banned}, ranks)[0].token, 2);
+    banned.position = 5;
+    EXPECT_EQ(sample(row, {banned}, ranks)[0].token, 3) << "the ban has ended";
+  }
+}
+
+TEST(Sampler, banned_tokens_are_never_drawn) {
+  std::vector<RowTask> tasks;
+  for (int i = 0; i < 300; ++i) {
+    SamplingParams params{.temperature = 3, .banned = {0, 2}, .banned_before = 1000, .seed = 7};
+    if (i % 3 == 1) params.top_p = 0.95f;
+    if (i % 3 == 2) params.top_k = 3;
+    tasks.push_back(draw(params, i));
+  }
+  const std::vector<std::vector<float>> rows(tasks.size(), {5, 1, 4, 1});
+  for (int ranks : {1, 2}) {
+    for (const RowResult& result : sample(rows, tasks, ranks)) EXPECT_EQ(result.token % 2, 1);
+  }
 }
 
 TEST(Sampler, penalised_greedy_moves_on_and_reports_the_models_own_probability) {

@@ -18,6 +18,9 @@ StepPlan full_plan() {
                         .repetition_penalty = 1.1f,
                         .presence_penalty = 0.5f,
                         .frequency_penalty = -0.25f,
+                        .bias = {{5, -1.5f}, {999, 100}},
+                        .banned = {1, 2},
+                        .banned_before = 77,
                         .seed = 0x0123456789abcdef,
                         .stream = 9};
   admission.report = {.logprobs = true, .top = 3, .logits = true};

@@ -1,10 +1,11 @@
-#include "cli/chat_prompt.h"
+#include "text/chat_prompt.h"
 
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
+#include <string_view>
 
 #include "base/error.h"
-#include "cli/value_rule.h"
 
 namespace dinfer {
 
@@ -14,8 +15,10 @@ int64_t template_time() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return std::chrono::duration_cast<std::chrono::seconds>(now).count();
   }
+  const std::string_view text(fixed);
   int64_t seconds = 0;
-  if (!parse_number(std::string_view(fixed), seconds) || seconds < 0) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc{} || end != text.data() + text.size() || seconds < 0) {
     fail(ExitCode::usage, "SOURCE_DATE_EPOCH={}: must be a number of seconds since 1970", fixed);
   }
   return seconds;

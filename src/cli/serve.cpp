@@ -1,0 +1,138 @@
+#include "cli/serve.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "base/log.h"
+#include "cli/run_answer.h"
+#include "cli/serve_endpoint.h"
+#include "cli/start.h"
+#include "server/server.h"
+#include "text/load_text.h"
+
+namespace dinfer {
+
+namespace {
+
+ServerOptions server_options(const Options& o) {
+  ServerOptions server{
+      .host = o.host, .port = static_cast<uint16_t>(o.port), .keyless_ok = o.allow_keyless};
+  server.http.body_bytes = static_cast<uint64_t>(o.max_body_bytes);
+  server.http.connections = static_cast<size_t>(o.max_connections);
+  server.http.connections_per_address = static_cast<size_t>(o.max_connections_per_address);
+  server.http.head_s = o.header_timeout;
+  server.http.idle_s = o.idle_timeout;
+  server.http.write_s = o.write_timeout;
+  server.api.limits.timeout_s = o.request_timeout;
+  server.api.limits.strict = o.strict_api;
+  if (!o.api_key_file.empty()) server.api.keys = ApiKeys(o.api_key_file);
+  server.api.allowed_hosts = o.allowed_hosts;
+  server.api.page = !o.no_ui;
+  server.api.most_waiting = static_cast<size_t>(o.max_queue);
+  return server;
+}
+
+// What clients may call the model: its name of --served-model-name, or the last part of --model
+// ("org/name" of a hub model stays whole), and --model itself.
+std::vector<std::string> model_names(const Options& options) {
+  std::vector<std::string> names;
+  if (!options.served_model_name.empty()) {
+    names.push_back(options.served_model_name);
+  } else if (std::filesystem::exists(options.model)) {
+    const auto path = std::filesystem::absolute(options.model).lexically_normal();
+    const auto last = path.has_filename() ? path : path.parent_path();
+    names.push_back((last.extension() == ".gguf" ? last.stem() : last.filename()).string());
+  } else {
+    names.push_back(options.model);
+  }
+  for (const std::string& other : {options.model, std::string("default")}) {
+    if (std::ranges::find(names, other) == names.end()) names.push_back(other);
+  }
+  return names;
+}
+
+// Requests that do not say: the command line, then generation_config.json of a model that samples,
+// then what OpenAI's API has.
+SamplingParams request_defaults(const Options& given, const GenerationDefaults& by_model) {
+  Options options = given;
+  if (!options.temperature && !by_model.do_sample) options.temperature = 1.0;
+  return sampling_of(options, by_model);
+}
+
+std::shared_ptr<const ServedModel> served_model(const Head& head, const Options& options) {
+  auto model = std::make_shared<ServedModel>();
+  model->names = model_names(options);
+  model->tokenizer = head.tokenizer;
+  model->chat_template_source = load_chat_template(head.files, options.chat_template, false);
+  if (!model->chat_template_source.empty())
+    model->chat_template.emplace(model->chat_template_source);
+  model->defaults = request_defaults(options, read_generation_defaults(head.files));
+  model->max_tokens = options.max_tokens;
+  model->seed = options.seed;
+  model->stop = options.stop;
+  model->ignore_eos = options.ignore_eos;
+  model->eos = end_tokens(head);
+  model->max_seq_len = head.engine.limits().max_seq_len;
+  model->vocab = std::min<int64_t>(head.config.vocab, head.tokenizer->vocab_size());
+  model->created = std::chrono::duration_cast<std::chrono::seconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+  return model;
+}
+
+void say_ready(const Server& server, const Options& options, double seconds) {
+  const HttpServer& http = server.http();
+  if (http.loopback()) {
+    char host[256] = "HOST";
+    gethostname(host, sizeof host - 1);
+    spdlog::info("listening on loopback only; from another machine: ssh -N -L {}:{}:{} {}",
+                 http.port(), http.address(), http.port(), host);
+  } else if (options.api_key_file.empty()) {
+    spdlog::warn("everyone who can reach {} may use the model: no key is asked for", server.url());
+  }
+  spdlog::info("ready: {} in {:.1f}s", server.url(), seconds);
+}
+
+// The exit code: 0 where all requests came to their end, the signal's otherwise.
+int serve(Head& head, Server& server, const Options& options) {
+  std::optional<EndpointFile> endpoint;
+  int signals_at_drain = 0;
+  const auto wish = [&] {
+    const int signals = head.signals.count();
+    if (signals == 0) return EngineDriver::Wish::go_on;
+    if (signals_at_drain == 0) {
+      signals_at_drain = signals;
+      spdlog::info("draining: running requests may take {:.0f} s, a second signal ends them",
+                   options.drain_timeout);
+    }
+    return signals > signals_at_drain ? EngineDriver::Wish::stop_now : EngineDriver::Wish::drain;
+  };
+  const bool all_ended = server.run(
+      head.engine, served_model(head, options),
+      {.layout = head.layout, .device = head.device, .ranks = head.ranks, .load_s = head.load_s},
+      wish, options.drain_timeout, [&] {
+        if (!options.endpoint_file.empty())
+          endpoint.emplace(options.endpoint_file, server.http(), server.url());
+        say_ready(server, options, head.load_s);
+      });
+  if (all_ended) return static_cast<int>(ExitCode::ok);
+  return static_cast<int>(head.signals.caught().value_or(ExitCode::terminated));
+}
+
+}  // namespace
+
+int serve_command(const Options& options) {
+  std::unique_ptr<Server> server;  // on the head
+  const StartRequest request{
+      .command = "serve", .max_seqs = options.max_seqs, .scores = true, .prepare = [&] {
+        if (!options.dry_run) server = std::make_unique<Server>(server_options(options));
+      }};
+  return run_on_ranks(options, request, [&](Head& head) { return serve(head, *server, options); });
+}
+
+}  // namespace dinfer

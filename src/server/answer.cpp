@@ -1,0 +1,183 @@
+#include "server/answer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/api_error.h"
+
+namespace dinfer {
+
+namespace {
+
+double since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts,
+                     Metrics& metrics, std::shared_ptr<HttpReply> reply, AnswerFrame frame,
+                     std::vector<std::pair<std::string, std::string>> headers)
+    : generation_(std::move(generation)),
+      texts_(texts),
+      metrics_(metrics),
+      reply_(std::move(reply)),
+      frame_(std::move(frame)),
+      headers_(std::move(headers)),
+      open_(generation_.sequences()),
+      began_(Clock::now()) {
+  for (size_t i = 0; i < generation_.sequences(); ++i) {
+    const GenerationPrompt& prompt = generation_.prompts[i / static_cast<size_t>(generation_.n)];
+    Choice& choice = choices_.emplace_back(*model.tokenizer, generation_);
+    choice.part.index = static_cast<int>(i);
+    choice.part.has_logprobs = generation_.top_logprobs >= 0;
+    if (generation_.echo) {
+      choice.part.text = prompt.text;
+      if (choice.part.has_logprobs) choice.part.entries.push_back({.id = prompt.tokens[0]});
+    }
+  }
+  for (const GenerationPrompt& prompt : generation_.prompts)
+    usage_.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
+}
+
+std::vector<EngineJob> ApiAnswer::jobs(uint64_t first_handle) const {
+  std::vector<EngineJob> jobs;
+  const bool logprobs = generation_.top_logprobs >= 0;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const auto& prompt = generation_.prompts[i / static_cast<size_t>(generation_.n)];
+    EngineJob job{.handle = first_handle + i, .timeout_s = generation_.timeout_s};
+    job.request = {.prompt = prompt.tokens,
+                   .sampling = generation_.sampling,
+                   .max_tokens = generation_.max_tokens,
+                   .eos = generation_.eos,
+                   .report = {.logprobs = logprobs, .top = std::max(0, generation_.top_logprobs)},
+                   .score = generation_.echo && logprobs};
+    job.request.sampling.stream = static_cast<uint32_t>(i % static_cast<size_t>(generation_.n));
+    job.request.sampling.banned_before =
+        static_cast<int64_t>(prompt.tokens.size()) + generation_.min_tokens;
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+void ApiAnswer::begin() {
+  if (!generation_.stream) return;
+  HttpResponse head{.content_type = "text/event-stream", .headers = headers_};
+  head.headers.emplace_back("Cache-Control", "no-cache");
+  head.headers.emplace_back("X-Accel-Buffering", "no");
+  reply_->start_stream(std::move(head));
+}
+
+bool ApiAnswer::take(size_t sequence, const EngineEvent& event) {
+  Choice& choice = choices_[sequence];
+  if (finished_ || choice.done) return false;
+  switch (event.kind) {
+    case EngineEvent::Kind::prompt_token:
+      choice.part.entries.push_back({event.id, event.logprob, event.top});
+      return false;
+    case EngineEvent::Kind::token:
+      take_token(choice, event);
+      return choice.done;
+    case EngineEvent::Kind::done:
+      choice.part.text += choice.text.finish();
+      finish(choice, generation_.max_tokens == 0                   ? "length"
+                     : event.finish.reason == FinishReason::length ? "length"
+                                                                   : "stop");
+      return false;
+    case EngineEvent::Kind::failed:
+      fail(event);
+      return false;
+  }
+  return false;
+}
+
+void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
+  ++choice.tokens;
+  ++usage_.completion_tokens;
+  observe_token(choice);
+  if (choice.part.has_logprobs) choice.part.entries.push_back({event.id, event.logprob, event.top});
+  if (std::ranges::find(generation_.eos, event.id) != generation_.eos.end()) {
+    if (std::ranges::find(generation_.stop_tokens, event.id) != generation_.stop_tokens.end())
+      choice.part.stop_token = event.id;
+    return;  // the end itself follows
+  }
+  choice.part.text += choice.text.push(event.id);
+  if (choice.text.stopped()) {
+    choice.part.stop_reason = choice.text.stop_text();
+    if (generation_.include_stop) choice.part.text += choice.text.stop_text();
+    return finish(choice, "stop");
+  }
+  if (generation_.stream && (!choice.part.text.empty() || choice.part.has_logprobs))
+    send_part(choice);
+}
+
+void ApiAnswer::observe_token(Choice& choice) {
+  if (choice.tokens == 1)
+    metrics_.time_to_first_token.observe(since(began_));
+  else
+    metrics_.inter_token_latency.observe(since(choice.last_token));
+  choice.last_token = Clock::now();
+}
+
+void ApiAnswer::finish(Choice& choice, std::string reason) {
+  choice.done = true;
+  metrics_.count_finish(reason);
+  choice.part.finish_reason = std::move(reason);
+  --open_;
+  if (generation_.stream) send_part(choice);
+  if (open_ == 0) end();
+}
+
+// Sends what the choice has, and begins a new part.
+void ApiAnswer::send_part(Choice& choice) {
+  const bool null_usage = generation_.include_usage;
+  if (frame_.chat && !choice.begun)
+    send_event(role_chunk(frame_, choice.part.index, running_usage(), null_usage));
+  choice.begun = true;
+  send_event(text_chunk(frame_, choice.part, running_usage(), null_usage, texts_));
+  size_t offset = choice.part.text_offset;
+  for (const TokenEntry& entry : choice.part.entries) offset += characters(texts_.of(entry.id));
+  choice.part = {.index = choice.part.index,
+                 .has_logprobs = choice.part.has_logprobs,
+                 .text_offset = offset,
+                 .stop_token = choice.part.stop_token};
+}
+
+void ApiAnswer::send_event(const std::string& json) { reply_->write("data: " + json + "\n\n"); }
+
+std::optional<Usage> ApiAnswer::running_usage() const {
+  if (!generation_.continuous_usage) return std::nullopt;
+  return usage_;
+}
+
+void ApiAnswer::end() {
+  finished_ = true;
+  metrics_.request_latency.observe(since(began_));
+  if (generation_.stream) {
+    if (generation_.include_usage) send_event(usage_chunk(frame_, usage_));
+    reply_->write("data: [DONE]\n\n");
+    reply_->end();
+    return;
+  }
+  std::vector<ChoicePart> parts;
+  for (Choice& choice : choices_) parts.push_back(std::move(choice.part));
+  reply_->send({.headers = headers_, .body = whole_answer(frame_, parts, usage_, texts_)});
+}
+
+// A stream that has begun ends with an error event: never with a finish_reason.
+void ApiAnswer::fail(const EngineEvent& event) {
+  finished_ = true;
+  status_ = event.status;
+  const ApiError error = event.status == 503 ? ApiError::unavailable("draining", event.error, 10)
+                                             : ApiError::of_status(event.status, event.error);
+  if (generation_.stream) {
+    send_event(error.json());
+    reply_->write("data: [DONE]\n\n");
+    return reply_->end();
+  }
+  HttpResponse response = error.response();
+  response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+  reply_->send(std::move(response));
+}
+
+}  // namespace dinfer

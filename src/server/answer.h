@@ -1,0 +1,76 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/text_stream.h"
+#include "server/answer_format.h"
+#include "server/engine_driver.h"
+#include "server/generation.h"
+#include "server/http_server.h"
+#include "server/metrics.h"
+
+namespace dinfer {
+
+// One request on its way: turns what the engine reports of its sequences into the answer's bytes.
+// Lives on the server's thread.
+class ApiAnswer {
+ public:
+  ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts, Metrics& metrics,
+            std::shared_ptr<HttpReply> reply, AnswerFrame frame,
+            std::vector<std::pair<std::string, std::string>> headers);
+
+  // The engine's work for it: sequence i has the handle `first_handle` + i.
+  std::vector<EngineJob> jobs(uint64_t first_handle) const;
+  size_t sequences() const { return choices_.size(); }
+
+  // Begins a streamed answer; nothing otherwise.
+  void begin();
+
+  // True: the engine need not go on with this sequence (a stop text was found).
+  bool take(size_t sequence, const EngineEvent& event);
+
+  bool finished() const { return finished_; }
+  const Usage& usage() const { return usage_; }
+  const std::string& request_id() const { return frame_.id; }
+  int status() const { return status_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Choice {
+    Choice(const Tokenizer& tokenizer, const Generation& generation)
+        : text(tokenizer, generation.stop, generation.skip_special) {}
+    TextStream text;
+    ChoicePart part;  // what is not sent yet
+    bool begun = false, done = false;
+    int64_t tokens = 0;
+    Clock::time_point last_token;
+  };
+
+  void take_token(Choice& choice, const EngineEvent& event);
+  void finish(Choice& choice, std::string reason);
+  void fail(const EngineEvent& event);
+  void send_part(Choice& choice);
+  void send_event(const std::string& json);
+  void observe_token(Choice& choice);
+  void end();
+  std::optional<Usage> running_usage() const;
+
+  Generation generation_;
+  TokenTexts& texts_;
+  Metrics& metrics_;
+  std::shared_ptr<HttpReply> reply_;
+  AnswerFrame frame_;
+  std::vector<std::pair<std::string, std::string>> headers_;
+  std::vector<Choice> choices_;
+  Usage usage_;
+  size_t open_;  // choices that are not done
+  bool finished_ = false;
+  int status_ = 200;
+  Clock::time_point began_;
+};
+
+}  // namespace dinfer

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""How a server starts and ends: addresses, keys, drain, dead ranks."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import MODELS, run
+from server import Server
+
+MODEL = MODELS / "hf/llama-9h-tied"
+LONG = {"prompt": "the", "max_tokens": 450, "temperature": 0, "ignore_eos": True}
+
+
+class Stream(threading.Thread):
+    """A streamed completion on a thread: its `text` as received, whole once joined."""
+
+    def __init__(self, server, **more):
+        super().__init__(daemon=True)
+        self.server, self.more, self.text, self.began, self.ended = server, more, "", threading.Event(), 0
+        self.start()
+        assert self.began.wait(20)
+
+    def run(self):
+        data = json.dumps({**LONG, "stream": True, **self.more}).encode()
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=60) as connection:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                               b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            try:
+                while piece := connection.recv(65536):
+                    self.text += piece.decode()
+                    if "data: " in self.text:
+                        self.began.set()
+            except OSError:
+                pass
+        self.ended = time.monotonic()
+        self.began.set()
+
+
+def check_addresses():
+    with Server(1, "-m", MODEL) as server:
+        assert any("loopback only" in line and "ssh -N -L %d:127.0.0.1:%d" % (server.port, server.port) in line
+                   for line in server.log)
+        for ranks in (1, 3):
+            taken = run(ranks, "serve", "-m", MODEL, "--cpu", "--port", server.port)
+            assert taken.returncode == 9 and str(server.port) in taken.stderr, taken.stderr
+        assert server.end(signal.SIGINT) == 0
+    exposed = run(1, "serve", "-m", MODEL, "--cpu", "--host", "0.0.0.0", "--port", 0)
+    assert exposed.returncode == 2 and "--api-key-file" in exposed.stderr, exposed.stderr
+    assert run(1, "serve", "-m", MODEL, "--cpu", "--host", "192.0.2.1", "--port", 0).returncode == 2
+
+
+def check_keys():
+    with tempfile.TemporaryDirectory() as folder:
+        keys = pathlib.Path(folder, "keys")
+        keys.write_text("# ours\nsecret-canary-1\nsecret-canary-2\n")
+        keys.chmod(0o600)
+        endpoint = pathlib.Path(folder, "endpoint.json")
+        with Server(1, "-m", MODEL, "--api-key-file", keys, "--endpoint-file", endpoint, "--allowed-host", "gpu1") as server:
+            told = json.loads(endpoint.read_text())
+            assert told["port"] == server.port and told["pid"] == server.process.pid and "job" in told
+            good = {"Authorization": "Bearer secret-canary-2"}
+            for method, path, open_ in (("GET", "/", True), ("GET", "/livez", True), ("GET", "/readyz", True),
+                                        ("GET", "/health", True), ("GET", "/health?deep=1", False), ("GET", "/version", False),
+                                        ("GET", "/metrics", False), ("GET", "/v1/dinfer/status", False),
+                                        ("GET", "/v1/models", False), ("GET", "/tokenizer_info", False),
+                                        ("POST", "/tokenize", False), ("POST", "/detokenize", False),
+                                        ("POST", "/v1/chat/completions", False), ("POST", "/v1/completions", False)):
+                body = {"prompt": "canary-prompt", "tokens": [1], "max_tokens": 1} if method == "POST" else None
+                for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret-canary-1"}):
+                    assert (server.request(method, path, body, headers)[0] == 401) != open_, (path, headers)
+                assert server.request(method, path, body, good)[0] != 401, path
+            assert server.request("GET", "/health", headers={"Host": "gpu1:80"})[0] == 200
+            assert server.request("GET", "/health", headers={"Host": "evil.example"})[0] == 403
+            assert server.end() == 0
+            assert not endpoint.exists()
+            assert "canary" not in "".join(server.log)
+
+
+def check_drain():
+    for ranks, number in ((1, signal.SIGTERM), (1, signal.SIGUSR1), (3, signal.SIGUSR1)):
+        with Server(ranks, "-m", MODEL) as server:
+            stream = Stream(server)
+            server.process.send_signal(number)
+            time.sleep(0.15)
+            if stream.is_alive():
+                status, headers, text = server.request("POST", "/v1/completions", LONG)
+                assert status == 503 and int(headers["Retry-After"]) > 0, (status, text)
+                assert server.request("GET", "/readyz")[0] == 503 and server.request("GET", "/livez")[0] == 200
+            assert server.wait() == 0, "".join(server.log)
+            stream.join(20)
+            assert stream.text.rstrip().endswith("0") and "data: [DONE]" in stream.text
+            assert '"finish_reason":"length"' in stream.text
+
+
+def check_cut_drain():
+    with Server(1, "-m", MODEL, "--max-seqs", 1, "--drain-timeout", 0.2) as server:
+        streams = [Stream(server)] + [threading.Thread(target=lambda: server.request("POST", "/v1/completions", LONG))
+                                      for _ in range(3)]
+        for thread in streams[1:]:
+            thread.start()
+        time.sleep(0.1)
+        assert server.end() in (0, 143)
+        streams[0].join(20)
+        assert "data: [DONE]" in streams[0].text
+
+
+def ranks_of(process):
+    pids = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    found = {}
+    for pid in pids:
+        for entry in pathlib.Path("/proc", pid, "environ").read_bytes().split(b"\0"):
+            if entry.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(entry.split(b"=")[1])] = int(pid)
+    return found
+
+
+def check_dead_rank():
+    with Server(3, "-m", MODEL, "--max-seqs", 4) as server:
+        streams = [Stream(server, n=4, max_tokens=480) for _ in range(3)]
+        began = time.monotonic()
+        os.kill(ranks_of(server.process)[2], signal.SIGKILL)
+        for stream in streams:
+            stream.join(15)
+            if '"finish_reason":"length"' in stream.text and '"error"' not in stream.text:
+                continue  # it had ended before
+            assert '"error"' in stream.text and "rank 2" in stream.text, stream.text[-500:]
+            assert stream.ended - began < 2.5, stream.ended - began
+        assert server.wait() != 0
+
+
+check_addresses()
+check_keys()
+check_drain()
+check_cut_drain()
+check_dead_rank()

@@ -1,0 +1,126 @@
+"""Starts `dinfer serve` and talks to it, for the tests that look at it from outside."""
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from dinfer import MPI_ENVIRONMENT, command
+
+
+class Server:
+    """A running server: `port`, `process`, its log so far in `log`."""
+
+    def __init__(self, ranks, *arguments, ready=True):
+        self.ranks = ranks
+        self.process = subprocess.Popen(
+            command(ranks, "serve", "--cpu", "--port", "0", *arguments), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **MPI_ENVIRONMENT})
+        self.log = []
+        self.port = None
+        self._ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if ready and not (self._ready.wait(60) and self.port):
+            self.process.kill()
+            raise AssertionError("the server did not start:\n" + "".join(self.log))
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(r"ready: http://\S+:(\d+) in", line)
+            if found:
+                self.port = int(found[1])
+                self._ready.set()
+        self._ready.set()
+
+    def request(self, method, path, body=None, headers=None, timeout=60):
+        """(status, headers, text)"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            data = None
+            sent = dict(headers or {})
+            if body is not None:
+                data = body if isinstance(body, (bytes, str)) else json.dumps(body)
+                sent.setdefault("Content-Type", "application/json")
+            connection.request(method, path, data, sent)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read().decode()
+        finally:
+            connection.close()
+
+    def get(self, path, **more):
+        status, _, text = self.request("GET", path, **more)
+        assert status == 200, (path, status, text)
+        return json.loads(text)
+
+    def post(self, path, body, **more):
+        status, _, text = self.request("POST", path, body, **more)
+        assert status == 200, (path, status, text)
+        return json.loads(text)
+
+    def stream(self, path, body, timeout=60):
+        """The objects of a stream's events; fails unless it ends with [DONE]."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("POST", path, json.dumps({**body, "stream": True}),
+                               {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            assert response.getheader("Content-Type") == "text/event-stream"
+            events = [e for e in response.read().decode().split("\n\n") if e and not e.startswith(":")]
+        finally:
+            connection.close()
+        assert all(e.startswith("data: ") for e in events), events
+        assert events[-1] == "data: [DONE]", events[-1]
+        return [json.loads(e[6:]) for e in events[:-1]]
+
+    def raw(self, data, timeout=15):
+        """What comes back on one connection for these bytes, until the server closes it."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(data)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(65536):
+                    received += piece
+            return received
+
+    def engine(self):
+        return self.get("/v1/dinfer/status")["engine"]
+
+    def wait_idle(self, seconds=10):
+        until = time.monotonic() + seconds
+        while True:
+            engine = self.engine()
+            if engine["running"] == 0 and engine["waiting"] == 0:
+                assert engine["kv_blocks_free"] == engine["kv_blocks"], engine
+                return engine
+            assert time.monotonic() < until, engine
+            time.sleep(0.05)
+
+    def end(self, number=None, timeout=40):
+        """Sends the signal and returns the exit code. SIGTERM to mpirun would leave the ranks one second."""
+        self.process.send_signal(number or (signal.SIGTERM if self.ranks == 1 else signal.SIGUSR1))
+        return self.wait(timeout)
+
+    def wait(self, timeout=40):
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("the server did not end:\n" + "".join(self.log))
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if value is not None:
+            print("".join(self.log)[-5000:])
