@@ -21,8 +21,7 @@ std::span<const Command> command_table() {
        .summary = "answer one prompt, or chat on a terminal",
        .details =
            "Without --prompt and --tokens it reads the prompt from standard input; on a terminal "
-           "it "
-           "is a chat (/help lists its commands). Sampling is that of the model's "
+           "it is a chat (/help lists its commands). Sampling is that of the model's "
            "generation_config.json; a model that does not ask for sampling is decoded greedily, "
            "unless a sampling option is given: then the temperature is 1. Order: penalties, "
            "temperature, top-k, top-p, min-p.\n"
@@ -35,11 +34,9 @@ std::span<const Command> command_table() {
        .summary = "OpenAI API and web page",
        .details =
            "Answers HTTP on the head: /v1/chat/completions, /v1/completions, /v1/models, "
-           "/tokenize, "
-           "/health, /metrics and more, and a page to chat on at / (docs/SERVER.md). Sampling "
-           "options "
-           "are the defaults of requests that do not say. It listens on loopback unless told "
-           "otherwise. SIGTERM, SIGINT and SIGUSR1 let running requests end, then it ends.\n"
+           "/tokenize, /health, /metrics and more, and a page to chat on at / (docs/SERVER.md). "
+           "Sampling options are the defaults of requests that do not say. It listens on loopback "
+           "unless told otherwise. SIGTERM, SIGINT and SIGUSR1 let running requests end, then it ends.\n"
            "  dinfer serve -m model.gguf\n"
            "  mpirun -np 3 dinfer serve -m model.gguf --host 0.0.0.0 --api-key-file keys",
        .needs_model = true,
@@ -49,8 +46,7 @@ std::span<const Command> command_table() {
        .summary = "log-probability of each token of texts",
        .details =
            "Reads a JSON object a line, {\"text\": \"...\"} or {\"tokens\": [ids]}, and prints one "
-           "a "
-           "line in the same order: tokens, logprobs (null for the first), with --top K the K "
+           "a line in the same order: tokens, logprobs (null for the first), with --top K the K "
            "likeliest at each place, sum, perplexity.\n"
            "  dinfer score -m model.gguf --top 3 < texts.jsonl",
        .needs_model = true,
