@@ -24,6 +24,7 @@ constexpr auto kYieldFor = 1ms;
 constexpr size_t kNanosecondsPerByte = 5;
 constexpr auto kSleepMin = 50us;
 constexpr auto kSleepMax = 2ms;
+constexpr auto kSleepMaxWoken = 100ms;  // where a descriptor ends the sleep
 
 }  // namespace
 
@@ -36,7 +37,7 @@ PeerWait::PeerWait(int rank, std::vector<Peer> peers, bool crowded)
       watched_.push_back({.fd = fd, .events = POLLIN, .revents = 0});
       watched_rank_.push_back(r);
     } else if (errno == ESRCH) {
-      dead_ = r;
+      loss_ = Loss{.rank = r};
     } else {
       spdlog::debug("rank {} cannot be watched (pidfd_open: {}): only timeouts tell its death", r,
                     std::generic_category().message(errno));
@@ -54,45 +55,63 @@ void PeerWait::relax() {
 #endif
 }
 
-std::optional<int> PeerWait::pause(Clock::duration waited, size_t bytes) {
-  const bool moving = waited < std::chrono::nanoseconds(bytes * kNanosecondsPerByte);
-  if (waited >= kYieldFor)
-    look(moving ? Clock::duration::zero()
-                : std::clamp<Clock::duration>(waited / 16, kSleepMin, kSleepMax));
-  if (waited < kYieldFor || moving) sched_yield();
-  return dead_;
+void PeerWait::set_report(int fd, std::function<std::optional<Loss>()> report) {
+  report_fd_ = fd;
+  report_ = std::move(report);
 }
 
-void PeerWait::look(Clock::duration at_most) {
-  if (dead_) return;
-  const timespec timeout{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(at_most).count()};
-  if (ppoll(watched_.data(), watched_.size(), &timeout, nullptr) <= 0) return;
-  for (size_t i = 0; i < watched_.size(); ++i)
-    if (watched_[i].revents) dead_ = watched_rank_[i];
+std::optional<Loss> PeerWait::pause(Clock::duration waited, size_t bytes, Deadline deadline,
+                                    std::span<const pollfd> wake) {
+  const bool moving = waited < std::chrono::nanoseconds(bytes * kNanosecondsPerByte);
+  if (waited >= kYieldFor && !wake.empty())
+    look(std::min<Clock::duration>(kSleepMaxWoken, deadline.remaining() + 1ms), wake);
+  else if (waited >= kYieldFor)
+    look(moving ? Clock::duration::zero()
+                : std::clamp<Clock::duration>(waited / 16, kSleepMin, kSleepMax),
+         {});
+  if (waited < kYieldFor || (moving && wake.empty())) sched_yield();
+  return loss_;
+}
+
+void PeerWait::look(Clock::duration at_most, std::span<const pollfd> wake) {
+  if (loss_) return;
+  if (report_) watched_.push_back({.fd = report_fd_, .events = POLLIN, .revents = 0});
+  watched_.insert(watched_.end(), wake.begin(), wake.end());
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(at_most);
+  const timespec timeout{.tv_sec = seconds.count(),
+                         .tv_nsec = std::chrono::nanoseconds(at_most - seconds).count()};
+  const int ready = ppoll(watched_.data(), watched_.size(), &timeout, nullptr);
+  for (size_t i = 0; ready > 0 && i < watched_rank_.size(); ++i)
+    if (watched_[i].revents) loss_ = Loss{.rank = watched_rank_[i]};
+  watched_.resize(watched_rank_.size());
+  if (!loss_ && report_) loss_ = report_();
 }
 
 void PeerWait::check_peers() {
-  look(Clock::duration::zero());
-  if (dead_) fail_dead(*dead_, "");
+  look(Clock::duration::zero(), {});
+  if (loss_) fail_lost(*loss_, "");
 }
 
 std::string PeerWait::name(int rank) const {
   return fmt::format("rank {} (pid {} on host {})", rank, peers_[rank].pid, peers_[rank].host);
 }
 
-void PeerWait::fail_dead(int dead, std::string_view what) const {
-  const int ending = endings_ ? endings_[dead].load(std::memory_order_acquire) : 0;
+void PeerWait::fail_lost(const Loss& loss, std::string_view what) const {
+  if (loss.kind == Loss::Kind::silent)
+    fail_late({loss.rank}, std::chrono::duration<double>(loss.silence_s), what);
+  const int left_behind = endings_ ? endings_[loss.rank].load(std::memory_order_acquire) : 0;
+  const int ending = loss.kind == Loss::Kind::ended ? loss.code : left_behind;
   if (ending)
     throw Error(static_cast<ExitCode>(ending),
                 fmt::format("{} ended the job with exit code {}: its own message tells why",
-                            name(dead), ending));
+                            name(loss.rank), ending));
   const std::string waited =
       what.empty() ? "" : fmt::format(" (rank {} waited in {})", rank_, what);
   fail(
       ExitCode::peer,
       "{} died during {}{}: look for its last lines, for the kernel's out-of-memory killer (dmesg) "
       "or for a signal",
-      name(dead), phase_, waited);
+      name(loss.rank), phase_, waited);
 }
 
 void PeerWait::fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,

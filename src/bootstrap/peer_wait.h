@@ -5,7 +5,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +22,15 @@ struct Peer {
   std::string host;
   int64_t pid = 0;
   bool watchable = false;  // on this host and in this process's pid namespace
+};
+
+// How a rank was lost, as a bootstrap's own means tell.
+struct Loss {
+  enum class Kind { died, silent, ended };
+  Kind kind = Kind::died;
+  int rank = 0;
+  int code = 0;          // ended: the exit code it left with
+  double silence_s = 0;  // silent
 };
 
 // How a rank waits for others: one object, used by the control plane and by the communicators. It
@@ -44,29 +55,34 @@ class PeerWait {
   // memory shared with them: a peer that ended because of its own error is told from one that died.
   void set_endings(const std::atomic<int>* endings) { endings_ = endings; }
 
+  // A second way to learn of losses: `fd` is readable once `report` has one to tell. Both outlive
+  // the waits.
+  void set_report(int fd, std::function<std::optional<Loss>()> report);
+
   // Returns once done() is true; done() is polled. missing() lists the ranks still waited for.
   // Where done() itself moves data (MPI), `bytes` of it may take their time before this rank
-  // sleeps.
+  // sleeps. Sleep ends as soon as one of `wake` is ready, and is longer where there are such.
   template <class Done, class Missing>
   void until(Done&& done, Missing&& missing, Deadline deadline, std::string_view what,
-             size_t bytes = 0) {
+             size_t bytes = 0, std::span<const pollfd> wake = {}) {
     for (int spin = crowded_ ? 1 : kSpins; spin > 0; --spin) {
       if (done()) return;
       relax();
     }
     const Clock::time_point start = Clock::now();
     while (!done()) {
-      const std::optional<int> dead = pause(Clock::now() - start, bytes);
-      if (!dead && !deadline.expired()) continue;
+      const std::optional<Loss> loss = pause(Clock::now() - start, bytes, deadline, wake);
+      if (!loss && !deadline.expired()) continue;
       if (done()) return;
-      if (dead) fail_dead(*dead, what);
+      if (loss) fail_lost(*loss, what);
       fail_late(missing(), Clock::now() - start, what);
     }
   }
 
-  // Throws when a process of this host has died.
+  // Throws when a rank was lost.
   void check_peers();
 
+  [[noreturn]] void fail_lost(const Loss& loss, std::string_view what) const;
   [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
                               std::string_view what) const;
   [[noreturn]] void fail_diverged(int other, std::string_view theirs, std::string_view ours) const;
@@ -76,19 +92,21 @@ class PeerWait {
   static constexpr int kSpins = 200;
 
   static void relax();
-  // One step of waiting after `waited`; the rank of a dead peer if there is one.
-  std::optional<int> pause(Clock::duration waited, size_t bytes);
-  void look(Clock::duration at_most);  // for dead peers
+  // One step of waiting after `waited`; a loss if there is one.
+  std::optional<Loss> pause(Clock::duration waited, size_t bytes, Deadline deadline,
+                            std::span<const pollfd> wake);
+  void look(Clock::duration at_most, std::span<const pollfd> wake);  // for losses
   std::string name(int rank) const;
-  [[noreturn]] void fail_dead(int dead, std::string_view what) const;
 
   int rank_;
   std::vector<Peer> peers_;
   bool crowded_;
   std::string phase_ = "start";
-  std::vector<pollfd> watched_;    // pidfds
-  std::vector<int> watched_rank_;  // whose
-  std::optional<int> dead_;        // died before it could be watched
+  std::vector<pollfd> watched_;    // pidfds; then, while looking, the report's and the callers'
+  std::vector<int> watched_rank_;  // whose pidfds
+  std::optional<Loss> loss_;
+  int report_fd_ = -1;
+  std::function<std::optional<Loss>()> report_;
   const std::atomic<int>* endings_ = nullptr;
 };
 

@@ -6,7 +6,7 @@
 #include <boost/program_options.hpp>
 
 #include "base/error.h"
-#include "cli/nearest.h"
+#include "base/nearest.h"
 
 namespace dinfer {
 

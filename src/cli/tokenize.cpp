@@ -6,11 +6,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/nearest.h"
 #include "checkpoint/model_files.h"
-#include "text/chat_prompt.h"
-#include "cli/nearest.h"
 #include "cli/output.h"
 #include "cli/value_rule.h"
+#include "text/chat_prompt.h"
 #include "text/load_text.h"
 
 namespace dinfer {

@@ -6,7 +6,7 @@
 
 #include "cli/completion.h"
 #include "cli/exit_codes.h"
-#include "cli/nearest.h"
+#include "base/nearest.h"
 
 namespace dinfer {
 namespace {

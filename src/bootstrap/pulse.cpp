@@ -1,0 +1,190 @@
+#include "bootstrap/pulse.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <spdlog/spdlog.h>
+
+namespace dinfer {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPeriod = 500ms;
+// A thread that was not scheduled for so long cannot judge the silence of others.
+constexpr auto kOwnAbsence = 1s;
+constexpr auto kGoodbye = 300ms;
+
+enum class Sign : uint32_t { beat = 1, bye, ended, lost };
+
+struct LossRecord {
+  int32_t kind;
+  int32_t rank;
+  int32_t code;
+  double silence_s;
+};
+
+void ring(int event) {
+  const uint64_t one = 1;
+  check(write(event, &one, sizeof one) == sizeof one, "an eventfd takes a count");
+}
+
+// Signals of the process are for its other threads.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+Pulse::Pulse(int rank, std::vector<Link> links, std::chrono::duration<double> longest_silence)
+    : rank_(rank),
+      longest_silence_(std::chrono::duration_cast<Clock::duration>(longest_silence)),
+      period_(std::min<Clock::duration>(kPeriod, longest_silence_ / 4)),
+      news_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (news_ < 0 || stop_ < 0)
+    fail(ExitCode::config, "eventfd: {}: see `ulimit -n`", std::generic_category().message(errno));
+  const Clock::time_point now = Clock::now();
+  for (Link& link : links) peers_.push_back({.link = std::move(link), .heard = now});
+  const SignalsBlocked blocked;
+  thread_ = std::thread([this] { run(); });
+}
+
+std::optional<Loss> Pulse::loss() const {
+  if (!lost_.load(std::memory_order_acquire)) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  return loss_;
+}
+
+void Pulse::leave(ExitCode code) {
+  if (!thread_.joinable()) return;
+  farewell_ = static_cast<int>(code);
+  ring(stop_);
+  thread_.join();
+  close(news_);
+  close(stop_);
+}
+
+void Pulse::run() {
+  Clock::time_point seen = Clock::now();
+  Clock::time_point next_beat = seen;
+  for (;;) {
+    wait(next_beat);
+    const Clock::time_point now = Clock::now();
+    if (now - seen > kOwnAbsence)
+      for (Peer& peer : peers_) peer.heard = now;
+    seen = now;
+    pollfd stopped{.fd = stop_, .events = POLLIN, .revents = 0};
+    if (poll(&stopped, 1, 0) > 0) return say_goodbye();
+    for (Peer& peer : peers_)
+      if (peer.open) hear(peer, now);
+    if (now < next_beat) continue;
+    beat();
+    next_beat = now + period_;
+  }
+}
+
+void Pulse::wait(Clock::time_point until) {
+  std::vector<pollfd> watched{{.fd = stop_, .events = POLLIN, .revents = 0}};
+  for (const Peer& peer : peers_)
+    if (peer.open) watched.push_back({.fd = peer.link.channel.fd(), .events = POLLIN});
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+  poll(watched.data(), watched.size(), static_cast<int>(std::max<int64_t>(left, 0)));
+}
+
+void Pulse::hear(Peer& peer, Clock::time_point now) {
+  while (const std::optional<Frame> frame = peer.link.channel.receive()) {
+    peer.heard = now;
+    take(peer, *frame);
+    if (!peer.open) return;
+  }
+  Loss loss{.rank = peer.link.rank};
+  if (!peer.link.channel.lost().empty()) {
+    spdlog::debug("the connection with rank {} ended: {}", loss.rank, peer.link.channel.lost());
+  } else if (now - peer.heard > longest_silence_) {
+    loss.kind = Loss::Kind::silent;
+    loss.silence_s = std::chrono::duration<double>(now - peer.heard).count();
+  } else {
+    return;
+  }
+  peer.open = false;
+  lose(loss);
+}
+
+void Pulse::take(Peer& peer, const Frame& frame) {
+  const auto sign = static_cast<Sign>(frame.type);
+  if (sign == Sign::bye) peer.open = false;
+  if ((sign != Sign::ended && sign != Sign::lost) || frame.payload.size() != sizeof(LossRecord))
+    return;
+  LossRecord record{};
+  std::memcpy(&record, frame.payload.data(), sizeof record);
+  // Of itself a rank tells only that it ends; of others only the head tells.
+  const bool of_itself = sign == Sign::ended;
+  if (of_itself) peer.open = false;
+  lose({.kind = of_itself ? Loss::Kind::ended : static_cast<Loss::Kind>(record.kind),
+        .rank = of_itself ? peer.link.rank : record.rank,
+        .code = record.code,
+        .silence_s = record.silence_s});
+}
+
+void Pulse::beat() {
+  for (Peer& peer : peers_)
+    if (peer.open) peer.link.channel.send(static_cast<uint32_t>(Sign::beat), 0, {});
+}
+
+void Pulse::tell(const Loss& loss, int except) {
+  const LossRecord record{static_cast<int32_t>(loss.kind), loss.rank, loss.code, loss.silence_s};
+  for (Peer& peer : peers_)
+    if (peer.open && peer.link.rank != except)
+      peer.link.channel.send(static_cast<uint32_t>(Sign::lost), 0,
+                             std::as_bytes(std::span(&record, 1)));
+}
+
+void Pulse::lose(const Loss& loss) {
+  if (lost_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    loss_ = loss;
+  }
+  lost_.store(true, std::memory_order_release);
+  ring(news_);
+  if (rank_ == 0) tell(loss, loss.rank);
+}
+
+// The others read the goodbye before this side closes: what a closed socket has not read would
+// take it away again.
+void Pulse::say_goodbye() {
+  const LossRecord record{.rank = rank_, .code = farewell_};
+  const bool clean = farewell_ == 0;
+  for (Peer& peer : peers_) {
+    if (!peer.open) continue;
+    peer.link.channel.send(static_cast<uint32_t>(clean ? Sign::bye : Sign::ended), 0,
+                           clean ? ByteView() : std::as_bytes(std::span(&record, 1)));
+    peer.link.channel.finish_sending();
+  }
+  const Clock::time_point end = Clock::now() + kGoodbye;
+  for (Peer& peer : peers_) {
+    while (peer.link.channel.lost().empty() && Clock::now() < end) {
+      wait_ready(peer.link.channel.fd(), POLLIN, Deadline::after(end - Clock::now()));
+      while (peer.link.channel.receive()) {
+      }
+    }
+  }
+  for (Peer& peer : peers_) peer.link.channel = Channel({}, {}, Side::caller);
+}
+
+}  // namespace dinfer

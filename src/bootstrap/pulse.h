@@ -1,0 +1,69 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "bootstrap/peer_wait.h"
+#include "net/channel.h"
+
+namespace dinfer {
+
+// Signs of life among the ranks of a star, sent and heard by a thread of their own, so that neither
+// a long step nor a stuck one hides a loss: the head has a connection with each rank, the others
+// with the head, which passes on what it learns. A connection that ends is a rank that died; one
+// that is silent for too long is a rank that is stopped or cut off.
+class Pulse {
+ public:
+  struct Link {
+    int rank;
+    Channel channel;
+  };
+
+  Pulse(int rank, std::vector<Link> links, std::chrono::duration<double> longest_silence);
+  Pulse(const Pulse&) = delete;
+  Pulse& operator=(const Pulse&) = delete;
+  ~Pulse() { leave(); }
+
+  // The first loss; `fd` is readable from then on.
+  std::optional<Loss> loss() const;
+  int fd() const { return news_; }
+
+  // Says goodbye: this rank ends, cleanly or with `code`, and the others need not guess why.
+  void leave(ExitCode code = ExitCode::ok);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Peer {
+    Link link;
+    Clock::time_point heard;
+    bool open = true;
+  };
+
+  void run();
+  void wait(Clock::time_point until);
+  void hear(Peer& peer, Clock::time_point now);
+  void take(Peer& peer, const Frame& frame);
+  void beat();
+  void tell(const Loss& loss, int except);
+  void lose(const Loss& loss);
+  void say_goodbye();
+
+  const int rank_;
+  const Clock::duration longest_silence_;
+  const Clock::duration period_;
+  std::vector<Peer> peers_;
+  int news_ = -1;  // eventfd
+  int stop_ = -1;  // eventfd
+  std::atomic<int> farewell_{0};
+  std::atomic<bool> lost_{false};
+  mutable std::mutex mutex_;
+  std::optional<Loss> loss_;
+  std::thread thread_;
+};
+
+}  // namespace dinfer

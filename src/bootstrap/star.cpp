@@ -1,0 +1,213 @@
+#include "bootstrap/star.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <optional>
+
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include "base/json.h"
+
+namespace dinfer {
+namespace {
+
+enum class Answer : uint32_t { roster = 1, refusal };
+
+void send_text(Channel& to, Answer type, const std::string& text) {
+  to.send(static_cast<uint32_t>(type), 0, bytes_of(text));
+  // The last words of a job that does not form; a rank that does not read them times out.
+  const Deadline soon = Deadline::after(std::chrono::seconds(1));
+  while (!to.flush() && wait_ready(to.fd(), POLLOUT, soon)) {
+  }
+}
+
+std::string encode(const std::vector<Member>& members) {
+  Json roster = Json::array();
+  for (const Member& member : members)
+    roster.push_back({{"host", member.host},
+                      {"pid", member.pid},
+                      {"machine", member.machine},
+                      {"address", member.address}});
+  return roster.dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+
+std::vector<Member> decode_members(std::string_view text, int size) {
+  const Json roster = parse_json(text, "the head's list of ranks", ExitCode::config);
+  std::vector<Member> members;
+  try {
+    for (const Json& each : roster)
+      members.push_back({.host = each.at("host").get<std::string>(),
+                         .pid = each.at("pid").get<int64_t>(),
+                         .machine = each.at("machine").get<uint64_t>(),
+                         .address = each.at("address").get<std::string>()});
+  } catch (const Json::exception& error) {
+    fail(ExitCode::config, "the head's list of ranks: {}", error.what());
+  }
+  if (members.size() != static_cast<size_t>(size))
+    fail(ExitCode::config, "the head's list has {} ranks, not {}", members.size(), size);
+  return members;
+}
+
+std::string place_of(const Guest& guest) {
+  return fmt::format("pid {} on host {} ({})", guest.hello.pid, guest.hello.host, guest.from);
+}
+
+// The head's waiting room.
+class Gathering {
+ public:
+  Gathering(const Socket& listener, const StarPlan& plan)
+      : plan_(plan), reception_(listener, plan.secret), seats_(static_cast<size_t>(plan.size)) {}
+
+  Star run(Deadline deadline) {
+    while (!complete()) {
+      std::optional<Guest> guest = reception_.next(deadline);
+      if (!guest) fail_missing();
+      seat(std::move(*guest));
+    }
+    return form();
+  }
+
+ private:
+  struct Seat {
+    std::optional<Guest> control, pulse;
+  };
+
+  bool complete() const {
+    return std::all_of(seats_.begin() + 1, seats_.end(),
+                       [](const Seat& seat) { return seat.control && seat.pulse; });
+  }
+
+  void seat(Guest guest) {
+    const Hello& hello = guest.hello;
+    if (hello.size != plan_.size || hello.local_size != plan_.local_size)
+      disband(guest, fmt::format("rank {} ({}) was started for {} ranks, {} a node; the head for "
+                                 "{}, {} a node: give all nodes the same sizes",
+                                 hello.rank, place_of(guest), hello.size, hello.local_size,
+                                 plan_.size, plan_.local_size));
+    if (hello.rank <= 0 || hello.rank >= plan_.size)
+      disband(guest, fmt::format("{} says that it is rank {} of {}, which only the head or nobody "
+                                 "can be",
+                                 place_of(guest), hello.rank, plan_.size));
+    const bool control = hello.purpose == static_cast<uint32_t>(Purpose::control);
+    if (!control && hello.purpose != static_cast<uint32_t>(Purpose::pulse))
+      disband(guest, fmt::format("rank {} ({}) wants to reach its ring neighbour at the head's port: "
+                                 "exchange master_port and port, or right_port",
+                                 hello.rank, place_of(guest)));
+    Seat& seat = seats_[static_cast<size_t>(hello.rank)];
+    std::optional<Guest>& place = control ? seat.control : seat.pulse;
+    if (place && is_there(*place))
+      disband(guest, fmt::format("{} came twice: {} and {}", plan_.describe(hello.rank),
+                                 place_of(*place), place_of(guest)));
+    place = std::move(guest);
+  }
+
+  static bool is_there(Guest& guest) {
+    guest.channel.receive();  // ranks say nothing before they have the roster
+    return guest.channel.lost().empty();
+  }
+
+  // All ranks end with the same message.
+  [[noreturn]] void disband(Guest& guest, const std::string& why) {
+    send_text(guest.channel, Answer::refusal, why);
+    for (Seat& seat : seats_)
+      if (seat.control) send_text(seat.control->channel, Answer::refusal, why);
+    throw Error(ExitCode::config, why);
+  }
+
+  [[noreturn]] void fail_missing() {
+    std::vector<std::string> missing;
+    for (int rank = 1; rank < plan_.size; ++rank) {
+      const Seat& seat = seats_[static_cast<size_t>(rank)];
+      if (!seat.control || !seat.pulse) missing.push_back(plan_.describe(rank));
+    }
+    const std::string why = fmt::format(
+        "not all ranks came within --start-timeout: no connection from {}{}", fmt::join(missing, ", "),
+        reception_.last_refusal().empty()
+            ? ": are they started, and can they reach this host's port?"
+            : "; turned away: " + reception_.last_refusal());
+    for (Seat& seat : seats_)
+      if (seat.control) send_text(seat.control->channel, Answer::refusal, why);
+    throw Error(ExitCode::peer, why);
+  }
+
+  // Ranks that came from this very machine are reached where the head is: at the address by which
+  // ranks of other machines reached it, if there are such.
+  std::string public_address() const {
+    std::string address;
+    for (size_t rank = 1; rank < seats_.size(); ++rank) {
+      const std::string here = local_address(seats_[rank].control->channel.socket());
+      if (address.empty() || seats_[rank].control->from != here) address = here;
+    }
+    return address;
+  }
+
+  Star form() {
+    Star star;
+    const std::string here = public_address();
+    const Hello self = introduce(Purpose::control, 0, plan_.size, plan_.local_size);
+    star.members.push_back(
+        {.host = self.host, .pid = self.pid, .machine = self.machine, .address = here});
+    star.control.emplace_back(Socket(), SessionKeys{}, Side::listener);
+    for (int rank = 1; rank < plan_.size; ++rank) {
+      Seat& seat = seats_[static_cast<size_t>(rank)];
+      const Guest& guest = *seat.control;
+      const bool neighbour = guest.from == local_address(guest.channel.socket());
+      star.members.push_back({.host = guest.hello.host,
+                              .pid = guest.hello.pid,
+                              .machine = guest.hello.machine,
+                              .address = neighbour ? here : guest.from});
+      star.control.push_back(std::move(seat.control->channel));
+      star.pulse.push_back({.rank = rank, .channel = std::move(seat.pulse->channel)});
+    }
+    const std::string roster = encode(star.members);
+    for (size_t rank = 1; rank < star.control.size(); ++rank)
+      send_text(star.control[rank], Answer::roster, roster);
+    return star;
+  }
+
+  const StarPlan& plan_;
+  Reception reception_;
+  std::vector<Seat> seats_;  // by rank
+};
+
+}  // namespace
+
+Star gather_ranks(const Socket& listener, const StarPlan& plan, Deadline deadline) {
+  return Gathering(listener, plan).run(deadline);
+}
+
+Star join_head(const StarPlan& plan, Deadline deadline) {
+  const auto connect = [&](Purpose purpose) {
+    return call(plan.head, plan.secret, introduce(purpose, plan.rank, plan.size, plan.local_size),
+                deadline);
+  };
+  Star star;
+  star.control.push_back(connect(Purpose::control));
+  star.pulse.push_back({.rank = 0, .channel = connect(Purpose::pulse)});
+  Channel& head = star.control.front();
+  // The head names the ranks that are missing at its own deadline, which may end a little later.
+  const Deadline patience = Deadline::after(deadline.remaining() + std::chrono::seconds(2));
+  for (;;) {
+    if (const std::optional<Frame> frame = head.receive()) {
+      const std::string text(reinterpret_cast<const char*>(frame->payload.data()),
+                             frame->payload.size());
+      if (frame->type != static_cast<uint32_t>(Answer::roster))
+        fail(ExitCode::config, "the head at {} ended the start: {}", plan.head.text(), text);
+      star.members = decode_members(text, plan.size);
+      return star;
+    }
+    if (!head.lost().empty())
+      fail(ExitCode::peer,
+           "the head at {} ended before all ranks had come ({}): its own message tells why",
+           plan.head.text(), head.lost());
+    if (!wait_ready(head.fd(), POLLIN, patience))
+      fail(ExitCode::peer,
+           "no answer from the head at {} within --start-timeout: it waits for other ranks, or is "
+           "stopped",
+           plan.head.text());
+  }
+}
+
+}  // namespace dinfer

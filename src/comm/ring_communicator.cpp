@@ -1,0 +1,157 @@
+#include "comm/ring_communicator.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "base/error.h"
+#include "comm/ring_stream.h"
+
+namespace dinfer {
+namespace {
+
+// Up to here all ranks see all values, which takes half the hops; beyond, each adds up a share,
+// which moves fewer bytes. Bytes that a rank sends.
+constexpr size_t kWholeBytes = size_t{128} << 10;
+
+std::string describe(RingOperation operation, uint32_t sequence, uint64_t bytes) {
+  constexpr std::array<std::string_view, 6> kNames = {
+      "an unknown call", "all_reduce_sum", "all_reduce_sum", "all_gather", "send", "another call"};
+  const auto index = static_cast<size_t>(operation);
+  return fmt::format("{} {} of {} bytes", kNames[index < kNames.size() ? index : 0], sequence,
+                     bytes);
+}
+
+class RingCommunicator final : public Communicator {
+ public:
+  RingCommunicator(std::shared_ptr<TcpSession> session, RingLinks links,
+                   std::chrono::duration<double> step_timeout)
+      : session_(std::move(session)),
+        step_timeout_(step_timeout),
+        left_{.socket = std::move(links.left)},
+        right_{.socket = std::move(links.right)} {}
+
+  int rank() const override { return session_->world().rank; }
+  int size() const override { return session_->world().size; }
+  std::string_view transport() const override { return "ring"; }
+
+  void all_reduce_sum(std::span<float> values) override {
+    if (values.size_bytes() * static_cast<size_t>(size() - 1) <= kWholeBytes)
+      sum_whole(values);
+    else
+      sum_shares(values);
+  }
+
+  void all_gather(std::span<const std::byte> in, std::span<std::byte> out) override {
+    check(out.size() == in.size() * static_cast<size_t>(size()),
+          "all_gather: out holds one part a rank");
+    go_round(RingOperation::gather, in, out, "all_gather");
+  }
+
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    all_gather(in, out);
+  }
+
+  void send(int destination, std::span<const std::byte> data) override {
+    run(RingOperation::message, data.size(), data, {}, &link_with(destination, true), nullptr,
+        "send", destination);
+  }
+
+  void receive(int source, std::span<std::byte> data) override {
+    const RingHop hop{.into = data, .origin = source};
+    run(RingOperation::message, data.size(), {}, {&hop, 1}, nullptr, &link_with(source, false),
+        "receive", source);
+  }
+
+ private:
+  int neighbour(int step) const { return (rank() + size() + step) % size(); }
+
+  // With two ranks both links lead to the same peer: what leaves takes the right one.
+  RingLink& link_with(int peer, bool sending) {
+    const bool is_right = peer == neighbour(1);
+    const bool is_left = peer == neighbour(-1);
+    if (!is_right && !is_left)
+      fail(ExitCode::config,
+           "rank {} has no connection with rank {}: a ring joins neighbours only; use MPI or NCCL "
+           "for this layout",
+           rank(), peer);
+    return is_right && (sending || !is_left) ? right_ : left_;
+  }
+
+  // Rank r's `in` arrives at out[r * in.size()].
+  void go_round(RingOperation operation, std::span<const std::byte> in, std::span<std::byte> out,
+                std::string_view what) {
+    hops_.clear();
+    for (int step = 1; step < size(); ++step) {
+      const auto origin = static_cast<size_t>(neighbour(-step));
+      hops_.push_back({.into = out.subspan(origin * in.size(), in.size()),
+                       .origin = static_cast<int>(origin)});
+    }
+    std::ranges::copy(in, out.begin() + static_cast<ptrdiff_t>(rank() * in.size()));
+    run(operation, in.size(), in, hops_, &right_, &left_, what, neighbour(1));
+  }
+
+  void sum_whole(std::span<float> values) {
+    parts_.resize(values.size() * static_cast<size_t>(size()));
+    go_round(RingOperation::sum, std::as_bytes(values), std::as_writable_bytes(std::span(parts_)),
+             "all_reduce_sum");
+    std::copy_n(parts_.begin(), values.size(), values.begin());
+    for (int r = 1; r < size(); ++r) {
+      const float* addend = parts_.data() + r * values.size();
+      for (size_t i = 0; i < values.size(); ++i) values[i] += addend[i];
+    }
+  }
+
+  void sum_shares(std::span<float> values) {
+    const auto share = [&](int step) {
+      const auto r = static_cast<size_t>(neighbour(step));
+      const size_t begin = values.size() * r / size();
+      return std::as_writable_bytes(
+          values.subspan(begin, values.size() * (r + 1) / size() - begin));
+    };
+    hops_.clear();
+    for (int step = 1; step < size(); ++step)
+      hops_.push_back({.into = share(-step), .add = true, .origin = neighbour(-step)});
+    for (int step = 0; step < size() - 1; ++step)
+      hops_.push_back({.into = share(-step), .origin = neighbour(-1)});
+    run(RingOperation::sum_in_shares, values.size_bytes(), share(0), hops_, &right_, &left_,
+        "all_reduce_sum", neighbour(1));
+  }
+
+  void run(RingOperation operation, uint64_t bytes, std::span<const std::byte> own,
+           std::span<const RingHop> hops, RingLink* right, RingLink* left, std::string_view what,
+           int receiver) {
+    const uint32_t sequence = right ? right->sent : left->received;
+    RingStream stream(operation, bytes, own, hops, right, left, scratch_);
+    session_->wait().until([&] { return stream.advance() || stream.stranger(); },
+                           [&] { return std::vector<int>{stream.awaited(receiver)}; },
+                           Deadline::after(step_timeout_), what, 0, stream.wake());
+    const RingHeader* stranger = stream.stranger();
+    if (!stranger) return;
+    // A neighbour's warning names the rank; so that it goes all the way round, pass it on.
+    const bool warned = stranger->operation == RingOperation::out_of_step &&
+                        stranger->bytes < static_cast<uint64_t>(size());
+    const int other = warned ? static_cast<int>(stranger->bytes) : hops.front().origin;
+    stream.warn_right(other);
+    session_->wait().fail_diverged(
+        other, describe(stranger->operation, stranger->sequence, warned ? 0 : stranger->bytes),
+        describe(operation, sequence, bytes));
+  }
+
+  std::shared_ptr<TcpSession> session_;
+  std::chrono::duration<double> step_timeout_;
+  RingLink left_, right_;
+  std::vector<RingHop> hops_;
+  std::vector<float> parts_;
+  std::vector<std::byte> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_ring_communicator(std::shared_ptr<TcpSession> session,
+                                                     RingLinks links,
+                                                     std::chrono::duration<double> step_timeout) {
+  return std::make_unique<RingCommunicator>(std::move(session), std::move(links), step_timeout);
+}
+
+}  // namespace dinfer

@@ -1,0 +1,86 @@
+#include "comm/ring_links.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <future>
+
+namespace dinfer {
+namespace {
+
+// Between two looks at whether the job still stands.
+constexpr std::chrono::duration<double> kLook{0.25};
+
+Deadline slice(Deadline deadline) {
+  return Deadline::after(std::min<std::chrono::duration<double>>(kLook, deadline.remaining()));
+}
+
+// The left neighbour's connection.
+Socket receive_left(const Socket& listener, std::string_view secret, TcpSession& session,
+                    Deadline deadline) {
+  const World& world = session.world();
+  const int left = (world.rank + world.size - 1) % world.size;
+  Reception reception(listener, std::string(secret));
+  std::optional<Guest> guest;
+  while (!guest && !deadline.expired()) {
+    guest = reception.next(slice(deadline));
+    session.wait().check_peers();
+  }
+  if (!guest)
+    fail(ExitCode::peer, "rank {} waits for its left neighbour, rank {}, at port {}: nobody came{}",
+         world.rank, left, port_of(listener),
+         reception.last_refusal().empty() ? "; is that rank's right_ip and right_port this one?"
+                                          : "; turned away: " + reception.last_refusal());
+  const Hello& hello = guest->hello;
+  if (hello.purpose != static_cast<uint32_t>(Purpose::ring) || hello.rank != left ||
+      hello.size != world.size)
+    fail(ExitCode::config,
+         "the ring does not close: at port {} rank {} of {} waits for rank {}, but rank {} of {} "
+         "(pid {} on host {}) came: check rank, right_ip and right_port of both",
+         port_of(listener), world.rank, world.size, left, hello.rank, hello.size, hello.pid,
+         hello.host);
+  return guest->channel.release();
+}
+
+}  // namespace
+
+RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_view secret,
+                     TcpSession& session, Deadline deadline) {
+  const World& world = session.world();
+  std::atomic<bool> given_up{false};
+  std::future<Socket> calling = std::async(std::launch::async, [&] {
+    const Hello hello = introduce(Purpose::ring, world.rank, world.size, 0);
+    for (;;) {
+      try {
+        return call(right, secret, hello, slice(deadline)).release();
+      } catch (const Error& error) {
+        if (error.code() != ExitCode::peer || deadline.expired() || given_up) throw;
+      }
+    }
+  });
+  RingLinks links;
+  try {
+    links.left = receive_left(listener, secret, session, deadline);
+  } catch (const Error&) {
+    given_up = true;
+    throw;
+  }
+  links.right = calling.get();
+  return links;
+}
+
+RingLinks open_ring(TcpSession& session, ControlPlane& control, std::string_view secret,
+                    Deadline deadline) {
+  const World& world = session.world();
+  const Socket listener = listen_at({session.member(world.rank).address, 0});
+  const uint16_t port = port_of(listener);
+  const auto bytes = std::as_bytes(std::span(&port, 1));
+  const int right = (world.rank + 1) % world.size;
+  const Bytes theirs = control.all_gather({bytes.begin(), bytes.end()}, deadline)[right];
+  check(theirs.size() == sizeof port, "a rank tells its port");
+  HostPort at{session.member(right).address, 0};
+  std::memcpy(&at.port, theirs.data(), sizeof at.port);
+  return close_ring(listener, at, secret, session, deadline);
+}
+
+}  // namespace dinfer
