@@ -58,7 +58,7 @@ size_t RingStream::available(size_t index) const {
 
 bool RingStream::advance() {
   if (strange_) return false;
-  while ((sending() && send_some()) | (receiving() && receive_some())) {
+  while (!strange_ && ((sending() && send_some()) | (receiving() && receive_some()))) {
   }
   wake_[0].fd = receiving() && !left_ended_ ? left_->socket.fd() : -1;
   return !strange_ && !sending() && !receiving();
