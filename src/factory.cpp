@@ -7,6 +7,7 @@
 #include "bootstrap/launcher.h"
 #include "bootstrap/single_control_plane.h"
 #include "comm/single_communicator.h"
+#include "factory_tcp.h"
 
 #if DINFER_HAS_MPI
 #include "bootstrap/mpi_control_plane.h"
@@ -56,8 +57,9 @@ std::unique_ptr<Communicator> for_device([[maybe_unused]] Device& device,
   return host;
 }
 
-Bootstrap make_single(const BootstrapOptions& options) {
+Bootstrap make_single(const BootstrapOptions& options, const BootstrapChoice& choice) {
   Bootstrap single;
+  single.reason = choice.reason;
   single.world.host = host_name();
   single.name = "single";
   single.control = make_single_control_plane();
@@ -70,12 +72,14 @@ Bootstrap make_single(const BootstrapOptions& options) {
 }
 
 #if DINFER_HAS_MPI
-Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
+Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
+                   const BootstrapChoice& choice) {
   std::shared_ptr<MpiSession> session = MpiSession::start(options.start_timeout);
   check_world_size(launcher, session->world().size);
   Bootstrap mpi;
   mpi.world = session->world();
-  mpi.name = "mpi";
+  mpi.name = choice.name;
+  mpi.reason = choice.reason;
   mpi.control = make_mpi_control_plane(session);
   mpi.make_communicator = [session, control = mpi.control.get(), options](Device& device) {
     const World& world = session->world();
@@ -97,11 +101,19 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher) {
 Bootstrap make_bootstrap(const BootstrapOptions& options) {
   const Environment environment = [](const char* name) { return std::getenv(name); };
   const Launcher launcher = detect_launcher(environment);
-  const std::string kind = choose_bootstrap(options.bootstrap, launcher, environment, kHasMpi);
+  const BootstrapChoice choice = choose_bootstrap(
+      {.asked = options.bootstrap, .tp = options.tp, .has_mpi = kHasMpi}, launcher, environment);
 #if DINFER_HAS_MPI
-  if (kind == "mpi") return make_mpi(options, launcher);
+  if (choice.name == "mpi") return make_mpi(options, launcher, choice);
 #endif
-  return make_single(options);
+  if (choice.name == "single") return make_single(options, choice);
+  Bootstrap tcp = make_tcp(options, choice, environment);
+  if (tcp.exit_code) return tcp;
+  tcp.make_communicator = [make_host = std::move(tcp.make_communicator), world = tcp.world,
+                           control = tcp.control.get(), options](Device& device) {
+    return for_device(device, *control, world, make_host(device), options);
+  };
+  return tcp;
 }
 
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {

@@ -2,11 +2,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/deadline.h"
 #include "base/json.h"
 #include "bootstrap/control_plane.h"
+#include "bootstrap/security.h"
 #include "bootstrap/world.h"
 #include "comm/communicator.h"
 #include "device/cpu_device.h"
@@ -14,16 +16,25 @@
 namespace dinfer {
 
 struct BootstrapOptions {
-  std::string bootstrap = "auto";  // auto, mpi, local
+  std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
+  int tp = 0;                      // ranks that a command without a launcher stands for; 0: one
+  SecurityWishes security{};
+  bool ring_any_size = false;
   std::chrono::duration<double> start_timeout{60};
   std::chrono::duration<double> step_timeout{30};
+  std::chrono::duration<double> stall_timeout{5};
 };
 
 // A rank among its peers. Main thread discipline: make_bootstrap, the control plane, the
 // communicators and finish() belong to one thread, the engine's.
 struct Bootstrap {
   World world;
-  std::string name;  // `bootstrap=` of the layout line: single or mpi
+  // Set in a process that supervised the ranks of its command, which have ended: nothing else is.
+  std::optional<int> exit_code;
+  std::string name;    // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
+  std::string reason;  // why this bootstrap
+  // Whether signals meant for the job reach the head, too: then this rank leaves them to it.
+  bool head_takes_signals = true;
   std::unique_ptr<ControlPlane> control;
   // Collective. The group of all ranks, for memory of their devices, which outlive it; waits are
   // bounded by the step timeout.

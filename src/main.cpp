@@ -17,8 +17,10 @@ namespace {
 
 using namespace dinfer;
 
-// " [rank 3]" where a launcher started several ranks, also before any bootstrap.
+// " [rank 3]" where a launcher or our own supervisor started several ranks, also before any
+// bootstrap.
 std::string rank_tag() {
+  if (const char* rank = std::getenv("DINFER_RANK")) return fmt::format(" [rank {}]", rank);
   if (detect_launcher([](const char* name) { return std::getenv(name); }).ranks <= 1) return "";
   for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(variable)) return fmt::format(" [rank {}]", rank);

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
@@ -14,19 +15,42 @@ int number(const char* text) {
   return value;
 }
 
-// Bootstraps of other releases, by the variable that asks for them.
-void refuse_unsupported(const Environment& environment) {
-  const struct {
-    const char* variable;
-    const char* bootstrap;
-  } unsupported[] = {{"MISTRALRS_MN_GLOBAL_WORLD_SIZE", "multinode"}, {"RING_CONFIG", "ring"}};
-  for (const auto& [variable, bootstrap] : unsupported) {
-    if (environment(variable))
-      fail(ExitCode::config,
-           "{} is set, but this build does not have the {} bootstrap yet: start the ranks with "
-           "mpirun or srun, and unset {}",
-           variable, bootstrap, variable);
-  }
+constexpr auto kMultinode = "MISTRALRS_MN_GLOBAL_WORLD_SIZE";
+constexpr auto kRing = "RING_CONFIG";
+
+// The bootstraps that variables ask for, by variable.
+struct Request {
+  std::string variable;
+  std::string bootstrap;
+};
+
+std::vector<Request> requests(const Environment& environment) {
+  std::vector<Request> found;
+  for (const char* variable :
+       {kMultinode, "MISTRALRS_MN_HEAD_NUM_WORKERS", "MISTRALRS_MN_HEAD_PORT",
+        "MISTRALRS_MN_WORKER_SERVER_ADDR", "MISTRALRS_MN_WORKER_ID"})
+    if (found.empty() && environment(variable)) found.push_back({variable, "multinode"});
+  if (environment(kRing)) found.push_back({kRing, "ring"});
+  return found;
+}
+
+// What is asked for in two ways must be the same.
+void refuse_contradictions(const BootstrapWishes& wishes, const Launcher& launcher,
+                           const std::vector<Request>& asked) {
+  if (asked.size() > 1)
+    fail(ExitCode::config, "{} asks for a {} job and {} for a {} job: unset one of them",
+         asked[0].variable, asked[0].bootstrap, asked[1].variable, asked[1].bootstrap);
+  if (!asked.empty() && (launcher.ranks > 1 || launcher.wires_mpi))
+    fail(ExitCode::config,
+         "{} asks for a {} job, but {} started this rank, which makes it an MPI job: unset {}, or "
+         "start dinfer without {}",
+         asked[0].variable, asked[0].bootstrap, launcher.name, asked[0].variable, launcher.name);
+  if (!asked.empty() && wishes.asked != "auto" && wishes.asked != asked[0].bootstrap)
+    fail(ExitCode::config, "--bootstrap {}, but {} asks for a {} job: leave one of them out",
+         wishes.asked, asked[0].variable, asked[0].bootstrap);
+  if (asked.empty() && (wishes.asked == "multinode" || wishes.asked == "ring"))
+    fail(ExitCode::config, "--bootstrap {} needs {}, which is not set", wishes.asked,
+         wishes.asked == "ring" ? kRing : kMultinode);
 }
 
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {
@@ -52,27 +76,31 @@ Launcher detect_launcher(const Environment& environment) {
   return {};
 }
 
-std::string choose_bootstrap(const std::string& asked, const Launcher& launcher,
-                             const Environment& environment, bool has_mpi) {
-  refuse_unsupported(environment);
-  if (asked == "local") {
+BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& launcher,
+                                 const Environment& environment) {
+  const std::vector<Request> asked = requests(environment);
+  refuse_contradictions(wishes, launcher, asked);
+  if (!asked.empty()) return {asked[0].bootstrap, asked[0].variable + " is set"};
+  const bool several = wishes.tp > 1;
+  if (wishes.asked == "local") {
     if (launcher.ranks > 1)
       fail(ExitCode::config,
            "--bootstrap local under {} would make {} separate runs: leave the option out, or start "
            "dinfer without {}",
            launcher.name, launcher.ranks, launcher.name);
-    return "single";
+    return {several ? "local" : "single", "--bootstrap local"};
   }
-  check(asked == "auto" || asked == "mpi", "bootstrap option was not validated");
-  if (asked == "auto" && !launcher.wires_mpi && launcher.ranks <= 1) return "single";
-  if (!has_mpi)
+  if (wishes.asked == "auto" && !launcher.wires_mpi && launcher.ranks <= 1)
+    return several ? BootstrapChoice{"local", fmt::format("--tp {} without a launcher", wishes.tp)}
+                   : BootstrapChoice{"single", "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
+  if (!wishes.has_mpi)
     fail(ExitCode::config,
          "{}, but this dinfer was built without MPI: build it with -DDINFER_MPI=ON, or start it "
          "{}",
          launcher.name.empty() ? "--bootstrap mpi was given" : "started by " + launcher.name,
          launcher.name.empty() ? "without the option" : "directly");
   if (!launcher.wires_mpi && launcher.ranks > 1) refuse_srun_without_mpi_plugin(launcher, 1);
-  return "mpi";
+  return {"mpi", launcher.name.empty() ? "--bootstrap mpi" : "started by " + launcher.name};
 }
 
 void check_world_size(const Launcher& launcher, int mpi_ranks) {

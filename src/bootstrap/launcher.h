@@ -17,12 +17,25 @@ using Environment = std::function<const char*(const char* name)>;
 
 Launcher detect_launcher(const Environment& environment);
 
-// Which bootstrap the environment and `--bootstrap asked` lead to: "mpi" or "single". Whatever
-// would quietly run something else than was asked for is an Error(config): a launcher of several
-// ranks in a binary without MPI or beside `--bootstrap local`, srun without its MPI plugin,
-// variables of a bootstrap that this build lacks.
-std::string choose_bootstrap(const std::string& asked, const Launcher& launcher,
-                             const Environment& environment, bool has_mpi);
+// What the command line and the build say about the bootstrap.
+struct BootstrapWishes {
+  std::string asked = "auto";  // --bootstrap
+  int tp = 0;                  // --tp; 0: not given
+  bool has_mpi = false;        // the build
+};
+
+struct BootstrapChoice {
+  std::string name;    // single, local, mpi, multinode or ring
+  std::string reason;  // for the layout line, e.g. "started by mpirun"
+};
+
+// The one place that decides how ranks find each other. In this order: a launcher of several ranks
+// means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; --tp of several without any of these ranks
+// of this machine; else one rank. Whatever would quietly run something else than was asked for is
+// an Error(config) that names both sides: two of these at once, a launcher of several ranks in a
+// binary without MPI or beside another --bootstrap, srun without its MPI plugin.
+BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& launcher,
+                                 const Environment& environment);
 
 // Called once MPI knows its world: an Error(config) when that is smaller than what was launched.
 void check_world_size(const Launcher& launcher, int mpi_ranks);

@@ -92,9 +92,10 @@ class Gathering {
                                  place_of(guest), hello.rank, plan_.size));
     const bool control = hello.purpose == static_cast<uint32_t>(Purpose::control);
     if (!control && hello.purpose != static_cast<uint32_t>(Purpose::pulse))
-      disband(guest, fmt::format("rank {} ({}) wants to reach its ring neighbour at the head's port: "
-                                 "exchange master_port and port, or right_port",
-                                 hello.rank, place_of(guest)));
+      disband(guest,
+              fmt::format("rank {} ({}) wants to reach its ring neighbour at the head's port: "
+                          "exchange master_port and port, or right_port",
+                          hello.rank, place_of(guest)));
     Seat& seat = seats_[static_cast<size_t>(hello.rank)];
     std::optional<Guest>& place = control ? seat.control : seat.pulse;
     if (place && is_there(*place))
@@ -122,11 +123,12 @@ class Gathering {
       const Seat& seat = seats_[static_cast<size_t>(rank)];
       if (!seat.control || !seat.pulse) missing.push_back(plan_.describe(rank));
     }
-    const std::string why = fmt::format(
-        "not all ranks came within --start-timeout: no connection from {}{}", fmt::join(missing, ", "),
-        reception_.last_refusal().empty()
-            ? ": are they started, and can they reach this host's port?"
-            : "; turned away: " + reception_.last_refusal());
+    const std::string why =
+        fmt::format("not all ranks came within --start-timeout: no connection from {}{}",
+                    fmt::join(missing, ", "),
+                    reception_.last_refusal().empty()
+                        ? ": are they started, and can they reach this host's port?"
+                        : "; turned away: " + reception_.last_refusal());
     for (Seat& seat : seats_)
       if (seat.control) send_text(seat.control->channel, Answer::refusal, why);
     throw Error(ExitCode::peer, why);

@@ -31,8 +31,8 @@ struct Member {
 
 // All ranks, connected: the head with each, the others with the head.
 struct Star {
-  std::vector<Member> members;        // by rank
-  std::vector<Channel> control;       // on the head by rank, its own closed; else only the head's
+  std::vector<Member> members;   // by rank
+  std::vector<Channel> control;  // on the head by rank, its own closed; else only the head's
   std::vector<Pulse::Link> pulse;
 };
 

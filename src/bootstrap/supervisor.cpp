@@ -121,7 +121,7 @@ class Supervisor {
   }
 
   const SupervisorPlan plan_;
-  std::vector<pid_t> ranks_;  // -1: has ended
+  std::vector<pid_t> ranks_;        // -1: has ended
   std::optional<Deadline> failed_;  // until when the others are left alone
   bool asked_to_end_ = false;
   int interrupted_ = 0;

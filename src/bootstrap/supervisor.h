@@ -14,7 +14,7 @@ struct Supervised {
 
 struct SupervisorPlan {
   int ranks = 2;
-  int first_rank = 0;     // of the world; rank 0 keeps standard input
+  int first_rank = 0;  // of the world; rank 0 keeps standard input
 };
 
 // Makes `ranks` processes of this one, which must have a single thread and have touched no device

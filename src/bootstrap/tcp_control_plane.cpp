@@ -170,10 +170,10 @@ class TcpControlPlane final : public ControlPlane {
       if (!head.lost().empty()) wake[0].fd = -1;
       return frame.has_value();
     };
-    const Deadline patience = type == Message::parts
-                                  ? Deadline::after(deadline.remaining() + kHeadSpeaks)
-                                  : deadline;
-    session_->wait().until(done, [] { return std::vector<int>{0}; }, patience, what, 0, wake);
+    const Deadline patience =
+        type == Message::parts ? Deadline::after(deadline.remaining() + kHeadSpeaks) : deadline;
+    session_->wait().until(
+        done, [] { return std::vector<int>{0}; }, patience, what, 0, wake);
     if (frame->type == static_cast<uint32_t>(Message::late)) {
       std::vector<int> late(frame->payload.size() / sizeof(int));
       std::memcpy(late.data(), frame->payload.data(), late.size() * sizeof(int));

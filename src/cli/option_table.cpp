@@ -51,7 +51,8 @@ std::vector<OptionSpec> layout_options() {
        number(&Options::threads, Counts{.low = 1, .high = kMostThreads})},
       {group, "mode", 0, "MODE", kEngine, "auto", "how ranks share the model",
        one_of(&Options::mode, {"auto", "tensor"})},
-      {group, "tp", 0, "N", kEngine, "all ranks", "ranks that share each layer",
+      {group, "tp", 0, "N", kEngine, "all ranks",
+       "ranks that share each layer; without a launcher so many are started on this machine",
        number(&Options::tp, Counts{.low = 1, .high = kMostRanks})},
       {group, "dry-run", 0, "", kEngine, "", "print the plan and end before any weight is read",
        toggle(&Options::dry_run)},
@@ -70,8 +71,8 @@ std::vector<OptionSpec> memory_options() {
        number(&Options::kv_blocks, Counts64{.low = 1})},
       {group, "max-seqs", 0, "N", kEngine, "64", "sequences in work at once",
        number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
-      {group, "max-batch-tokens", 0, "N", kEngine, "512 on CPUs, 4096 on GPUs", "tokens in one step",
-       number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
+      {group, "max-batch-tokens", 0, "N", kEngine, "512 on CPUs, 4096 on GPUs",
+       "tokens in one step", number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
   };
 }
 
@@ -220,7 +221,17 @@ std::vector<OptionSpec> control_options() {
   const Reals seconds{.low = 0, .high = kDay, .low_excluded = true};
   return {
       {control, "bootstrap", 0, "KIND", kEngine, "auto", "how ranks find each other",
-       one_of(&Options::bootstrap, {"auto", "mpi", "local"})},
+       one_of(&Options::bootstrap, {"auto", "mpi", "multinode", "ring", "local"})},
+      {control, "secret-file", 0, "FILE", kEngine, "the variable DINFER_SECRET",
+       "secret by which ranks of a multinode or ring job know each other",
+       any_text(&Options::secret_file)},
+      {control, "insecure-no-auth", 0, "", kEngine, "",
+       "let ranks of other hosts join without a secret", toggle(&Options::insecure_no_auth)},
+      {control, "control-interface", 0, "NAME", kEngine, "every address; without a secret loopback",
+       "network interface or address where ranks listen for each other",
+       any_text(&Options::control_interface)},
+      {control, "ring-any-size", 0, "", kEngine, "",
+       "allow a RING_CONFIG whose world_size is no power of two", toggle(&Options::ring_any_size)},
       {control, "start-timeout", 0, "S", kEngine, "60", "seconds until all ranks must have started",
        number(&Options::start_timeout, seconds)},
       {control, "step-timeout", 0, "S", kEngine, "30", "seconds that one step may take",
@@ -262,29 +273,16 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 16> names{"dtype",
-                                                          "download",
-                                                          "device-layers",
-                                                          "n",
-                                                          "topology",
-                                                          "pp",
-                                                          "dp",
-                                                          "uneven-tp",
-                                                          "kv-dtype",
-                                                          "no-prefix-cache",
-                                                          "tls-cert",
-                                                          "tls-key",
-                                                          "secret-file",
-                                                          "control-interface",
-                                                          "emit",
-                                                          "verify"};
+  static constexpr std::array<std::string_view, 14> names{
+      "dtype",     "download", "device-layers",   "n",        "topology", "pp",   "dp",
+      "uneven-tp", "kv-dtype", "no-prefix-cache", "tls-cert", "tls-key",  "emit", "verify"};
   return names;
 }
 
 std::span<const std::string_view> script_variables() {
-  static constexpr std::array<std::string_view, 6> names{
-      "DINFER_BINARY", "DINFER_CACHE",       "DINFER_DEMO_MODEL",
-      "DINFER_PYTHON", "DINFER_PEER_MODELS", "DINFER_FUZZ_SECONDS"};
+  static constexpr std::array<std::string_view, 8> names{
+      "DINFER_BINARY",      "DINFER_CACHE",        "DINFER_DEMO_MODEL", "DINFER_PYTHON",
+      "DINFER_PEER_MODELS", "DINFER_FUZZ_SECONDS", "DINFER_SECRET",     "DINFER_RANK"};
   return names;
 }
 

@@ -47,7 +47,11 @@ struct Options {
   bool ignore_eos = false;
 
   // control
-  std::string bootstrap = "auto";  // auto, mpi, local
+  std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
+  std::string secret_file;
+  bool insecure_no_auth = false;
+  std::string control_interface;  // name or address
+  bool ring_any_size = false;
   double start_timeout = 60;       // seconds
   double step_timeout = 30;
   double stall_timeout = 5;

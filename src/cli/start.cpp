@@ -6,6 +6,7 @@
 #include <cstring>
 #include <future>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include "base/build_info.h"
@@ -283,9 +284,8 @@ void Start::report_plan() const {
   spdlog::info(
       "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp=1 dp=1 reason=\"{}\"",
       layout_mode(), group_->transport(), boot_.name, size, world().nodes, size,
-      size == 1 ? std::string("one rank")
-                : fmt::format("{} {} ranks under MPI, {}no manual mapping", size,
-                              on_gpu() ? "GPU" : "CPU", nccl_state()));
+      fmt::format("{} {} rank{}: {}, {}no manual mapping", size, on_gpu() ? "GPU" : "CPU",
+                  size == 1 ? "" : "s", boot_.reason, nccl_state()));
   for (size_t rank = 0; rank < memory_.size(); ++rank) {
     spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
                  hosts_[rank], memory_[rank].device, config_.layers - 1,
@@ -399,8 +399,9 @@ int Start::run(const Client& client) {
   phase("warm up", &Start::warm_up);
   phase("measure", &Start::measure);
   boot_.control->set_phase("loop");
-  SignalWatch signals;
-  if (is_head()) return lead(client, signals);
+  std::optional<SignalWatch> signals;
+  if (is_head() || boot_.head_takes_signals) signals.emplace();
+  if (is_head()) return lead(client, *signals);
   return run_worker(*worker_, *boot_.control, options_.stall_timeout);
 }
 
@@ -436,10 +437,17 @@ int Start::lead(const Client& client, SignalWatch& signals) {
 
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
-  Start start(options, request, begin,
-              make_bootstrap({.bootstrap = options.bootstrap,
-                              .start_timeout = Seconds(options.start_timeout),
-                              .step_timeout = Seconds(options.step_timeout)}));
+  Bootstrap made = make_bootstrap({.bootstrap = options.bootstrap,
+                                   .tp = options.tp,
+                                   .security = {.secret_file = options.secret_file,
+                                                .no_auth = options.insecure_no_auth,
+                                                .control_interface = options.control_interface},
+                                   .ring_any_size = options.ring_any_size,
+                                   .start_timeout = Seconds(options.start_timeout),
+                                   .step_timeout = Seconds(options.step_timeout),
+                                   .stall_timeout = Seconds(options.stall_timeout)});
+  if (made.exit_code) return *made.exit_code;
+  Start start(options, request, begin, std::move(made));
   const Bootstrap& boot = start.bootstrap();
   configure_log(options.log, boot.world.rank, boot.world.size);
   const auto finish = [&] { boot.finish(Deadline::after(kFinishTimeout)); };

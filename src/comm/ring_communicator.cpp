@@ -84,8 +84,8 @@ class RingCommunicator final : public Communicator {
     hops_.clear();
     for (int step = 1; step < size(); ++step) {
       const auto origin = static_cast<size_t>(neighbour(-step));
-      hops_.push_back({.into = out.subspan(origin * in.size(), in.size()),
-                       .origin = static_cast<int>(origin)});
+      hops_.push_back(
+          {.into = out.subspan(origin * in.size(), in.size()), .origin = static_cast<int>(origin)});
     }
     std::ranges::copy(in, out.begin() + static_cast<ptrdiff_t>(rank() * in.size()));
     run(operation, in.size(), in, hops_, &right_, &left_, what, neighbour(1));

@@ -94,8 +94,7 @@ bool RingStream::receive_some() {
   if (in_header_ < sizeof header_in_) return receive_header();
   const RingHop& hop = hops_[in_];
   if (hop.add) return receive_added(hop);
-  const size_t bytes =
-      receive_into(left_->socket, hop.into.subspan(in_offset_), &left_ended_);
+  const size_t bytes = receive_into(left_->socket, hop.into.subspan(in_offset_), &left_ended_);
   in_offset_ += bytes;
   next_hop_if_whole();
   return bytes > 0;

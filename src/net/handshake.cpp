@@ -110,10 +110,11 @@ std::optional<Channel> call_once(const HostPort& to, std::string_view secret, co
                     deadline))
     return std::nullopt;
   if (!equal_digests(reply.proof, listener_proof(secret, view_of(greeting), reply.nonce)))
-    fail(ExitCode::config,
-         "the dinfer at {} has another secret than this rank: give all ranks the same --secret-file "
-         "or DINFER_SECRET",
-         to.text());
+    fail(
+        ExitCode::config,
+        "the dinfer at {} has another secret than this rank: give all ranks the same --secret-file "
+        "or DINFER_SECRET",
+        to.text());
   if (!send_at_once(socket, caller_proof(secret, view_of(greeting), reply.nonce)))
     return std::nullopt;
   return Channel(std::move(socket), keys_of(secret, view_of(greeting), reply.nonce), Side::caller);
@@ -138,8 +139,10 @@ Channel call(const HostPort& to, std::string_view secret, const Hello& hello, De
       return std::move(*channel);
     usleep(20'000);
   }
-  fail(ExitCode::peer, "{} took the connection but did not answer in time: is it the head of this "
-       "job, and does it wait for ranks?", to.text());
+  fail(ExitCode::peer,
+       "{} took the connection but did not answer in time: is it the head of this "
+       "job, and does it wait for ranks?",
+       to.text());
 }
 
 std::optional<Guest> Reception::next(Deadline deadline) {

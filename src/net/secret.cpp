@@ -37,8 +37,8 @@ Digest hmac(ByteView key, std::initializer_list<ByteView> parts) {
     good = good && EVP_DigestSignUpdate(context.get(), data_of(part), part.size()) == 1;
   Digest digest{};
   size_t length = digest.size();
-  good = good && EVP_DigestSignFinal(context.get(),
-                                     reinterpret_cast<unsigned char*>(digest.data()), &length) == 1;
+  good = good && EVP_DigestSignFinal(context.get(), reinterpret_cast<unsigned char*>(digest.data()),
+                                     &length) == 1;
   check(good && length == digest.size(), "OpenSSL computes HMAC-SHA-256");
   return digest;
 }

@@ -84,8 +84,8 @@ std::optional<Socket> try_connect(const HostPort& to, Deadline deadline, std::st
       *why = reason(errno);
       continue;
     }
-    const Deadline attempt = Deadline::after(
-        std::min<std::chrono::duration<double>>(kAttempt, deadline.remaining()));
+    const Deadline attempt =
+        Deadline::after(std::min<std::chrono::duration<double>>(kAttempt, deadline.remaining()));
     const int error = connect_once(socket, *at, attempt);
     if (error == 0 && !is_own_echo(socket)) {
       set_flag(socket, IPPROTO_TCP, TCP_NODELAY, 1);

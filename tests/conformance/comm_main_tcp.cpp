@@ -33,8 +33,8 @@ std::shared_ptr<TcpSession> meet() {
                       .head = {"127.0.0.1", port_of(place().listener)},
                       .secret = std::string(kSecret),
                       .describe = [](int rank) { return "rank " + std::to_string(rank); }};
-  Star star = plan.rank == 0 ? gather_ranks(place().listener, plan, soon())
-                             : join_head(plan, soon());
+  Star star =
+      plan.rank == 0 ? gather_ranks(place().listener, plan, soon()) : join_head(plan, soon());
   return std::make_shared<TcpSession>(plan, std::move(star), 0, Seconds(4.5));
 }
 

@@ -18,9 +18,12 @@ Environment environment(Variables variables) {
   };
 }
 
-std::string choose(const std::string& asked, const Variables& variables, bool has_mpi = true) {
+std::string choose(const std::string& asked, const Variables& variables, bool has_mpi = true,
+                   int tp = 0) {
   const Environment here = environment(variables);
-  return choose_bootstrap(asked, detect_launcher(here), here, has_mpi);
+  return choose_bootstrap({.asked = asked, .tp = tp, .has_mpi = has_mpi}, detect_launcher(here),
+                          here)
+      .name;
 }
 
 // The message of the Error(config) that `action` ends with.
@@ -85,15 +88,42 @@ TEST(Launcher, SrunWithoutItsMpiPluginIsRefusedBeforeAndAfterMpiStarts) {
   EXPECT_NO_THROW(check_world_size(srun, 4));
 }
 
-TEST(Launcher, VariablesOfBootstrapsThatAreMissingAreNeverIgnored) {
-  EXPECT_NE(refusal([] {
-              choose("auto", {{"RING_CONFIG", "ring.json"}});
-            }).find("RING_CONFIG"),
-            std::string::npos);
-  Variables under_mpi = kMpirun;
-  under_mpi["MISTRALRS_MN_GLOBAL_WORLD_SIZE"] = "2";
-  EXPECT_NE(refusal([&] { choose("auto", under_mpi); }).find("MISTRALRS_MN_GLOBAL_WORLD_SIZE"),
-            std::string::npos);
+const Variables kHead = {{"MISTRALRS_MN_GLOBAL_WORLD_SIZE", "4"},
+                         {"MISTRALRS_MN_HEAD_NUM_WORKERS", "1"},
+                         {"MISTRALRS_MN_HEAD_PORT", "9000"}};
+const Variables kRing = {{"RING_CONFIG", "ring.json"}};
+
+Variables both(Variables first, const Variables& second) {
+  first.insert(second.begin(), second.end());
+  return first;
+}
+
+TEST(Launcher, VariablesAndTpChooseTheBootstrap) {
+  EXPECT_EQ(choose("auto", kHead, false), "multinode");
+  EXPECT_EQ(choose("multinode", kHead), "multinode");
+  EXPECT_EQ(choose("auto", kRing, false), "ring");
+  EXPECT_EQ(choose("auto", {}, false, 4), "local");
+  EXPECT_EQ(choose("local", {}, true, 2), "local");
+  EXPECT_EQ(choose("auto", {}, true, 1), "single");
+  EXPECT_EQ(choose("auto", kMpirun, true, 3), "mpi");
+}
+
+TEST(Launcher, TwoWaysToMeetAtOnceAreRefusedNamingBoth) {
+  const auto refused = [](const std::string& asked, const Variables& variables, const char* one,
+                          const char* other) {
+    const std::string message = refusal([&] { choose(asked, variables); });
+    EXPECT_NE(message.find(one), std::string::npos) << message;
+    EXPECT_NE(message.find(other), std::string::npos) << message;
+  };
+  refused("auto", both(kHead, kRing), "MISTRALRS_MN_GLOBAL_WORLD_SIZE", "RING_CONFIG");
+  refused("auto", both(kMpirun, kHead), "MISTRALRS_MN_GLOBAL_WORLD_SIZE", "mpirun");
+  refused("auto", both(kMpirun, kRing), "RING_CONFIG", "mpirun");
+  refused("auto", both(kSrun, kRing), "RING_CONFIG", "srun");
+  refused("mpi", kRing, "--bootstrap mpi", "RING_CONFIG");
+  refused("ring", kHead, "--bootstrap ring", "MISTRALRS_MN_GLOBAL_WORLD_SIZE");
+  refused("ring", {}, "--bootstrap ring", "RING_CONFIG");
+  refused("auto", {{"MISTRALRS_MN_WORKER_ID", "0"}, {"RING_CONFIG", "x"}}, "MISTRALRS_MN_WORKER_ID",
+          "RING_CONFIG");
 }
 
 }  // namespace

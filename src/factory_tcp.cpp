@@ -1,0 +1,137 @@
+#include "factory_tcp.h"
+
+#include <optional>
+
+#include <spdlog/spdlog.h>
+
+#include "bootstrap/multinode.h"
+#include "bootstrap/ring_config.h"
+#include "bootstrap/supervisor.h"
+#include "bootstrap/tcp_control_plane.h"
+#include "comm/ring_communicator.h"
+#include "comm/single_communicator.h"
+
+namespace dinfer {
+namespace {
+
+// Signs of life are looked at twice a second; a rank that stops is to be named within the timeout.
+constexpr double kSilenceShare = 0.9;
+
+// What this process knows before it has met the others.
+struct Meeting {
+  StarPlan star;
+  Socket listener;  // on the head
+  SupervisorPlan here{.ranks = 1};
+  int nodes = 0;                   // 0: as many as machines
+  std::optional<RingConfig> ring;  // addresses that a file gives
+  Socket ring_listener;            // with `ring`
+  bool head_takes_signals = false;
+};
+
+std::string loopback_or(const std::string& host) { return host.empty() ? "127.0.0.1" : host; }
+
+Meeting plan_local(int ranks) {
+  Meeting meeting;
+  const Nonce random = random_nonce();
+  meeting.listener = listen_at({"127.0.0.1", 0});
+  meeting.star = {.size = ranks,
+                  .local_size = ranks,
+                  .head = {"127.0.0.1", port_of(meeting.listener)},
+                  .secret = {reinterpret_cast<const char*>(random.data()), random.size()},
+                  .describe = [](int rank) { return fmt::format("rank {}", rank); }};
+  meeting.here.ranks = ranks;
+  meeting.head_takes_signals = true;
+  return meeting;
+}
+
+Meeting plan_multinode(const Environment& environment, const Security& security) {
+  const MultinodePlan plan = read_multinode(environment, 1);
+  Meeting meeting;
+  meeting.star = {.size = plan.size,
+                  .local_size = plan.local_size,
+                  .head = plan.head,
+                  .secret = security.secret,
+                  .describe = [plan](int rank) { return describe_rank(plan, rank); }};
+  meeting.here = {.ranks = plan.local_size, .first_rank = plan.first_rank()};
+  meeting.nodes = plan.nodes();
+  meeting.head_takes_signals = plan.node == 0;
+  if (plan.node > 0) {
+    check_reachable(security, plan.head.host, "MISTRALRS_MN_WORKER_SERVER_ADDR");
+    return meeting;
+  }
+  meeting.listener = listen_at({security.listen_host, plan.head.port});
+  meeting.star.head.host = loopback_or(security.listen_host);
+  return meeting;
+}
+
+Meeting plan_ring(const Environment& environment, const Security& security, bool any_size) {
+  Meeting meeting;
+  const RingConfig ring = read_ring_config(environment("RING_CONFIG"), any_size);
+  for (const std::string& warning : ring.warnings) spdlog::warn("{}", warning);
+  meeting.star = {.rank = ring.rank,
+                  .size = ring.size,
+                  .local_size = 0,
+                  .head = ring.master,
+                  .secret = security.secret,
+                  .describe = [](int rank) { return fmt::format("rank {}", rank); }};
+  meeting.here.first_rank = ring.rank;
+  check_reachable(security, ring.right.host, "RING_CONFIG right_ip");
+  meeting.ring_listener = listen_at({security.listen_host, ring.port});
+  if (ring.rank == 0)
+    meeting.listener = listen_at({security.listen_host, ring.master.port});
+  else
+    check_reachable(security, ring.master.host, "RING_CONFIG master_ip");
+  meeting.ring = ring;
+  return meeting;
+}
+
+Meeting plan_meeting(const BootstrapOptions& options, const BootstrapChoice& choice,
+                     const Environment& environment) {
+  if (choice.name == "local") return plan_local(options.tp);
+  const Security security = decide_security(options.security, environment);
+  return choice.name == "multinode" ? plan_multinode(environment, security)
+                                    : plan_ring(environment, security, options.ring_any_size);
+}
+
+}  // namespace
+
+Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choice,
+                   const Environment& environment) {
+  Meeting meeting = plan_meeting(options, choice, environment);
+  meeting.star.rank = meeting.here.first_rank;
+  if (meeting.here.ranks > 1) {
+    const Supervised self = supervise(meeting.here);
+    if (self.exit_code) return {.exit_code = self.exit_code};
+    meeting.star.rank += self.local_rank;
+  }
+  const StarPlan& plan = meeting.star;
+  const Deadline deadline = Deadline::after(options.start_timeout);
+  Star star =
+      plan.rank == 0 ? gather_ranks(meeting.listener, plan, deadline) : join_head(plan, deadline);
+  meeting.listener.close();
+  const auto session = std::make_shared<TcpSession>(plan, std::move(star), meeting.nodes,
+                                                    kSilenceShare * options.stall_timeout);
+  Bootstrap tcp;
+  tcp.world = session->world();
+  tcp.name = choice.name;
+  tcp.reason = choice.reason;
+  tcp.head_takes_signals = meeting.head_takes_signals;
+  tcp.control = make_tcp_control_plane(session);
+  RingLinks links;
+  if (meeting.ring)
+    links = close_ring(meeting.ring_listener, meeting.ring->right, plan.secret, *session, deadline);
+  else if (plan.size > 1)
+    links = open_ring(*session, *tcp.control, plan.secret, deadline);
+  const auto shared_links = std::make_shared<RingLinks>(std::move(links));
+  tcp.make_communicator = [session, links, timeout = options.step_timeout](Device&) {
+    if (session->world().size == 1) return make_single_communicator();
+    return make_ring_communicator(session, std::move(*links), timeout);
+  };
+  tcp.finish = [session, control = tcp.control.get()](Deadline end) {
+    control->barrier(end);
+    session->finish();
+  };
+  return tcp;
+}
+
+}  // namespace dinfer
