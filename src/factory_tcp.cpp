@@ -1,6 +1,9 @@
 #include "factory_tcp.h"
 
+#include <array>
+#include <cstring>
 #include <optional>
+#include <span>
 
 #include <spdlog/spdlog.h>
 
@@ -93,6 +96,39 @@ Meeting plan_meeting(const BootstrapOptions& options, const BootstrapChoice& cho
                                     : plan_ring(environment, security, options.ring_any_size);
 }
 
+// Each rank's right_port must be its right neighbour's port: told by all ranks to all, so that all
+// end alike. That the hosts are right, too, is seen when the neighbours meet.
+void check_closure(const RingConfig& ring, ControlPlane& control, Deadline deadline) {
+  const std::array<uint16_t, 2> own{ring.port, ring.right.port};
+  const auto bytes = std::as_bytes(std::span(own));
+  std::vector<std::array<uint16_t, 2>> ports;
+  for (const Bytes& theirs : control.all_gather({bytes.begin(), bytes.end()}, deadline)) {
+    check(theirs.size() == sizeof own, "a rank tells its two ports");
+    std::memcpy(&ports.emplace_back(), theirs.data(), sizeof own);
+  }
+  for (size_t rank = 0; rank < ports.size(); ++rank) {
+    const size_t right = (rank + 1) % ports.size();
+    if (ports[rank][1] != ports[right][0])
+      fail(ExitCode::config,
+           "the ring does not close: right_port of rank {} is {}, but port of rank {} is {}", rank,
+           ports[rank][1], right, ports[right][0]);
+  }
+}
+
+RingLinks connect_ring(const Meeting& meeting, TcpSession& session, ControlPlane& control,
+                       Deadline deadline) {
+  if (session.world().size == 1) return {};
+  try {
+    if (!meeting.ring) return open_ring(session, control, meeting.star.secret, deadline);
+    check_closure(*meeting.ring, control, deadline);
+    return close_ring(meeting.ring_listener, meeting.ring->right, meeting.star.secret, session,
+                      deadline);
+  } catch (const Error& error) {
+    session.leave(error.code());  // the others need not wait for this rank
+    throw;
+  }
+}
+
 }  // namespace
 
 Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choice,
@@ -117,19 +153,15 @@ Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choic
   tcp.reason = choice.reason;
   tcp.head_takes_signals = meeting.head_takes_signals;
   tcp.control = make_tcp_control_plane(session);
-  RingLinks links;
-  if (meeting.ring)
-    links = close_ring(meeting.ring_listener, meeting.ring->right, plan.secret, *session, deadline);
-  else if (plan.size > 1)
-    links = open_ring(*session, *tcp.control, plan.secret, deadline);
-  const auto shared_links = std::make_shared<RingLinks>(std::move(links));
+  const auto links =
+      std::make_shared<RingLinks>(connect_ring(meeting, *session, *tcp.control, deadline));
   tcp.make_communicator = [session, links, timeout = options.step_timeout](Device&) {
     if (session->world().size == 1) return make_single_communicator();
     return make_ring_communicator(session, std::move(*links), timeout);
   };
   tcp.finish = [session, control = tcp.control.get()](Deadline end) {
     control->barrier(end);
-    session->finish();
+    session->leave();
   };
   return tcp;
 }

@@ -25,8 +25,9 @@ class TcpSession {
   // On the head that with `rank`, elsewhere the one with the head.
   Channel& control(int rank) { return control_[world_.rank == 0 ? static_cast<size_t>(rank) : 0]; }
 
-  // The last step of a clean end, once all ranks have agreed on it.
-  void finish() { pulse_.leave(); }
+  // The last step: a clean end, once all ranks have agreed on it, or one with an error, which the
+  // others' waits then end with.
+  void leave(ExitCode code = ExitCode::ok) { pulse_.leave(code); }
 
   // Ends this process with `code` after telling the others, which end with it, too.
   [[noreturn]] void abort(ExitCode code);

@@ -1,0 +1,50 @@
+"""The variables and files of jobs without MPI, all of their nodes on this machine."""
+import json
+import os
+import pathlib
+import socket
+
+from dinfer import MPI_ENVIRONMENT
+
+SECRET = "a secret of the tests, long enough"
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def environment(**variables):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MISTRALRS_", "RING_CONFIG"))}
+    return {**clean, **MPI_ENVIRONMENT, **{k: str(v) for k, v in variables.items()}}
+
+
+def multinode(world, local, secret=SECRET, host="127.0.0.1", **changes):
+    """Variables of each node, the head first."""
+    port = free_ports(1)[0]
+    common = {"MISTRALRS_MN_GLOBAL_WORLD_SIZE": world, "MISTRALRS_MN_LOCAL_WORLD_SIZE": local}
+    if secret:
+        common["DINFER_SECRET"] = secret
+    nodes = [{**common, "MISTRALRS_MN_HEAD_NUM_WORKERS": world // local - 1, "MISTRALRS_MN_HEAD_PORT": port}]
+    for worker in range(world // local - 1):
+        nodes.append({**common, "MISTRALRS_MN_WORKER_SERVER_ADDR": "%s:%d" % (host, port),
+                      "MISTRALRS_MN_WORKER_ID": worker, **changes})
+    return nodes
+
+
+def ring(folder, size, **changes):
+    ports = free_ports(size + 1)
+    nodes = []
+    for rank in range(size):
+        config = {"master_ip": "127.0.0.1", "master_port": ports[size], "port": ports[rank], "rank": rank,
+                  "right_ip": "127.0.0.1", "right_port": ports[(rank + 1) % size], "world_size": size}
+        config.update(changes.get("rank%d" % rank, {}))
+        path = pathlib.Path(folder, "ring%d.json" % rank)
+        path.write_text(json.dumps(config))
+        nodes.append({"RING_CONFIG": path, "MISTRALRS_NO_NCCL": 1, "DINFER_SECRET": SECRET})
+    return nodes
