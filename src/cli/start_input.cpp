@@ -15,6 +15,9 @@ namespace {
 
 constexpr int kHeartbeatMilliseconds = static_cast<int>(Engine::kHeartbeatSeconds * 1000);
 
+// A rank that was lost is noticed and told of within this time.
+constexpr int kLookMilliseconds = 100;
+
 // Whether standard input has bytes, or its end, within the time.
 bool readable(int milliseconds) {
   pollfd input{.fd = STDIN_FILENO, .events = POLLIN};
@@ -50,9 +53,14 @@ bool LineInput::ready() {
 }
 
 bool LineInput::fill() {
+  int idle = 0;  // milliseconds since the last heartbeat
   while (!ended_ && !signals_.caught()) {
-    if (!readable(kHeartbeatMilliseconds)) {
-      if (!signals_.caught()) engine_.heartbeat();
+    if (!readable(kLookMilliseconds)) {
+      engine_.check_ranks();
+      idle += kLookMilliseconds;
+      if (idle < kHeartbeatMilliseconds || signals_.caught()) continue;
+      engine_.heartbeat();
+      idle = 0;
       continue;
     }
     std::array<char, 65536> piece;

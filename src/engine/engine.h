@@ -76,6 +76,9 @@ class Engine {
 
   // Tells the ranks that the head lives: due every kHeartbeatSeconds while no step runs.
   void heartbeat();
+
+  // Throws Error(peer) when a rank was lost: what an idle client calls between heartbeats.
+  void check_ranks() { control_.check_peers(); }
   static constexpr double kHeartbeatSeconds = 1.0;
 
   // All ranks leave their loops with this exit code. Nothing may follow.
