@@ -174,6 +174,20 @@ class Gathering {
   std::vector<Seat> seats_;  // by rank
 };
 
+// The list of ranks, if it has come; why there will be none is thrown.
+std::optional<std::string> listen_to_head(const StarPlan& plan, Channel& head) {
+  const std::optional<Frame> frame = head.receive();
+  if (!frame && !head.lost().empty())
+    fail(ExitCode::peer,
+         "the head at {} ended before all ranks had come ({}): its own message tells why",
+         plan.head.text(), head.lost());
+  if (!frame) return std::nullopt;
+  std::string text(reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size());
+  if (frame->type != static_cast<uint32_t>(Answer::roster))
+    fail(ExitCode::config, "the head at {} ended the start: {}", plan.head.text(), text);
+  return text;
+}
+
 }  // namespace
 
 Star gather_ranks(const Socket& listener, const StarPlan& plan, Deadline deadline) {
@@ -181,29 +195,23 @@ Star gather_ranks(const Socket& listener, const StarPlan& plan, Deadline deadlin
 }
 
 Star join_head(const StarPlan& plan, Deadline deadline) {
-  const auto connect = [&](Purpose purpose) {
+  const auto connect = [&](Purpose purpose, const Look& look) {
     return call(plan.head, plan.secret, introduce(purpose, plan.rank, plan.size, plan.local_size),
-                deadline);
+                deadline, look);
   };
   Star star;
-  star.control.push_back(connect(Purpose::control));
-  star.pulse.push_back({.rank = 0, .channel = connect(Purpose::pulse)});
+  star.control.push_back(connect(Purpose::control, [] {}));
   Channel& head = star.control.front();
+  // A head that does not want this rank says so over the first connection and is gone.
+  const Look refused = [&] { listen_to_head(plan, head); };
+  star.pulse.push_back({.rank = 0, .channel = connect(Purpose::pulse, refused)});
   // The head names the ranks that are missing at its own deadline, which may end a little later.
   const Deadline patience = Deadline::after(deadline.remaining() + std::chrono::seconds(2));
   for (;;) {
-    if (const std::optional<Frame> frame = head.receive()) {
-      const std::string text(reinterpret_cast<const char*>(frame->payload.data()),
-                             frame->payload.size());
-      if (frame->type != static_cast<uint32_t>(Answer::roster))
-        fail(ExitCode::config, "the head at {} ended the start: {}", plan.head.text(), text);
-      star.members = decode_members(text, plan.size);
+    if (const std::optional<std::string> roster = listen_to_head(plan, head)) {
+      star.members = decode_members(*roster, plan.size);
       return star;
     }
-    if (!head.lost().empty())
-      fail(ExitCode::peer,
-           "the head at {} ended before all ranks had come ({}): its own message tells why",
-           plan.head.text(), head.lost());
     if (!wait_ready(head.fd(), POLLIN, patience))
       fail(ExitCode::peer,
            "no answer from the head at {} within --start-timeout: it waits for other ranks, or is "

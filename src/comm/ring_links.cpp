@@ -16,15 +16,14 @@ Deadline slice(Deadline deadline) {
 }
 
 // The left neighbour's connection.
-Socket receive_left(const Socket& listener, std::string_view secret, TcpSession& session,
-                    Deadline deadline) {
-  const World& world = session.world();
+Socket receive_left(const Socket& listener, std::string_view secret, const World& world,
+                    Deadline deadline, const Look& look) {
   const int left = (world.rank + world.size - 1) % world.size;
   Reception reception(listener, std::string(secret));
   std::optional<Guest> guest;
   while (!guest && !deadline.expired()) {
     guest = reception.next(slice(deadline));
-    session.wait().check_peers();
+    look();
   }
   if (!guest)
     fail(ExitCode::peer, "rank {} waits for its left neighbour, rank {}, at port {}: nobody came{}",
@@ -50,22 +49,25 @@ RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_
   std::atomic<bool> given_up{false};
   std::future<Socket> calling = std::async(std::launch::async, [&] {
     const Hello hello = introduce(Purpose::ring, world.rank, world.size, 0);
-    for (;;) {
-      try {
-        return call(right, secret, hello, slice(deadline)).release();
-      } catch (const Error& error) {
-        if (error.code() != ExitCode::peer || deadline.expired() || given_up) throw;
-      }
-    }
+    const Look look = [&] {
+      if (given_up) fail(ExitCode::peer, "the job ended while the ring was being closed");
+    };
+    return call(right, secret, hello, deadline, look).release();
   });
   RingLinks links;
+  const auto look_around = [&](std::chrono::duration<double> patience) {
+    session.wait().check_peers();
+    if (!links.right && calling.wait_for(patience) == std::future_status::ready)
+      links.right = calling.get();
+  };
   try {
-    links.left = receive_left(listener, secret, session, deadline);
+    links.left = receive_left(listener, secret, world, deadline,
+                              [&] { look_around(std::chrono::seconds(0)); });
+    while (!links.right) look_around(kLook);
   } catch (const Error&) {
     given_up = true;
     throw;
   }
-  links.right = calling.get();
   return links;
 }
 

@@ -21,6 +21,7 @@ constexpr std::array<char, 8> kMagic = {'d', 'i', 'n', 'f', 'e', 'r', '\r', '\n'
 constexpr size_t kMostVisitors = 64;
 constexpr std::chrono::seconds kVisitorPatience{5};
 constexpr int kRefusalsLogged = 5;
+constexpr std::chrono::milliseconds kLookEvery{200};
 constexpr size_t kPrefixBytes = 16;  // magic, version, bytes: the same in every version
 
 struct Greeting {  // caller to listener
@@ -69,10 +70,16 @@ bool send_at_once(const Socket& socket, ByteView bytes) {
          static_cast<ssize_t>(bytes.size());
 }
 
-// False when the connection ended first.
-bool read_exactly(const Socket& socket, std::span<std::byte> out, Deadline deadline) {
+// False when the connection or the time ended first.
+bool read_exactly(const Socket& socket, std::span<std::byte> out, Deadline deadline,
+                  const Look& look) {
   while (!out.empty()) {
-    if (!wait_ready(socket.fd(), POLLIN, deadline)) return false;
+    const Deadline slice = Deadline::after(std::min(kLookEvery, deadline.remaining()));
+    if (!wait_ready(socket.fd(), POLLIN, slice)) {
+      look();
+      if (deadline.expired()) return false;
+      continue;
+    }
     const ssize_t bytes = recv(socket.fd(), out.data(), out.size(), 0);
     if (bytes == 0 || (bytes < 0 && errno != EAGAIN && errno != EINTR)) return false;
     if (bytes > 0) out = out.subspan(static_cast<size_t>(bytes));
@@ -91,13 +98,13 @@ uint64_t machine_id() {
 
 // One call; none when the connection broke off and may be tried again.
 std::optional<Channel> call_once(const HostPort& to, std::string_view secret, const Hello& hello,
-                                 Deadline deadline) {
-  Socket socket = connect_to(to, deadline);
+                                 Deadline deadline, const Look& look) {
+  Socket socket = connect_to(to, deadline, look);
   const Greeting greeting{.hello = hello, .nonce = random_nonce()};
   Reply reply;
   if (!send_at_once(socket, view_of(greeting)) ||
       !read_exactly(socket, std::as_writable_bytes(std::span(&reply, 1)).first(kPrefixBytes),
-                    deadline))
+                    deadline, look))
     return std::nullopt;
   if (reply.magic != kMagic)
     fail(ExitCode::config, "what listens at {} is not dinfer: check address and port", to.text());
@@ -107,7 +114,7 @@ std::optional<Channel> call_once(const HostPort& to, std::string_view secret, co
          "start the same dinfer everywhere",
          to.text(), reply.version, kVersion);
   if (!read_exactly(socket, std::as_writable_bytes(std::span(&reply, 1)).subspan(kPrefixBytes),
-                    deadline))
+                    deadline, look))
     return std::nullopt;
   if (!equal_digests(reply.proof, listener_proof(secret, view_of(greeting), reply.nonce)))
     fail(
@@ -133,10 +140,12 @@ Hello introduce(Purpose purpose, int rank, int size, int local_size) {
   return hello;
 }
 
-Channel call(const HostPort& to, std::string_view secret, const Hello& hello, Deadline deadline) {
+Channel call(const HostPort& to, std::string_view secret, const Hello& hello, Deadline deadline,
+             const Look& look) {
   while (!deadline.expired()) {
-    if (std::optional<Channel> channel = call_once(to, secret, hello, deadline))
+    if (std::optional<Channel> channel = call_once(to, secret, hello, deadline, look))
       return std::move(*channel);
+    look();
     usleep(20'000);
   }
   fail(ExitCode::peer,

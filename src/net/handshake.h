@@ -29,9 +29,10 @@ Hello introduce(Purpose purpose, int rank, int size, int local_size);
 // than 256 bytes are read of a caller that has not proved it. An empty secret proves nothing: it is
 // for jobs that chose so.
 
-// Calls a listener, until the deadline. Error(config): another protocol version or secret;
-// Error(peer): no connection, or it broke off.
-Channel call(const HostPort& to, std::string_view secret, const Hello& hello, Deadline deadline);
+// Calls a listener, until the deadline or until `look` throws. Error(config): another protocol
+// version or secret; Error(peer): no connection, or it broke off.
+Channel call(const HostPort& to, std::string_view secret, const Hello& hello, Deadline deadline,
+             const Look& look);
 
 // A caller that has proved the secret.
 struct Guest {

@@ -193,11 +193,12 @@ std::optional<Socket> accept_from(const Socket& listener) {
   return socket;
 }
 
-Socket connect_to(const HostPort& to, Deadline deadline) {
+Socket connect_to(const HostPort& to, Deadline deadline, const Look& look) {
   std::string why = "not tried";
   std::chrono::milliseconds pause = kFirstPause;
   do {
     if (std::optional<Socket> socket = try_connect(to, deadline, &why)) return std::move(*socket);
+    look();
     std::this_thread::sleep_for(std::min(pause, deadline.remaining()));
     pause = std::min<std::chrono::milliseconds>(2 * pause, kLongestPause);
   } while (!deadline.expired());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,9 +49,12 @@ uint16_t port_of(const Socket& listener);
 // The next connection, if one waits.
 std::optional<Socket> accept_from(const Socket& listener);
 
+// Called from time to time during a long wait, which it ends by throwing.
+using Look = std::function<void()>;
+
 // Connects, trying again with growing pauses until the deadline: Error(peer) with the last reason.
 // A host name that cannot be resolved is tried again, too: name services start late.
-Socket connect_to(const HostPort& to, Deadline deadline);
+Socket connect_to(const HostPort& to, Deadline deadline, const Look& look);
 
 // Numeric, without port.
 std::string local_address(const Socket& socket);
