@@ -36,6 +36,13 @@ constexpr bool kHasMpi =
     false;
 #endif
 
+[[maybe_unused]] constexpr bool kHasNccl =
+#if DINFER_HAS_NCCL
+    true;
+#else
+    false;
+#endif
+
 std::string host_name() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
@@ -96,13 +103,27 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
 }
 #endif
 
+VisibleGpus count_gpus([[maybe_unused]] const BootstrapOptions& options) {
+#if DINFER_HAS_CUDA
+  const GpuProbe probe = probe_gpus_from_afar(Deadline::after(options.start_timeout));
+  return {.count = static_cast<int>(probe.gpus.size()), .nccl = kHasNccl && !probe.nccl.empty()};
+#else
+  return {};
+#endif
+}
+
 }  // namespace
 
 Bootstrap make_bootstrap(const BootstrapOptions& options) {
   const Environment environment = [](const char* name) { return std::getenv(name); };
   const Launcher launcher = detect_launcher(environment);
   const BootstrapChoice choice = choose_bootstrap(
-      {.asked = options.bootstrap, .tp = options.tp, .has_mpi = kHasMpi}, launcher, environment);
+      {.asked = options.bootstrap,
+       .mode = options.mode,
+       .tp = options.tp,
+       .has_mpi = kHasMpi,
+       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); }},
+      launcher, environment);
 #if DINFER_HAS_MPI
   if (choice.name == "mpi") return make_mpi(options, launcher, choice);
 #endif
@@ -119,13 +140,14 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {
 #if DINFER_HAS_CUDA
   const int gpus = cpu_only ? 0 : visible_gpus();
-  if (gpus > 0 && gpus < world.local_size) {
+  // A launcher may show each rank its own GPU; whether they differ is seen when they meet.
+  if (gpus > 1 && gpus <= world.ordinal) {
     fail(ExitCode::device,
          "host {} runs {} ranks and has {} visible GPUs, and a rank takes one: start at most {} "
          "ranks there, look at CUDA_VISIBLE_DEVICES, or run with --cpu",
          world.host, world.local_size, gpus, gpus);
   }
-  if (gpus > 0) return make_gpu_device(world.local_rank);
+  if (gpus > 0) return make_gpu_device(gpus == 1 ? 0 : world.ordinal);
 #else
   static_cast<void>(world);
   static_cast<void>(cpu_only);

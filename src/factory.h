@@ -17,7 +17,9 @@ namespace dinfer {
 
 struct BootstrapOptions {
   std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
-  int tp = 0;                      // ranks that a command without a launcher stands for; 0: one
+  std::string mode = "auto";       // auto, tensor
+  int tp = 0;        // ranks that a command without a launcher stands for; 0: one a visible GPU
+  bool cpu = false;  // no GPUs
   SecurityWishes security{};
   bool ring_any_size = false;
   std::chrono::duration<double> start_timeout{60};
@@ -47,8 +49,8 @@ struct Bootstrap {
 // Learns the world. Whatever launcher, option and build do not go together is an Error(config).
 Bootstrap make_bootstrap(const BootstrapOptions& options);
 
-// The device of this rank: the visible GPU of its number on the host, or the CPU where there is
-// none or `cpu_only` is set. Fewer GPUs than ranks on the host: Error(device).
+// The device of this rank: the visible GPU of its ordinal, or the only one visible to it; the CPU
+// where there is none or `cpu_only` is set. Fewer GPUs than ranks on the host: Error(device).
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu);
 
 // What this binary was built with, and what it finds at run time, for `--version --json`:

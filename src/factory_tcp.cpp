@@ -47,8 +47,9 @@ Meeting plan_local(int ranks) {
   return meeting;
 }
 
-Meeting plan_multinode(const Environment& environment, const Security& security) {
-  const MultinodePlan plan = read_multinode(environment, 1);
+Meeting plan_multinode(const Environment& environment, const Security& security,
+                       int default_local) {
+  const MultinodePlan plan = read_multinode(environment, default_local);
   Meeting meeting;
   meeting.star = {.size = plan.size,
                   .local_size = plan.local_size,
@@ -90,9 +91,9 @@ Meeting plan_ring(const Environment& environment, const Security& security, bool
 
 Meeting plan_meeting(const BootstrapOptions& options, const BootstrapChoice& choice,
                      const Environment& environment) {
-  if (choice.name == "local") return plan_local(options.tp);
+  if (choice.name == "local") return plan_local(choice.ranks);
   const Security security = decide_security(options.security, environment);
-  return choice.name == "multinode" ? plan_multinode(environment, security)
+  return choice.name == "multinode" ? plan_multinode(environment, security, choice.ranks)
                                     : plan_ring(environment, security, options.ring_any_size);
 }
 

@@ -1,11 +1,21 @@
 #include "bootstrap/gpu_probe.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include <memory>
+#include <array>
+#include <cerrno>
+#include <system_error>
 
 #include <cuda.h>
 #include <fmt/format.h>
+
+#include "base/error.h"
+#include "net/socket.h"
 
 namespace dinfer {
 namespace {
@@ -69,6 +79,18 @@ void probe_nccl(GpuProbe& probe) {
   probe.nccl = fmt::format("{}.{}.{}", number / major, number % major / 100, number % 100);
 }
 
+// What a child tells of its probe.
+struct Findings {
+  int gpus = 0;
+  std::array<char, 32> nccl{};
+};
+
+Findings findings_of(const GpuProbe& probe) {
+  Findings findings{.gpus = static_cast<int>(probe.gpus.size())};
+  probe.nccl.copy(findings.nccl.data(), findings.nccl.size() - 1);
+  return findings;
+}
+
 }  // namespace
 
 GpuProbe probe_gpus() {
@@ -76,6 +98,32 @@ GpuProbe probe_gpus() {
   probe_driver(probe);
   probe_nccl(probe);
   return probe;
+}
+
+GpuProbe probe_gpus_from_afar(Deadline deadline) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0)
+    fail(ExitCode::device, "pipe: {}", std::generic_category().message(errno));
+  const pid_t child = fork();
+  if (child == 0) {
+    const Findings findings = findings_of(probe_gpus());
+    _exit(write(ends[1], &findings, sizeof findings) == sizeof findings ? 0 : 1);
+  }
+  close(ends[1]);
+  Findings findings;
+  const bool answered = child > 0 && wait_ready(ends[0], POLLIN, deadline) &&
+                        read(ends[0], &findings, sizeof findings) == sizeof findings;
+  close(ends[0]);
+  if (child > 0) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+  if (!answered)
+    fail(ExitCode::device,
+         "the NVIDIA driver does not tell its GPUs: look at nvidia-smi and dmesg, or run with "
+         "--cpu");
+  return {.gpus = std::vector<std::string>(static_cast<size_t>(findings.gpus)),
+          .nccl = findings.nccl.data()};
 }
 
 }  // namespace dinfer

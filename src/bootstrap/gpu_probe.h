@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "base/deadline.h"
+
 namespace dinfer {
 
 // The NVIDIA driver and NCCL as found at run time. Both are opened by dlopen, so that a binary
@@ -15,5 +17,9 @@ struct GpuProbe {
 };
 
 GpuProbe probe_gpus();
+
+// The same by a child process, names left out: a process that forks its ranks must not have started
+// the driver. A driver that does not answer by the deadline is an Error(device).
+GpuProbe probe_gpus_from_afar(Deadline deadline);
 
 }  // namespace dinfer

@@ -1,5 +1,6 @@
 #include "bootstrap/launcher.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@ int number(const char* text) {
 
 constexpr auto kMultinode = "MISTRALRS_MN_GLOBAL_WORLD_SIZE";
 constexpr auto kRing = "RING_CONFIG";
+constexpr auto kNoNccl = "MISTRALRS_NO_NCCL";
 
 // The bootstraps that variables ask for, by variable.
 struct Request {
@@ -53,6 +55,42 @@ void refuse_contradictions(const BootstrapWishes& wishes, const Launcher& launch
          wishes.asked == "ring" ? kRing : kMultinode);
 }
 
+// A job that variables describe: GPUs of nodes talk by NCCL, those of a ring must not.
+BootstrapChoice choose_described(const BootstrapWishes& wishes, const Request& asked,
+                                 const Environment& environment) {
+  const VisibleGpus gpus = wishes.gpus();
+  const bool forbidden = is_nccl_forbidden(environment);
+  if (gpus.count > 0 && asked.bootstrap == "multinode" && forbidden)
+    fail(ExitCode::config,
+         "{} asks for a job whose GPUs talk by NCCL, and {} forbids it: unset {}, or use --cpu",
+         asked.variable, kNoNccl, kNoNccl);
+  if (gpus.count > 0 && gpus.nccl && asked.bootstrap == "ring" && !forbidden)
+    fail(ExitCode::config,
+         "{} asks for the ring, but NCCL is here for the GPUs: set {}=1 to force the ring, or "
+         "unset {}",
+         asked.variable, kNoNccl, asked.variable);
+  return {asked.bootstrap, asked.variable + " is set", std::max(1, gpus.count)};
+}
+
+// Ranks of this machine alone: as many as --tp says, or one for each visible GPU.
+BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
+                                       const Environment& environment) {
+  if (wishes.tp > 1)
+    return {"local", fmt::format("--tp {} without a launcher", wishes.tp), wishes.tp};
+  const VisibleGpus gpus = wishes.tp == 1 ? VisibleGpus{} : wishes.gpus();
+  if (gpus.count <= 1)
+    return {"single", wishes.asked == "local" ? "--bootstrap local"
+                                              : "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
+  if (wishes.mode == "auto" && (!gpus.nccl || is_nccl_forbidden(environment)))
+    fail(ExitCode::config,
+         "{} GPUs are visible and {}, which means layers mapped to GPUs, which this release cannot "
+         "do: {}, choose one GPU by CUDA_VISIBLE_DEVICES, or share layers through peer memory by "
+         "--tp {}",
+         gpus.count, gpus.nccl ? std::string(kNoNccl) + " is set" : "there is no NCCL",
+         gpus.nccl ? std::string("unset ") + kNoNccl : "install libnccl2", gpus.count);
+  return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count};
+}
+
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {
   fail(ExitCode::config,
        "srun started {} tasks, but MPI sees a world of {}: start with `srun --mpi=pmix` (`srun "
@@ -80,19 +118,17 @@ BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& 
                                  const Environment& environment) {
   const std::vector<Request> asked = requests(environment);
   refuse_contradictions(wishes, launcher, asked);
-  if (!asked.empty()) return {asked[0].bootstrap, asked[0].variable + " is set"};
-  const bool several = wishes.tp > 1;
+  if (!asked.empty()) return choose_described(wishes, asked[0], environment);
   if (wishes.asked == "local") {
     if (launcher.ranks > 1)
       fail(ExitCode::config,
            "--bootstrap local under {} would make {} separate runs: leave the option out, or start "
            "dinfer without {}",
            launcher.name, launcher.ranks, launcher.name);
-    return {several ? "local" : "single", "--bootstrap local"};
+    return choose_on_this_machine(wishes, environment);
   }
   if (wishes.asked == "auto" && !launcher.wires_mpi && launcher.ranks <= 1)
-    return several ? BootstrapChoice{"local", fmt::format("--tp {} without a launcher", wishes.tp)}
-                   : BootstrapChoice{"single", "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
+    return choose_on_this_machine(wishes, environment);
   if (!wishes.has_mpi)
     fail(ExitCode::config,
          "{}, but this dinfer was built without MPI: build it with -DDINFER_MPI=ON, or start it "
@@ -101,6 +137,11 @@ BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& 
          launcher.name.empty() ? "without the option" : "directly");
   if (!launcher.wires_mpi && launcher.ranks > 1) refuse_srun_without_mpi_plugin(launcher, 1);
   return {"mpi", launcher.name.empty() ? "--bootstrap mpi" : "started by " + launcher.name};
+}
+
+bool is_nccl_forbidden(const Environment& environment) {
+  const char* value = environment(kNoNccl);
+  return value && (std::string_view(value) == "1" || std::string_view(value) == "true");
 }
 
 void check_world_size(const Launcher& launcher, int mpi_ranks) {

@@ -17,25 +17,41 @@ using Environment = std::function<const char*(const char* name)>;
 
 Launcher detect_launcher(const Environment& environment);
 
-// What the command line and the build say about the bootstrap.
+// What GPU ranks started by this command would find here.
+struct VisibleGpus {
+  int count = 0;
+  bool nccl = false;
+};
+
+// What the command line, the build and the machine say about the bootstrap.
 struct BootstrapWishes {
   std::string asked = "auto";  // --bootstrap
+  std::string mode = "auto";   // --mode
   int tp = 0;                  // --tp; 0: not given
   bool has_mpi = false;        // the build
+  // Asked only where it matters, since it takes time; none in a build or a run without GPUs.
+  std::function<VisibleGpus()> gpus = [] { return VisibleGpus{}; };
 };
 
 struct BootstrapChoice {
   std::string name;    // single, local, mpi, multinode or ring
   std::string reason;  // for the layout line, e.g. "started by mpirun"
+  int ranks = 1;       // that this command stands for, where MISTRALRS_MN_* say nothing else
 };
 
 // The one place that decides how ranks find each other. In this order: a launcher of several ranks
-// means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; --tp of several without any of these ranks
-// of this machine; else one rank. Whatever would quietly run something else than was asked for is
-// an Error(config) that names both sides: two of these at once, a launcher of several ranks in a
-// binary without MPI or beside another --bootstrap, srun without its MPI plugin.
+// means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; without any of these ranks of this
+// machine,
+// --tp of them or one for each visible GPU; else one rank. Whatever would quietly run something
+// else than was asked for is an Error(config) that names both sides: two of these at once, a
+// launcher of several ranks in a binary without MPI or beside another --bootstrap, srun without its
+// MPI plugin, NCCL forbidden where it is needed or not forbidden where the ring is to take its
+// place.
 BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& launcher,
                                  const Environment& environment);
+
+// MISTRALRS_NO_NCCL: no NCCL in this run.
+bool is_nccl_forbidden(const Environment& environment);
 
 // Called once MPI knows its world: an Error(config) when that is smaller than what was launched.
 void check_world_size(const Launcher& launcher, int mpi_ranks);

@@ -99,6 +99,7 @@ void MpiSession::learn_world() {
   check_mpi(MPI_Comm_split_type(all_, MPI_COMM_TYPE_SHARED, world_.rank, MPI_INFO_NULL, &host_),
             "MPI_Comm_split_type");
   MPI_Comm_rank(host_, &world_.local_rank);
+  world_.ordinal = world_.local_rank;
   MPI_Comm_size(host_, &world_.local_size);
   const int leads = world_.local_rank == 0;
   check_mpi(MPI_Allreduce(&leads, &world_.nodes, 1, MPI_INT, MPI_SUM, all_), "MPI_Allreduce");

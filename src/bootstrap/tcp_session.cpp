@@ -11,7 +11,8 @@
 namespace dinfer {
 namespace {
 
-World make_world(int rank, int nodes, const std::vector<Member>& members) {
+World make_world(const StarPlan& plan, int nodes, const std::vector<Member>& members) {
+  const int rank = plan.rank;
   const Member& self = members[static_cast<size_t>(rank)];
   World world{.rank = rank, .size = static_cast<int>(members.size()), .local_size = 0};
   world.host = self.host;
@@ -23,6 +24,7 @@ World make_world(int rank, int nodes, const std::vector<Member>& members) {
     ++world.local_size;
     if (r < rank) ++world.local_rank;
   }
+  world.ordinal = plan.local_size > 0 ? rank % plan.local_size : world.local_rank;
   world.nodes = nodes > 0 ? nodes : static_cast<int>(machines.size());
   return world;
 }
@@ -45,7 +47,7 @@ bool is_crowded(const World& world) {
 
 TcpSession::TcpSession(const StarPlan& plan, Star star, int nodes,
                        std::chrono::duration<double> longest_silence)
-    : world_(make_world(plan.rank, nodes, star.members)),
+    : world_(make_world(plan, nodes, star.members)),
       members_(std::move(star.members)),
       control_(std::move(star.control)),
       pulse_(plan.rank, std::move(star.pulse), longest_silence),

@@ -11,6 +11,7 @@ struct World {
   int local_rank = 0;  // among the ranks of this host
   int local_size = 1;
   int nodes = 1;
+  int ordinal = 0;  // of this rank's GPU among those that its node's ranks see
   std::string host;
 };
 

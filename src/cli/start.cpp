@@ -438,7 +438,9 @@ int Start::lead(const Client& client, SignalWatch& signals) {
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
   Bootstrap made = make_bootstrap({.bootstrap = options.bootstrap,
+                                   .mode = options.mode,
                                    .tp = options.tp,
+                                   .cpu = options.cpu,
                                    .security = {.secret_file = options.secret_file,
                                                 .no_auth = options.insecure_no_auth,
                                                 .control_interface = options.control_interface},

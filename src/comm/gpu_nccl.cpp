@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "bootstrap/launcher.h"
 #include "comm/gpu_nccl_library.h"
 #include "comm/gpu_ranks.h"
 
@@ -136,18 +137,13 @@ class LoadedNcclGroup final : public NcclGroup {
   bool sound_ = true;
 };
 
-bool is_forbidden() {
-  const char* value = std::getenv("MISTRALRS_NO_NCCL");
-  return value && (std::string_view(value) == "1" || std::string_view(value) == "true");
-}
-
 }  // namespace
 
 std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, Seconds step_timeout,
                                               Deadline deadline, std::string& reason) {
   std::shared_ptr<const NcclLibrary> nccl;
   std::string own;
-  if (is_forbidden())
+  if (is_nccl_forbidden([](const char* name) { return std::getenv(name); }))
     own = "MISTRALRS_NO_NCCL forbids NCCL";
   else
     nccl = NcclLibrary::open(own);

@@ -126,5 +126,63 @@ TEST(Launcher, TwoWaysToMeetAtOnceAreRefusedNamingBoth) {
           "RING_CONFIG");
 }
 
+BootstrapChoice choose_with_gpus(VisibleGpus gpus, const Variables& variables,
+                                 BootstrapWishes wishes = {}) {
+  const Environment here = environment(variables);
+  wishes.gpus = [gpus] { return gpus; };
+  return choose_bootstrap(wishes, detect_launcher(here), here);
+}
+
+TEST(Launcher, ACommandAloneTakesOneRankForEachVisibleGpu) {
+  const BootstrapChoice four = choose_with_gpus({.count = 4, .nccl = true}, {});
+  EXPECT_EQ(four.name, "local");
+  EXPECT_EQ(four.ranks, 4);
+  EXPECT_EQ(four.reason, "4 visible GPUs");
+  EXPECT_EQ(choose_with_gpus({.count = 1, .nccl = true}, {}).name, "single");
+  EXPECT_EQ(choose_with_gpus({}, {}).name, "single");
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, {}, {.asked = "local"}).ranks, 4);
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, {}, {.tp = 2}).ranks, 2);
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, {}, {.tp = 1}).name, "single");
+  // A node of several: its local size is its GPUs unless a variable says otherwise.
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, kHead).ranks, 4);
+  EXPECT_EQ(choose_with_gpus({}, kHead).ranks, 1);
+}
+
+TEST(Launcher, ALauncherIsNotAskedForGpus) {
+  const Environment here = environment(kMpirun);
+  const BootstrapWishes wishes{.has_mpi = true, .gpus = []() -> VisibleGpus {
+                                 ADD_FAILURE() << "ranks of MPI look for their GPUs themselves";
+                                 return {};
+                               }};
+  EXPECT_EQ(choose_bootstrap(wishes, detect_launcher(here), here).name, "mpi");
+}
+
+TEST(Launcher, SeveralGpusWithoutNcclNeedAWord) {
+  const Variables forbidden = {{"MISTRALRS_NO_NCCL", "1"}};
+  const auto message = [&](bool nccl, const Variables& variables) {
+    return refusal([&] { choose_with_gpus({.count = 2, .nccl = nccl}, variables); });
+  };
+  EXPECT_NE(message(true, forbidden).find("MISTRALRS_NO_NCCL is set"), std::string::npos);
+  EXPECT_NE(message(false, {}).find("install libnccl2"), std::string::npos);
+  EXPECT_EQ(choose_with_gpus({.count = 2}, forbidden, {.tp = 2}).ranks, 2);
+  EXPECT_EQ(choose_with_gpus({.count = 2}, forbidden, {.mode = "tensor"}).ranks, 2);
+  EXPECT_EQ(choose_with_gpus({.count = 1}, forbidden).name, "single");
+}
+
+TEST(Launcher, NodesNeedNcclAndTheRingItsAbsence) {
+  const VisibleGpus gpus{.count = 2, .nccl = true};
+  const std::string nodes = refusal([&] {
+    choose_with_gpus(gpus, both(kHead, {{"MISTRALRS_NO_NCCL", "true"}}));
+  });
+  EXPECT_NE(nodes.find("MISTRALRS_MN_GLOBAL_WORLD_SIZE"), std::string::npos) << nodes;
+  EXPECT_NE(nodes.find("MISTRALRS_NO_NCCL"), std::string::npos) << nodes;
+  const std::string ring = refusal([&] { choose_with_gpus(gpus, kRing); });
+  EXPECT_NE(ring.find("RING_CONFIG"), std::string::npos) << ring;
+  EXPECT_NE(ring.find("MISTRALRS_NO_NCCL=1"), std::string::npos) << ring;
+  EXPECT_EQ(choose_with_gpus(gpus, both(kRing, {{"MISTRALRS_NO_NCCL", "1"}})).name, "ring");
+  EXPECT_EQ(choose_with_gpus({.count = 2}, kRing).name, "ring");
+  EXPECT_EQ(choose_with_gpus({}, both(kHead, {{"MISTRALRS_NO_NCCL", "1"}})).name, "multinode");
+}
+
 }  // namespace
 }  // namespace dinfer

@@ -9,7 +9,7 @@ namespace dinfer {
 namespace {
 
 TEST(Factory, LocalBootstrapIsAGroupOfOneThatWorks) {
-  Bootstrap alone = make_bootstrap({.bootstrap = "local"});
+  Bootstrap alone = make_bootstrap({.bootstrap = "local", .cpu = true});
   EXPECT_EQ(alone.name, "single");
   EXPECT_EQ(alone.world.size, 1);
   EXPECT_FALSE(alone.world.host.empty());
