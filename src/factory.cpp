@@ -53,13 +53,16 @@ std::string host_name() {
 std::unique_ptr<Communicator> for_device([[maybe_unused]] Device& device,
                                          [[maybe_unused]] ControlPlane& control,
                                          [[maybe_unused]] const World& world,
+                                         [[maybe_unused]] std::string_view bootstrap,
                                          std::unique_ptr<Communicator> host,
                                          [[maybe_unused]] const BootstrapOptions& options) {
 #if DINFER_HAS_CUDA
   if (device.kind() == DeviceKind::cuda)
     return make_gpu_communicator(
         control, world, stream_of(device), std::move(host),
-        {.start_timeout = options.start_timeout, .step_timeout = options.step_timeout});
+        {.start_timeout = options.start_timeout,
+         .step_timeout = options.step_timeout,
+         .paths = bootstrap == "ring" ? GpuPaths::staged_only : GpuPaths::all});
 #endif
   return host;
 }
@@ -72,7 +75,7 @@ Bootstrap make_single(const BootstrapOptions& options, const BootstrapChoice& ch
   single.control = make_single_control_plane();
   single.make_communicator = [control = single.control.get(), world = single.world,
                               options](Device& device) {
-    return for_device(device, *control, world, make_single_communicator(), options);
+    return for_device(device, *control, world, "single", make_single_communicator(), options);
   };
   single.finish = [](Deadline) {};
   return single;
@@ -90,7 +93,7 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
   mpi.control = make_mpi_control_plane(session);
   mpi.make_communicator = [session, control = mpi.control.get(), options](Device& device) {
     const World& world = session->world();
-    return for_device(device, *control, world,
+    return for_device(device, *control, world, "mpi",
                       world.size > 1 ? make_mpi_communicator(session, options.step_timeout)
                                      : make_single_communicator(),
                       options);
@@ -131,8 +134,8 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
   Bootstrap tcp = make_tcp(options, choice, environment);
   if (tcp.exit_code) return tcp;
   tcp.make_communicator = [make_host = std::move(tcp.make_communicator), world = tcp.world,
-                           control = tcp.control.get(), options](Device& device) {
-    return for_device(device, *control, world, make_host(device), options);
+                           control = tcp.control.get(), name = tcp.name, options](Device& device) {
+    return for_device(device, *control, world, name, make_host(device), options);
   };
   return tcp;
 }

@@ -17,7 +17,10 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual std::string_view transport() const = 0;  // of the layout line: none, mpi, nccl, p2p
+  virtual std::string_view transport() const = 0;  // of the layout line: none, mpi, ring, nccl, p2p, staged
+
+  // Whether calls only queue work on the device, which may then record them with its own.
+  virtual bool recordable() const { return true; }
 
   // Element-wise sum over ranks, in place. All ranks end with the same bits.
   virtual void all_reduce_sum(std::span<float> values) = 0;

@@ -5,11 +5,14 @@
 #include <utility>
 #include <vector>
 
+#include <spdlog/spdlog.h>
+
 #include "base/error.h"
 #include "comm/gpu_nccl.h"
 #include "comm/gpu_paths.h"
 #include "comm/gpu_peer.h"
 #include "comm/gpu_ranks.h"
+#include "comm/gpu_staged.h"
 #include "device/gpu_check.h"
 
 namespace dinfer {
@@ -20,25 +23,44 @@ using Seconds = std::chrono::duration<double>;
 // Kernels end their waits themselves; the host is the second to notice, with NCCL the only one.
 constexpr Seconds kGrace{0.5};
 
+// How device memory travels without the host.
+struct Ways {
+  std::unique_ptr<PeerMemory> peers;
+  std::unique_ptr<NcclGroup> nccl;
+};
+
+Ways open_ways(ControlPlane& control, const World& world, GpuStream& stream,
+               const GpuCommunicatorOptions& options) {
+  const Deadline deadline = Deadline::after(options.start_timeout);
+  const std::vector<GpuRank> gpus = introduce_gpus(control, world, stream, deadline);
+  const GpuPaths paths = options.paths;
+  Ways ways;
+  std::string no_peers = "not wanted", no_nccl = "not wanted";
+  if (paths == GpuPaths::all || paths == GpuPaths::peers_only)
+    ways.peers = PeerMemory::open(control, gpus, stream, options.step_timeout, deadline, no_peers);
+  if (paths == GpuPaths::all || paths == GpuPaths::nccl_only)
+    ways.nccl = NcclGroup::connect(control, options.step_timeout, deadline, no_nccl);
+  if (ways.peers || ways.nccl || paths == GpuPaths::staged_only) return ways;
+  const std::string why =
+      fmt::format("not by peer access ({}), not by NCCL ({})", no_peers, no_nccl);
+  if (paths != GpuPaths::all) fail(ExitCode::device, "GPU ranks cannot talk: {}", why);
+  if (control.rank() == 0)
+    spdlog::warn("GPU ranks talk through host memory, which is slow: {}; libnccl2 is what helps",
+                 why);
+  return ways;
+}
+
 class GpuCommunicator final : public Communicator {
  public:
-  GpuCommunicator(ControlPlane& control, const World& world, GpuStream& stream,
-                  std::unique_ptr<Communicator> host, const GpuCommunicatorOptions& options)
-      : control_(control), stream_(stream), host_(std::move(host)), options_(options) {
-    if (size() == 1) return;
-    const Deadline deadline = Deadline::after(options.start_timeout);
-    const std::vector<GpuRank> gpus = introduce_gpus(control, world, stream, deadline);
-    std::string no_peers = "not wanted", no_nccl = "not wanted";
-    if (options.paths != GpuPaths::nccl_only)
-      peers_ = PeerMemory::open(control, gpus, stream, options.step_timeout, deadline, no_peers);
-    if (options.paths != GpuPaths::peers_only)
-      nccl_ = NcclGroup::connect(control, options.step_timeout, deadline, no_nccl);
-    if (!peers_ && !nccl_)
-      fail(ExitCode::device,
-           "GPU ranks have no way to talk: not by peer access ({}), not by NCCL ({}): install "
-           "libnccl2, use GPUs of one NVLink or PCIe switch, or run with --cpu",
-           no_peers, no_nccl);
-    stream_.set_watch([this](Seconds waited) { look_after(waited); });
+  GpuCommunicator(ControlPlane& control, GpuStream& stream, std::unique_ptr<Communicator> host,
+                  Ways ways, const GpuCommunicatorOptions& options)
+      : control_(control),
+        stream_(stream),
+        host_(std::move(host)),
+        options_(options),
+        peers_(std::move(ways.peers)),
+        nccl_(std::move(ways.nccl)) {
+    if (size() > 1) stream_.set_watch([this](Seconds waited) { look_after(waited); });
   }
 
   ~GpuCommunicator() override {
@@ -191,7 +213,13 @@ std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const
                                                     GpuStream& stream,
                                                     std::unique_ptr<Communicator> host,
                                                     const GpuCommunicatorOptions& options) {
-  return std::make_unique<GpuCommunicator>(control, world, stream, std::move(host), options);
+  Ways ways;
+  if (host->size() > 1) {
+    ways = open_ways(control, world, stream, options);
+    if (!ways.peers && !ways.nccl) return make_staged_communicator(stream, std::move(host));
+  }
+  return std::make_unique<GpuCommunicator>(control, stream, std::move(host), std::move(ways),
+                                           options);
 }
 
 }  // namespace dinfer

@@ -10,7 +10,7 @@
 
 namespace dinfer {
 
-enum class GpuPaths : uint8_t { all, peers_only, nccl_only };
+enum class GpuPaths : uint8_t { all, peers_only, nccl_only, staged_only };
 
 struct GpuCommunicatorOptions {
   std::chrono::duration<double> start_timeout{60};
@@ -19,9 +19,10 @@ struct GpuCommunicatorOptions {
 };
 
 // Device memory of GPU ranks, on their compute streams: kernels over the memory of the peers where
-// the GPUs reach each other, and NCCL where it is faster or the only way. `host` is the
-// communicator of the same ranks for host memory. Collective; ranks that share a GPU, or that have
-// neither way, are an Error(device) on all of them. `stream` and `control` outlive it.
+// the GPUs reach each other, and NCCL where it is faster or the only way; without either through
+// host memory. `host` is the communicator of the same ranks for that. Collective; ranks that share
+// a GPU are an Error(device) on all of them, as are those without the only way that is wanted.
+// `stream` and `control` outlive it.
 std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const World& world,
                                                     GpuStream& stream,
                                                     std::unique_ptr<Communicator> host,

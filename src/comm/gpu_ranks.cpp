@@ -1,6 +1,7 @@
 #include "comm/gpu_ranks.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <span>
 
@@ -25,7 +26,10 @@ Introduction introduce(const World& world, int ordinal) {
   cudaDeviceProp properties{};
   check_cuda(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
   check_cuda(cudaDeviceGetPCIBusId(own.bus, sizeof own.bus, ordinal), "cudaDeviceGetPCIBusId");
-  world.host.copy(own.host, sizeof own.host - 1);
+  // What NCCL is told to take for another host is one for us, too.
+  const char* host_id = std::getenv("NCCL_HOSTID");
+  const std::string host = host_id ? fmt::format("{} ({})", world.host, host_id) : world.host;
+  host.copy(own.host, sizeof own.host - 1);
   std::string_view(properties.name).copy(own.name, sizeof own.name - 1);
   std::memcpy(own.uuid.data(), properties.uuid.bytes, own.uuid.size());
   return own;

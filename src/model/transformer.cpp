@@ -22,8 +22,8 @@ int64_t wide_floats(const ModelConfig& config, const TensorShard& shard, const S
 Tensor Transformer::forward(const StepInput& step) {
   take_chunks(step);
   take_rows(step);
-  device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_}, true,
-              [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
+  device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_},
+              group_.recordable(), [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
   return view(*wide_, std::ssize(step.logit_rows), shard_.vocab.size());
 }
 

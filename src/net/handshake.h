@@ -32,7 +32,7 @@ Hello introduce(Purpose purpose, int rank, int size, int local_size);
 // Calls a listener, until the deadline or until `look` throws. Error(config): another protocol
 // version or secret; Error(peer): no connection, or it broke off.
 Channel call(const HostPort& to, std::string_view secret, const Hello& hello, Deadline deadline,
-             const Look& look);
+             const Look& look = [] {});
 
 // A caller that has proved the secret.
 struct Guest {

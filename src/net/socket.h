@@ -54,7 +54,7 @@ using Look = std::function<void()>;
 
 // Connects, trying again with growing pauses until the deadline: Error(peer) with the last reason.
 // A host name that cannot be resolved is tried again, too: name services start late.
-Socket connect_to(const HostPort& to, Deadline deadline, const Look& look);
+Socket connect_to(const HostPort& to, Deadline deadline, const Look& look = [] {});
 
 // Numeric, without port.
 std::string local_address(const Socket& socket);

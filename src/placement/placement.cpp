@@ -48,7 +48,7 @@ Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alig
     fail(ExitCode::config,
          "tensor parallelism over {} ranks cannot split this model: {} query heads must divide by "
          "the ranks, and {} KV heads divide by the ranks or the ranks by them; rank counts that "
-         "work: {}",
+         "work: {} (CUDA_VISIBLE_DEVICES, --tp or the launcher choose)",
          ranks, config.heads, config.kv_heads,
          fmt::join(tensor_parallel_sizes(config, most), ", "));
   }

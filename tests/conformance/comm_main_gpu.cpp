@@ -121,7 +121,7 @@ std::unique_ptr<Communicator> make_group(GpuStream& stream, Seconds timeout, Gpu
 
 std::vector<CommImplementation> comm_implementations() {
   return {staged("gpu", GpuPaths::all), staged("gpu_peers", GpuPaths::peers_only),
-          staged("gpu_nccl", GpuPaths::nccl_only)};
+          staged("gpu_nccl", GpuPaths::nccl_only), staged("gpu_staged", GpuPaths::staged_only)};
 }
 
 }  // namespace dinfer::test

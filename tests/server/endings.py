@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,35 +12,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, run
-from server import Server
+from server import LONG, Server, Stream
 
 MODEL = MODELS / "hf/llama-9h-tied"
-LONG = {"prompt": "the", "max_tokens": 450, "temperature": 0, "ignore_eos": True}
-
-
-class Stream(threading.Thread):
-    """A streamed completion on a thread: its `text` as received, whole once joined."""
-
-    def __init__(self, server, **more):
-        super().__init__(daemon=True)
-        self.server, self.more, self.text, self.began, self.ended = server, more, "", threading.Event(), 0
-        self.start()
-        assert self.began.wait(20)
-
-    def run(self):
-        data = json.dumps({**LONG, "stream": True, **self.more}).encode()
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=60) as connection:
-            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                               b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
-            try:
-                while piece := connection.recv(65536):
-                    self.text += piece.decode()
-                    if "data: " in self.text:
-                        self.began.set()
-            except OSError:
-                pass
-        self.ended = time.monotonic()
-        self.began.set()
 
 
 def check_addresses():

@@ -12,15 +12,18 @@ import time
 
 from dinfer import MPI_ENVIRONMENT, command
 
+LONG = {"prompt": "the", "max_tokens": 450, "temperature": 0, "ignore_eos": True}
+
 
 class Server:
     """A running server: `port`, `process`, its log so far in `log`."""
 
-    def __init__(self, ranks, *arguments, ready=True):
+    def __init__(self, ranks, *arguments, ready=True, environment=None, cpu=True):
         self.ranks = ranks
         self.process = subprocess.Popen(
-            command(ranks, "serve", "--cpu", "--port", "0", *arguments), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **MPI_ENVIRONMENT})
+            command(ranks, "serve", *(["--cpu"] if cpu else []), "--port", "0", *arguments), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **MPI_ENVIRONMENT, **(environment or {})})
         self.log = []
         self.port = None
         self._ready = threading.Event()
@@ -124,3 +127,33 @@ class Server:
             self.process.wait()
         if value is not None:
             print("".join(self.log)[-5000:])
+
+
+class Stream(threading.Thread):
+    """A streamed completion on a thread: its `text` as received, whole once joined."""
+
+    def __init__(self, server, **more):
+        super().__init__(daemon=True)
+        self.server, self.more, self.text, self.began, self.ended = server, more, "", threading.Event(), 0
+        self.start()
+        assert self.began.wait(20)
+
+    def run(self):
+        data = json.dumps({**LONG, "stream": True, **self.more}).encode()
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=60) as self.connection:
+            self.connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                                    b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+            try:
+                while piece := self.connection.recv(65536):
+                    self.text += piece.decode()
+                    if "data: " in self.text:
+                        self.began.set()
+            except OSError:
+                pass
+        self.ended = time.monotonic()
+        self.began.set()
+
+    def leave(self):
+        """The client goes away before the end."""
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.join(10)

@@ -33,7 +33,7 @@ class Handshake : public testing::Test {
   Socket connect() { return connect_to(here_, within(5)); }
 
   Channel call_as(int rank, const std::string& secret = kSecret) {
-    return call(here_, secret, introduce(Purpose::control, rank, 4, 2), within(5), [] {});
+    return call(here_, secret, introduce(Purpose::control, rank, 4, 2), within(5));
   }
 
   static void send_text(const Socket& socket, std::string_view text) {
@@ -116,8 +116,7 @@ TEST_F(Handshake, ARecordedGreetingIsOfNoUse) {
   // What a caller sends, taken from the wire by a listener in between.
   const Socket middle = listen_at({"127.0.0.1", 0});
   auto calling = std::async(std::launch::async, [&] {
-    call({"127.0.0.1", port_of(middle)}, kSecret, introduce(Purpose::control, 1, 4, 2), within(1),
-         [] {});
+    call({"127.0.0.1", port_of(middle)}, kSecret, introduce(Purpose::control, 1, 4, 2), within(1));
   });
   ASSERT_TRUE(wait_ready(middle.fd(), POLLIN, within(5)));
   const std::optional<Socket> victim = accept_from(middle);

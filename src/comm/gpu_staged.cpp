@@ -1,0 +1,114 @@
+#include "comm/gpu_staged.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "base/error.h"
+#include "device/gpu_check.h"
+#include "device/gpu_memory.h"
+
+namespace dinfer {
+namespace {
+
+// A part: large enough for the speed of a link, small enough that copies hide behind it.
+constexpr size_t kPartBytes = size_t{1} << 20;
+
+class StagedCommunicator final : public Communicator {
+ public:
+  StagedCommunicator(GpuStream& stream, std::unique_ptr<Communicator> host)
+      : stream_(stream), host_(std::move(host)) {}
+
+  // Buffers that kernels or copies still use are not freed under them.
+  ~StagedCommunicator() override { cudaStreamSynchronize(stream_.get()); }
+
+  int rank() const override { return host_->rank(); }
+  int size() const override { return host_->size(); }
+  std::string_view transport() const override {
+    return host_->transport() == "ring" ? "ring" : "staged";
+  }
+  bool recordable() const override { return false; }
+
+  void all_reduce_sum(std::span<float> values) override {
+    const std::span<std::byte> device = std::as_writable_bytes(values);
+    copy_out(device, 0);
+    for (size_t at = 0; at < device.size(); at += kPartBytes) {
+      stream_.wait();
+      copy_out(device, at + kPartBytes);
+      const std::span<std::byte> sums = staged(device, at);
+      host_->all_reduce_sum({reinterpret_cast<float*>(sums.data()), sums.size() / sizeof(float)});
+      queue_copy(device.data() + at, sums.data(), sums.size());
+    }
+  }
+
+  void all_gather(std::span<const std::byte> in, std::span<std::byte> out) override {
+    check(out.size() == in.size() * static_cast<size_t>(size()),
+          "all_gather: out holds one part a rank");
+    copy_out(in, 0);
+    for (size_t at = 0; at < in.size(); at += kPartBytes) {
+      stream_.wait();
+      copy_out(in, at + kPartBytes);
+      const std::span<std::byte> own = staged(in, at);
+      gathered_.resize(own.size() * static_cast<size_t>(size()));
+      host_->all_gather(own, gathered_);
+      for (size_t rank = 0; rank < static_cast<size_t>(size()); ++rank)
+        queue_copy(out.data() + rank * in.size() + at, gathered_.data() + rank * own.size(),
+                   own.size());
+    }
+    stream_.wait();  // gathered_ is not pinned: what is copied from it must be done with
+  }
+
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    host_->all_gather_host(in, out);
+  }
+
+  void send(int destination, std::span<const std::byte> data) override {
+    copy_out(data, 0);
+    for (size_t at = 0; at == 0 || at < data.size(); at += kPartBytes) {
+      stream_.wait();
+      copy_out(data, at + kPartBytes);
+      host_->send(destination, staged(data, at));
+    }
+  }
+
+  void receive(int source, std::span<std::byte> data) override {
+    for (size_t at = 0; at == 0 || at < data.size(); at += kPartBytes) {
+      stream_.wait();  // the buffer's last contents have left
+      const std::span<std::byte> part = staged(data, at);
+      host_->receive(source, part);
+      queue_copy(data.data() + at, part.data(), part.size());
+    }
+  }
+
+ private:
+  // The pinned buffer of the part of `device` that begins at `at`.
+  std::span<std::byte> staged(std::span<const std::byte> device, size_t at) {
+    const size_t bytes = std::min(kPartBytes, device.size() - std::min(at, device.size()));
+    return {buffers_[at / kPartBytes % buffers_.size()].data(), bytes};
+  }
+
+  void copy_out(std::span<const std::byte> device, size_t at) {
+    const std::span<std::byte> to = staged(device, at);
+    queue_copy(to.data(), device.data() + at, to.size());
+  }
+
+  void queue_copy(void* to, const void* from, size_t bytes) {
+    if (bytes == 0) return;
+    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()),
+               "cudaMemcpyAsync");
+  }
+
+  GpuStream& stream_;
+  std::unique_ptr<Communicator> host_;
+  std::array<PinnedMemory, 2> buffers_{PinnedMemory(kPartBytes), PinnedMemory(kPartBytes)};
+  std::vector<std::byte> gathered_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_staged_communicator(GpuStream& stream,
+                                                       std::unique_ptr<Communicator> host) {
+  return std::make_unique<StagedCommunicator>(stream, std::move(host));
+}
+
+}  // namespace dinfer
