@@ -36,6 +36,9 @@ constexpr bool kHasMpi =
     false;
 #endif
 
+// A rank that is stopped is to be named within the stall timeout.
+[[maybe_unused]] constexpr double kStopShare = 0.8;
+
 [[maybe_unused]] constexpr bool kHasNccl =
 #if DINFER_HAS_NCCL
     true;
@@ -86,6 +89,7 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
                    const BootstrapChoice& choice) {
   std::shared_ptr<MpiSession> session = MpiSession::start(options.start_timeout);
   check_world_size(launcher, session->world().size);
+  session->wait().set_longest_stop(kStopShare * options.stall_timeout);
   Bootstrap mpi;
   mpi.world = session->world();
   mpi.name = choice.name;

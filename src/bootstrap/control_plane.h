@@ -36,6 +36,9 @@ class ControlPlane {
   // fails.
   virtual void set_phase(std::string) {}
 
+  // The phase and what is waited for in it, for people: from any thread.
+  virtual std::string state() const { return "alone"; }
+
   // Throws Error(peer) when a rank of this host has died. For a rank that waits for something else
   // than the other ranks, such as the head for requests: called every few milliseconds there.
   virtual void check_peers() {}

@@ -63,6 +63,7 @@ class MpiControlPlane final : public ControlPlane {
   void barrier(Deadline deadline) override { exchange(Operation::barrier, {}, deadline); }
 
   void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
+  std::string state() const override { return session_->wait().state(); }
 
   void check_peers() override { session_->wait().check_peers(); }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include <spdlog/spdlog.h>
 
@@ -17,6 +18,7 @@ namespace dinfer {
 namespace {
 
 constexpr std::chrono::seconds kAbortBound{10};
+constexpr std::chrono::milliseconds kHeadSpeaks{500};
 
 // What each rank tells the others at start. Sent as bytes: all ranks run the same binary's layout.
 struct Introduction {
@@ -175,6 +177,8 @@ void MpiSession::abort(ExitCode code) {
         static_cast<int>(code), std::memory_order_release);
   spdlog::default_logger()->flush();
   std::fflush(nullptr);
+  // MPI_Abort ends the head, too, which has clients to tell that a rank was lost.
+  if (code == ExitCode::peer && world_.rank != 0) std::this_thread::sleep_for(kHeadSpeaks);
   const ExitTimer bound(kAbortBound, code, "");
   MPI_Abort(all_, static_cast<int>(code));
   _exit(static_cast<int>(code));

@@ -24,6 +24,8 @@ constexpr auto kYieldFor = 1ms;
 constexpr size_t kNanosecondsPerByte = 5;
 constexpr auto kSleepMin = 50us;
 constexpr auto kSleepMax = 2ms;
+// The head is the first to judge, so that it can tell its clients.
+constexpr std::chrono::duration<double> kHeadFirst{0.5};
 constexpr auto kSleepMaxWoken = 100ms;  // where a descriptor ends the sleep
 
 }  // namespace
@@ -47,6 +49,35 @@ PeerWait::PeerWait(int rank, std::vector<Peer> peers, bool crowded)
 
 PeerWait::~PeerWait() {
   for (const pollfd& watch : watched_) close(watch.fd);
+}
+
+void PeerWait::set_phase(std::string phase) {
+  const std::lock_guard lock(state_mutex_);
+  phase_ = std::move(phase);
+}
+
+std::string PeerWait::state() const {
+  const std::lock_guard lock(state_mutex_);
+  if (waits_for_.empty()) return phase_;
+  const std::chrono::duration<double> waited = Clock::now() - waits_since_;
+  return fmt::format("{}: waits in {} for {:.3f} s", phase_, waits_for_, waited.count());
+}
+
+void PeerWait::set_longest_stop(std::chrono::duration<double> limit) {
+  if (rank_ != 0) limit += kHeadFirst;
+  for (int r = 0; r < static_cast<int>(peers_.size()); ++r)
+    if (r != rank_ && peers_[r].watchable) stopped_.watch(r, peers_[r].pid, limit);
+}
+
+PeerWait::Waiting::Waiting(PeerWait& wait, std::string_view what) : wait_(wait) {
+  const std::lock_guard lock(wait_.state_mutex_);
+  wait_.waits_for_ = what;
+  wait_.waits_since_ = Clock::now();
+}
+
+PeerWait::Waiting::~Waiting() {
+  const std::lock_guard lock(wait_.state_mutex_);
+  wait_.waits_for_ = {};
 }
 
 void PeerWait::relax() {
@@ -85,6 +116,9 @@ void PeerWait::look(Clock::duration at_most, std::span<const pollfd> wake) {
     if (watched_[i].revents) loss_ = Loss{.rank = watched_rank_[i]};
   watched_.resize(watched_rank_.size());
   if (!loss_ && report_) loss_ = report_();
+  if (loss_) return;
+  if (const std::optional<StoppedProcess> found = stopped_.look())
+    loss_ = Loss{.kind = Loss::Kind::silent, .rank = found->rank, .silence_s = found->seconds};
 }
 
 void PeerWait::check_peers() {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "base/deadline.h"
 #include "base/error.h"
+#include "bootstrap/stopped_processes.h"
 
 namespace dinfer {
 
@@ -49,7 +51,13 @@ class PeerWait {
   int rank() const { return rank_; }
   const Peer& peer(int rank) const { return peers_[rank]; }
 
-  void set_phase(std::string phase) { phase_ = std::move(phase); }
+  void set_phase(std::string phase);
+
+  // What this rank does, and what it waits for and since when, for people: from any thread.
+  std::string state() const;
+
+  // Processes of this host that stay stopped (SIGSTOP) so long are lost.
+  void set_longest_stop(std::chrono::duration<double> limit);
 
   // Exit codes that ranks of this host leave behind when they end the job, by rank (0: none), in
   // memory shared with them: a peer that ended because of its own error is told from one that died.
@@ -70,6 +78,7 @@ class PeerWait {
       relax();
     }
     const Clock::time_point start = Clock::now();
+    const Waiting waiting(*this, what);
     while (!done()) {
       const std::optional<Loss> loss = pause(Clock::now() - start, bytes, deadline, wake);
       if (!loss && !deadline.expired()) continue;
@@ -91,6 +100,16 @@ class PeerWait {
   using Clock = Deadline::Clock;
   static constexpr int kSpins = 200;
 
+  // Tells state() of a wait while it lasts.
+  class Waiting {
+   public:
+    Waiting(PeerWait& wait, std::string_view what);
+    ~Waiting();
+
+   private:
+    PeerWait& wait_;
+  };
+
   static void relax();
   // One step of waiting after `waited`; a loss if there is one.
   std::optional<Loss> pause(Clock::duration waited, size_t bytes, Deadline deadline,
@@ -101,9 +120,13 @@ class PeerWait {
   int rank_;
   std::vector<Peer> peers_;
   bool crowded_;
+  mutable std::mutex state_mutex_;  // of the next three
   std::string phase_ = "start";
+  std::string_view waits_for_;
+  Clock::time_point waits_since_;
   std::vector<pollfd> watched_;    // pidfds; then, while looking, the report's and the callers'
   std::vector<int> watched_rank_;  // whose pidfds
+  StoppedProcesses stopped_;
   std::optional<Loss> loss_;
   int report_fd_ = -1;
   std::function<std::optional<Loss>()> report_;

@@ -105,9 +105,9 @@ class Supervisor {
 
   // A signal from the terminal has reached all processes of its group already.
   void forward(int signal, const siginfo_t& info) {
-    interrupted_ = signal;
+    if (signal != SIGUSR2) interrupted_ = signal;
     if (info.si_code == SI_KERNEL) return;
-    const bool head_decides = plan_.first_rank == 0;
+    const bool head_decides = plan_.first_rank == 0 && signal != SIGUSR2;
     for (size_t i = 0; i < ranks_.size() && (i == 0 || !head_decides); ++i)
       if (ranks_[i] > 0) kill(ranks_[i], signal);
   }

@@ -18,9 +18,10 @@ struct SupervisorPlan {
 };
 
 // Makes `ranks` processes of this one, which must have a single thread and have touched no device
-// yet, and stays their supervisor: passes signals on (to rank 0 where it is among them, which then
-// ends the job in good order), ends all when one fails, and lets none live when it dies itself.
-// Its exit code is that of the first rank that failed; a rank that a signal killed makes it 7.
+// yet, and stays their supervisor: passes signals on (SIGUSR2 to all; others to rank 0 where it is
+// among them, which then ends the job in good order), ends all when one fails, and lets none live
+// when it dies itself. Its exit code is that of the first rank that failed; a rank that a signal
+// killed makes it 7.
 Supervised supervise(const SupervisorPlan& plan);
 
 }  // namespace dinfer

@@ -71,6 +71,7 @@ class TcpControlPlane final : public ControlPlane {
   void barrier(Deadline deadline) override { exchange({}, deadline, "barrier"); }
 
   void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
+  std::string state() const override { return session_->wait().state(); }
   void check_peers() override { session_->wait().check_peers(); }
 
   [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,

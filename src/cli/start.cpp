@@ -1,5 +1,7 @@
 #include "cli/start.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -16,6 +18,7 @@
 #include "cli/start_cores.h"
 #include "cli/start_memory.h"
 #include "cli/start_progress.h"
+#include "cli/start_state.h"
 #include "cli/start_together.h"
 #include "engine/bytes.h"
 #include "factory.h"
@@ -406,7 +409,7 @@ int Start::run(const Client& client) {
 }
 
 int Start::lead(const Client& client, SignalWatch& signals) {
-  Engine engine(*worker_, *boot_.control, limits_, options_.step_timeout);
+  Engine engine(*worker_, *boot_.control, limits_, options_.step_timeout, options_.stall_timeout);
   Head head{.engine = engine,
             .signals = signals,
             .files = files_,
@@ -433,10 +436,30 @@ int Start::lead(const Client& client, SignalWatch& signals) {
   }
 }
 
+std::string state_path(const Options& options, const World& world) {
+  const std::string& folder = options.log.directory;
+  return fmt::format("{}dinfer-state-rank{}.json", folder.empty() ? "" : folder + "/", world.rank);
+}
+
+OrderedJson describe_rank(const Options& options, const Bootstrap& boot, double seconds) {
+  const World& world = boot.world;
+  return {{"version", build_info().version},
+          {"rank", world.rank},
+          {"ranks", world.size},
+          {"host", world.host},
+          {"pid", getpid()},
+          {"bootstrap", boot.name},
+          {"model", options.model},
+          {"seconds_since_start", seconds},
+          {"state", boot.control->state()},
+          {"process", describe_process()}};
+}
+
 }  // namespace
 
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
+  reserve_state_signal();
   Bootstrap made = make_bootstrap({.bootstrap = options.bootstrap,
                                    .mode = options.mode,
                                    .tp = options.tp,
@@ -452,6 +475,9 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
   Start start(options, request, begin, std::move(made));
   const Bootstrap& boot = start.bootstrap();
   configure_log(options.log, boot.world.rank, boot.world.size);
+  const StateFile state(state_path(options, boot.world), [&] {
+    return describe_rank(options, boot, Seconds(std::chrono::steady_clock::now() - begin).count());
+  });
   const auto finish = [&] { boot.finish(Deadline::after(kFinishTimeout)); };
   // As soon as one rank leaves with an error, launchers end the others: what is to be said is said
   // before that.

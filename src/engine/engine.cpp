@@ -3,10 +3,20 @@
 #include <utility>
 
 namespace dinfer {
+namespace {
+
+// Of the stall timeout: a heartbeat comes up to a second after a rank has stalled.
+constexpr double kAnswerShare = 0.75;
+
+}  // namespace
 
 Engine::Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& limits,
-               double step_timeout_s)
-    : worker_(worker), control_(control), scheduler_(limits), step_timeout_s_(step_timeout_s) {}
+               double step_timeout_s, double stall_timeout_s)
+    : worker_(worker),
+      control_(control),
+      scheduler_(limits),
+      step_timeout_s_(step_timeout_s),
+      stall_timeout_s_(stall_timeout_s) {}
 
 uint64_t Engine::submit(Request request) {
   const uint64_t id = scheduler_.add({.prompt = request.prompt,
@@ -54,11 +64,16 @@ void Engine::shut_down(int32_t exit_code) {
 }
 
 StepResult Engine::execute(const StepPlan& plan) {
+  using Seconds = std::chrono::duration<double>;
   in_step_ = true;
+  if (!plan.stop) control_.set_phase(describe(plan));
   Bytes message = encode(plan);
-  control_.broadcast(message, Deadline::after(std::chrono::duration<double>(step_timeout_s_)));
+  control_.broadcast(message, Deadline::after(Seconds(step_timeout_s_)));
   StepResult result = worker_.execute(plan);
+  // A heartbeat is answered, so that the head learns who lives.
+  if (plan.heartbeat()) control_.barrier(Deadline::after(Seconds(kAnswerShare * stall_timeout_s_)));
   in_step_ = false;
+  control_.set_phase("idle");
   return result;
 }
 

@@ -60,9 +60,10 @@ struct Request {
 // run on it, and may submit and cancel.
 class Engine {
  public:
-  // `step_timeout_s`: how long the ranks may take to receive a plan.
+  // `step_timeout_s`: how long the ranks may take to receive a plan; `stall_timeout_s`: after which
+  // an idle rank that does not answer is lost.
   Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& limits,
-         double step_timeout_s);
+         double step_timeout_s, double stall_timeout_s);
 
   // Error(usage) where the prompt does not fit the context: it names both lengths.
   uint64_t submit(Request request);
@@ -108,6 +109,7 @@ class Engine {
   ControlPlane& control_;
   Scheduler scheduler_;
   double step_timeout_s_;
+  double stall_timeout_s_;
   bool in_step_ = false;
   std::unordered_map<uint64_t, Live> live_;
   std::vector<uint64_t> cancelled_;

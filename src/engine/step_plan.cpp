@@ -164,6 +164,12 @@ class Decoder {
 
 }  // namespace
 
+std::string describe(const StepPlan& plan) {
+  if (plan.heartbeat()) return fmt::format("heartbeat {}", plan.step);
+  return fmt::format("step {} of {} sequence{}", plan.step, plan.work.size(),
+                     plan.work.size() == 1 ? "" : "s");
+}
+
 std::vector<std::byte> encode(const StepPlan& plan) {
   ByteWriter out;
   out.put(kMagic);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -70,6 +71,9 @@ struct PlanLimits {
   int32_t vocab = 0;
   int64_t rows = 0;  // tokens in a step
 };
+
+// "step 17 of 3 sequences"
+std::string describe(const StepPlan& plan);
 
 std::vector<std::byte> encode(const StepPlan& plan);
 

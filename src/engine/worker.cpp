@@ -138,9 +138,13 @@ void Worker::note(uint64_t value) { digest_ = (digest_ ^ value) * kFnvPrime; }
 int32_t run_worker(Worker& worker, ControlPlane& control, double silence_s) {
   for (;;) {
     Bytes message;
+    control.set_phase("idle");
     control.broadcast(message, Deadline::after(std::chrono::duration<double>(silence_s)));
     const StepPlan plan = decode_step_plan(message, worker.limits());
+    control.set_phase(describe(plan));
     worker.execute(plan);
+    if (plan.heartbeat())
+      control.barrier(Deadline::after(std::chrono::duration<double>(silence_s)));
     if (plan.stop) return *plan.stop;
   }
 }

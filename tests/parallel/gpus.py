@@ -132,6 +132,6 @@ if __name__ == "__main__":
         print("%d GPUs: skipped" % len(gpus))
         sys.exit(SKIPPED)
     with tempfile.TemporaryDirectory() as scratch:
-        check_refusals(scratch)
         check_ways(scratch)
+        check_refusals(scratch)
     check_server()

@@ -1,95 +1,15 @@
 #!/usr/bin/env python3
-"""Jobs without MPI whose ranks die, stop or are cut off end in seconds and say who it was."""
-import json
+"""What only jobs without MPI have: supervisors, workers that are commands of their own, sockets between ranks."""
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS
-from tcp_jobs import environment, multinode, ring
-
-MODEL = MODELS / "hf/qwen3-sharded"
-SCORE = [BINARY, "score", "-m", str(MODEL), "--cpu", "--threads", "1", "--start-timeout", "20"]
-
-
-class Job:
-    """A job that waits for its next request; node 0 is the head's."""
-
-    def __init__(self, nodes, *arguments):
-        self.nodes = [subprocess.Popen([*SCORE, *map(str, arguments)], env=environment(**variables), text=True,
-                                       stdin=subprocess.PIPE if i == 0 else subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-                      for i, variables in enumerate(nodes)]
-        self.ask()
-
-    def ask(self):
-        self.nodes[0].stdin.write(json.dumps({"tokens": [1, 2, 3]}) + "\n")
-        self.nodes[0].stdin.flush()
-        assert self.nodes[0].stdout.readline(), self.nodes[0].communicate()[1]
-
-    def rank_processes(self, node=0):
-        """The children of a node's supervisor, by rank."""
-        pid = self.nodes[node].pid
-        text = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-        return [int(child) for child in text.split()]
-
-    def sockets(self):
-        pids = [node.pid for node in self.nodes]
-        pids += [child for node in range(len(self.nodes)) for child in self.rank_processes(node)]
-        inodes = set()
-        for pid in pids:
-            for entry in pathlib.Path("/proc/%d/fd" % pid).iterdir():
-                try:
-                    target = os.readlink(entry)
-                except OSError:
-                    continue
-                if target.startswith("socket:["):
-                    inodes.add(target[8:-1])
-        rows = []
-        for table in ("tcp", "tcp6", "udp", "udp6"):
-            for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[9] in inodes:
-                    rows.append((table, fields[3]))
-        return rows
-
-    def results(self, timeout=30):
-        ends = []
-        try:
-            for node in self.nodes:
-                if node.stdin and node.poll() is not None:
-                    node.stdin = None  # a head that is gone reads nothing
-                out, err = node.communicate(timeout=timeout)
-                ends.append((node.returncode, err))
-        finally:
-            for node in self.nodes:
-                if node.poll() is None:
-                    node.kill()
-        return ends
-
-
-def wait_for_word(job, node, word, within):
-    began = time.monotonic()
-    text = ""
-    while word not in text:
-        line = job.nodes[node].stderr.readline()
-        assert line, text
-        text += line
-    took = time.monotonic() - began
-    assert took < within, "%r came after %.1f s" % (word, took)
-    return took, text
-
-
-def no_processes_left(pids):
-    end = time.monotonic() + 5
-    while any(pathlib.Path("/proc/%d" % pid).exists() for pid in pids):
-        assert time.monotonic() < end, "a rank outlived its job"
-        time.sleep(0.05)
+from tcp_jobs import multinode, ring
+from waiting_job import Job, no_processes_left, wait_for_word
 
 
 def check_killed_worker(folder):

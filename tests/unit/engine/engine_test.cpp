@@ -60,7 +60,11 @@ class ThreadPlane final : public ControlPlane {
       message = plans_.wait_for(next_++);
   }
   std::vector<Bytes> all_gather(const Bytes&, Deadline) override { throw Bug("not used"); }
-  void barrier(Deadline) override { throw Bug("not used"); }
+  void barrier(Deadline) override {
+    const Bytes nothing(1);
+    Bytes all(static_cast<size_t>(size()));
+    group_.all_gather_host(nothing, all);
+  }
   [[noreturn]] void fail_late(const std::vector<int>&, std::chrono::duration<double>,
                               std::string_view) override {
     throw Bug("not used");
@@ -153,7 +157,7 @@ std::vector<Got> run_on(int ranks, const SchedulerLimits& limits,
       EXPECT_EQ(run_worker(rank.worker(), control, 60), 17);
       return;
     }
-    Engine engine(rank.worker(), control, limits, 60);
+    Engine engine(rank.worker(), control, limits, 60, 5);
     got = run(engine, requests);
     engine.heartbeat();
     engine.shut_down(17);
@@ -209,7 +213,7 @@ TEST(Engine, scores_are_the_log_probabilities_that_generation_reports) {
   test::spawn(1, [&](Communicator& group) {
     Rank rank(group, roomy());
     const auto control = make_single_control_plane();
-    Engine engine(rank.worker(), *control, roomy(), 60);
+    Engine engine(rank.worker(), *control, roomy(), 60, 5);
     Request request{.prompt = random_prompt(20, 3), .max_tokens = 10};
     request.sampling.temperature = 0;
     request.report.logprobs = true;
@@ -244,7 +248,7 @@ TEST(Engine, a_client_can_stop_and_cancel) {
   test::spawn(1, [&](Communicator& group) {
     Rank rank(group, roomy());
     const auto control = make_single_control_plane();
-    Engine engine(rank.worker(), *control, roomy(), 60);
+    Engine engine(rank.worker(), *control, roomy(), 60, 5);
     std::map<int, FinishReason> reasons;
     int tokens = 0;
     Request stops{.prompt = {1, 2, 3}};
