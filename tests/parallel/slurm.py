@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Jobs of a real Slurm with two nodes. Skipped where it is not installed or cannot run (tests/support/slurm.py)."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import BINARY, MODELS
+from slurm import Slurm, Unavailable
+from tcp_jobs import environment
+
+SKIPPED = 77
+ENGINE = ("-m", MODELS / "hf/qwen3-sharded", "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30)
+PROMPT = ("run", *ENGINE, "--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "5,6,7,300,9")
+PMIX = "--mpi=pmix"
+
+
+def check_same_tokens(slurm):
+    alone = subprocess.run([BINARY, *map(str, PROMPT)], env=environment(), capture_output=True, text=True, check=True)
+    expected = json.loads(alone.stdout)["tokens"]
+    for ranks in (2, 4):
+        began = time.monotonic()
+        job = slurm.srun("-n", ranks, PMIX, BINARY, *PROMPT)
+        out, err = job.communicate(timeout=60)
+        assert job.returncode == 0, err
+        assert json.loads(out)["tokens"] == expected, ranks
+        assert "bootstrap=mpi ranks=%d nodes=2 tp=%d" % (ranks, ranks) in err, err
+        assert "started by srun" in err and "host=node1" in err, err
+        print("%d ranks on two nodes: same tokens in %.1f s" % (ranks, time.monotonic() - began), flush=True)
+
+
+def check_without_pmix(slurm):
+    job = slurm.srun("-n", 2, "--mpi=none", BINARY, *PROMPT)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 3 and "srun --mpi=pmix" in err, (job.returncode, err)
+
+
+def ranks_of(slurm):
+    """Processes of dinfer under Slurm, by rank."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if os.readlink(entry / "exe") != os.path.realpath(BINARY):
+                continue
+            variables = dict(v.split(b"=", 1) for v in (entry / "environ").read_bytes().split(b"\0") if b"=" in v)
+        except OSError:
+            continue
+        if variables.get(b"SLURM_CONF") == bytes(slurm.conf):
+            found[int(variables[b"SLURM_PROCID"])] = int(entry.name)
+    return found
+
+
+def check_killed_rank(slurm, victim):
+    """KillOnBadExit is 0: the job has to end itself."""
+    job = slurm.srun("-n", 2, PMIX, BINARY, "score", *ENGINE, stdin=subprocess.PIPE)
+    job.stdin.write('{"tokens":[1,2,3]}\n')
+    job.stdin.flush()
+    assert job.stdout.readline(), job.communicate()[1]
+    ranks = ranks_of(slurm)
+    began = time.monotonic()
+    os.kill(ranks[victim], signal.SIGKILL)
+    err = job.communicate(timeout=30)[1]
+    took = time.monotonic() - began
+    assert job.returncode in (7, 137), (job.returncode, err)
+    assert "rank %d (pid %d on host node%d)" % (victim, ranks[victim], victim) in err, err
+    assert took < 10 and not ranks_of(slurm), took
+    print("rank %d killed: the step ended after %.1f s with %d" % (victim, took, job.returncode), flush=True)
+
+
+def check_scancel(slurm):
+    """scancel asks by SIGTERM: the answer under way is finished."""
+    job = slurm.srun("-n", 2, PMIX, BINARY, "serve", *ENGINE, "--port", 0)
+    log = ""
+    while not (ready := re.search(r"ready: http://127.0.0.1:(\d+)", log)):
+        line = job.stderr.readline()
+        assert line, log
+        log += line
+    body = {"prompt": "the", "max_tokens": 400, "temperature": 0, "ignore_eos": True, "stream": True}
+    request = urllib.request.Request("http://127.0.0.1:%s/v1/completions" % ready[1], json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        first = answer.readline()
+        number = slurm.output("squeue", "-h", "-o", "%i").split()[0]
+        slurm.output("scancel", number)
+        rest = answer.read().decode()
+    assert first.startswith(b"data: ") and "data: [DONE]" in rest and '"finish_reason":"length"' in rest, rest[-500:]
+    err = job.communicate(timeout=30)[1]
+    assert not ranks_of(slurm), err
+    print("scancel: the stream came to its end; srun ended with %d" % job.returncode, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        with Slurm() as slurm:
+            check_same_tokens(slurm)
+            check_without_pmix(slurm)
+            check_killed_rank(slurm, 1)
+            check_killed_rank(slurm, 0)
+            check_scancel(slurm)
+    except Unavailable as reason:
+        print("no Slurm here:", reason)
+        sys.exit(SKIPPED)
