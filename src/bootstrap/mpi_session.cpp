@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -81,6 +82,8 @@ MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
     : start_timeout_(start_timeout) {
   const ExitTimer bound = bound_start(start_timeout, "the start of MPI");
   skip_search_for_fabrics();
+  // MPI writes to connections of ranks that may be gone; that one was lost is told otherwise.
+  std::signal(SIGPIPE, SIG_IGN);
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED)

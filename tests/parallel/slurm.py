@@ -7,11 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS
+from dinfer import BINARY, MODELS, SOURCE
 from slurm import Slurm, Unavailable
 from tcp_jobs import environment
 
@@ -95,6 +96,36 @@ def check_scancel(slurm):
     print("scancel: the stream came to its end; srun ended with %d" % job.returncode, flush=True)
 
 
+def check_batch_scripts(slurm):
+    with tempfile.TemporaryDirectory(dir=slurm.folder) as folder:
+        variables = {**slurm.environment, "PATH": "%s:%s" % (os.path.dirname(BINARY), slurm.environment["PATH"]),
+                     "MODEL": str(MODELS / "hf/qwen3-sharded"), "PROMPT": "hello", "DINFER_MAX_TOKENS": "4",
+                     "DINFER_CPU": "1", "DINFER_THREADS": "1"}
+
+        def sbatch(name, *arguments):
+            return subprocess.run(["sbatch", "--parsable", "--cpus-per-task=1", *arguments, SOURCE / "launch/slurm" / name],
+                                  env=variables, cwd=folder, capture_output=True, text=True, timeout=100)
+
+        done = sbatch("run.sbatch", "--wait")
+        said = "".join(path.read_text() for path in pathlib.Path(folder).glob("*.out"))
+        assert done.returncode == 0, (done, said)
+        assert len(json.loads(pathlib.Path(folder, "run.json").read_text())["tokens"]) <= 4
+        job = sbatch("serve.sbatch").stdout.strip()
+        endpoint = pathlib.Path(folder, "endpoint-%s.json" % job)
+        end = time.monotonic() + 30
+        while not endpoint.exists():
+            assert time.monotonic() < end, [path.read_text() for path in pathlib.Path(folder).glob("*.out")]
+            time.sleep(0.1)
+        # What Slurm sends the script before the time limit.
+        slurm.output("scancel", "--signal=USR1", "--batch", job)
+        while slurm.output("squeue", "-h", "-j", job):
+            assert time.monotonic() < end, "the job does not end"
+            time.sleep(0.2)
+        said = pathlib.Path(folder, "slurm-%s.out" % job).read_text()
+        assert "draining" in said and "error" not in said.lower() and not endpoint.exists(), said
+        print("batch scripts: run answers, serve drains before its time limit", flush=True)
+
+
 if __name__ == "__main__":
     try:
         with Slurm() as slurm:
@@ -103,6 +134,7 @@ if __name__ == "__main__":
             check_killed_rank(slurm, 1)
             check_killed_rank(slurm, 0)
             check_scancel(slurm)
+            check_batch_scripts(slurm)
     except Unavailable as reason:
         print("no Slurm here:", reason)
         sys.exit(SKIPPED)
