@@ -55,6 +55,11 @@ __device__ Summary merge_threads(const Summary& own, Summary* shared) {
   return shared[0];
 }
 
+__device__ bool is_allowed(const Draw& draw, int32_t id) {
+  if (draw.allowed == nullptr) return true;
+  return id / 64 < draw.words && (draw.allowed[id / 64] >> (id % 64) & 1) != 0;
+}
+
 __device__ double gumbel(uint32_t word) { return -log(-log((word + 0.5) * 0x1p-32)); }
 
 // What one thread sees: ids in fours, since a block of the generator's words serves four.
@@ -72,6 +77,7 @@ __device__ Summary summarize(const float* row, int64_t columns, int64_t begin, i
     const float value = row[i];
     const auto id = first_id + static_cast<int32_t>(i);
     if (draw.sums) own.sum += static_cast<double>(expf(value - own.top));
+    if (!is_allowed(draw, id)) continue;
     const double score = draw.temperature > 0.0f ? static_cast<double>(value) / draw.temperature +
                                                        gumbel(noise.word(id))
                                                  : static_cast<double>(value);

@@ -14,6 +14,8 @@ struct Draw {
   uint32_t stream;
   float temperature;
   int32_t sums;
+  int32_t words;            // of `allowed`
+  const uint64_t* allowed;  // bits of the ids that may be chosen; null: any
 };
 
 struct Picked {

@@ -79,6 +79,7 @@ std::shared_ptr<const ServedModel> served_model(const Head& head, const Options&
   model->eos = end_tokens(head);
   model->max_seq_len = head.engine.limits().max_seq_len;
   model->vocab = std::min<int64_t>(head.config.vocab, head.tokenizer->vocab_size());
+  model->grammars = std::make_shared<GrammarCache>(*model->tokenizer, model->vocab, model->eos);
   model->created = std::chrono::duration_cast<std::chrono::seconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();

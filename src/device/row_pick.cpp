@@ -4,8 +4,10 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "base/random.h"
+#include "base/token_mask.h"
 
 namespace dinfer {
 
@@ -62,6 +64,7 @@ ExpSum exp_sum(std::span<const float> values, double scale) {
   constexpr size_t kBlock = 4096;
   const auto factor = static_cast<float>(scale);
   ExpSum result{.max = max_of(values) * factor};
+  if (result.max == -std::numeric_limits<float>::infinity()) return {};
   for (size_t begin = 0; begin < values.size(); begin += kBlock) {
     const std::span<const float> block =
         values.subspan(begin, std::min(kBlock, values.size() - begin));
@@ -97,10 +100,24 @@ NoisyBest noisy_best(std::span<const float> values, int32_t first_id, const RowD
   return best;
 }
 
+void keep_allowed(std::span<float> values, int32_t first_id, std::span<const uint64_t> allowed) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!contains(allowed, first_id + static_cast<int64_t>(i)))
+      values[i] = -std::numeric_limits<float>::infinity();
+  }
+}
+
 RowPick pick_from(std::span<const float> values, int32_t first_id, const RowDraw& draw) {
   RowPick pick{.finite = all_finite(values)};
   if (values.empty()) return pick;
   if (draw.sums) pick.sum = exp_sum(values, 1.0);
+  std::vector<float> kept;
+  if (!draw.allowed.empty()) {
+    kept.assign(values.begin(), values.end());
+    keep_allowed(kept, first_id, draw.allowed);
+    values = kept;
+    if (max_of(values) == -std::numeric_limits<float>::infinity()) return pick;
+  }
   if (draw.temperature > 0.0f) {
     const NoisyBest best = noisy_best(values, first_id, draw);
     pick.id = best.id;

@@ -32,11 +32,12 @@ struct RowDraw {
   uint32_t stream = 0;       // of the noise, as the two that follow
   uint64_t seed = 0;
   int64_t position = 0;
-  bool sums = false;  // exp_sum of the row is wanted
+  bool sums = false;                       // exp_sum of the row is wanted
+  std::span<const uint64_t> allowed = {};  // TokenMask of ids; empty: any may be chosen
 };
 
 struct RowPick {
-  int32_t id = -1;
+  int32_t id = -1;   // -1: none of these values is allowed
   float value = 0;   // at id
   double score = 0;  // with noise
   ExpSum sum;
@@ -53,6 +54,9 @@ struct NoisyBest {
 
 // Arg-max of value / temperature + noise; temperature > 0.
 NoisyBest noisy_best(std::span<const float> values, int32_t first_id, const RowDraw& draw);
+
+// Makes all values -infinity but those of allowed ids.
+void keep_allowed(std::span<float> values, int32_t first_id, std::span<const uint64_t> allowed);
 
 // What Device::pick gives for one row, on the host.
 RowPick pick_from(std::span<const float> values, int32_t first_id, const RowDraw& draw);

@@ -24,7 +24,8 @@ uint64_t Engine::submit(Request request) {
                                       .report = request.report,
                                       .max_tokens = request.max_tokens,
                                       .eos = request.eos,
-                                      .score = request.score});
+                                      .score = request.score,
+                                      .constraint = request.constraint});
   live_.emplace(id, Live{.request = std::move(request), .submitted = Clock::now()});
   return id;
 }

@@ -47,7 +47,8 @@ struct Request {
   int64_t max_tokens = -1;   // -1: until the context is full; 0: none, only the prompt is run
   std::vector<int32_t> eos;  // ids that end the sequence; reported like any other token
   ReportSpec report;
-  bool score = false;  // report on prompt tokens (from the second on) too
+  bool score = false;                      // report on prompt tokens (from the second on) too
+  std::shared_ptr<Constraint> constraint;  // of the answer; may be null
 
   std::function<bool(const TokenEvent&)> on_token;         // a sampled token; false: stop here
   std::function<void(const TokenEvent&)> on_prompt_token;  // score

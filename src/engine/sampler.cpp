@@ -80,7 +80,8 @@ RowDraw draw_of(const RowTask& task) {
           .stream = task.params.stream,
           .seed = task.params.seed,
           .position = task.position,
-          .sums = wants_logprob(task)};
+          .sums = wants_logprob(task),
+          .allowed = task.sample ? task.allowed : std::span<const uint64_t>()};
 }
 
 // The device's pick says all that is wanted of the row; for others the row comes to the host.
@@ -110,9 +111,12 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own,
   }
   const std::vector<Candidate> top = largest(row, first_id, task.report.top);
 
+  const bool masked = task.sample && !task.allowed.empty();
+  const std::vector<float> unmasked(row.begin(), masked ? row.end() : row.begin());
   LogitChanges changes;
   if (task.sample && task.params.adjusts())
     changes = adjust(row, first_id, task.params, task.counts, task.position);
+  if (masked) keep_allowed(row, first_id, task.allowed);
   if (needs_total(task)) header.tempered = exp_sum(row, 1.0 / task.params.temperature);
   std::vector<Candidate> candidates;
   if (draws_freely(task)) {
@@ -122,7 +126,10 @@ void describe_row(const RowTask& task, std::span<float> row, const Range& own,
   } else if (task.sample) {
     candidates = largest(row, first_id, static_cast<int64_t>(layout.candidates));
   }
-  restore(row, first_id, changes);
+  if (masked)
+    std::ranges::copy(unmasked, row.begin());
+  else
+    restore(row, first_id, changes);
   for (Candidate& candidate : candidates)
     candidate.raw = row[static_cast<size_t>(candidate.id - first_id)];
   if (header.noisy_id >= 0) header.noisy_raw = row[static_cast<size_t>(header.noisy_id - first_id)];
@@ -141,7 +148,7 @@ void describe_pick(const RowTask& task, const RowPick& pick, const RecordLayout&
     header.noisy_score = pick.score;
     header.noisy_id = pick.id;
     header.noisy_raw = pick.value;
-  } else if (task.sample) {
+  } else if (task.sample && pick.id >= 0) {
     candidates.push_back({pick.value, pick.value, pick.id});
   }
   std::memcpy(record, &header, sizeof header);
@@ -236,10 +243,11 @@ std::optional<Candidate> draw(const std::vector<Candidate>& candidates, bool com
   return *best;
 }
 
-// All tokens of a whole row, in rank order, after penalties, bias and bans.
+// All tokens of a whole row, in rank order, after penalties, bias, bans and mask.
 std::vector<Candidate> all_candidates(std::vector<float> row, const RowTask& task) {
   const std::vector<float> raw = row;
   if (task.params.adjusts()) adjust(row, 0, task.params, task.counts, task.position);
+  if (!task.allowed.empty()) keep_allowed(row, 0, task.allowed);
   std::vector<Candidate> all = largest(row, 0, static_cast<int64_t>(row.size()));
   for (Candidate& candidate : all) candidate.raw = raw[static_cast<size_t>(candidate.id)];
   return all;

@@ -26,6 +26,7 @@ struct RowTask {
   int64_t position = 0;                 // of the token that the row predicts
   int32_t target = -1;  // report the log-probability of this token; -1: of the sampled one
   ReportSpec report;
+  std::span<const uint64_t> allowed = {};  // TokenMask for sample; empty: any token
 };
 
 struct RowResult {

@@ -13,6 +13,7 @@ struct Scheduler::Sequence {
   int64_t scored = 0;           // prompt rows whose logits were already reported
   uint32_t slot = 0;
   bool sampled_last = false;  // the last token is the one that the slot sampled
+  bool complete = false;      // by its constraint: nothing may follow
   std::vector<int32_t> blocks;
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
@@ -98,6 +99,7 @@ std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int
       outcome.token = sampled[i];
       sequence.tokens.push_back(sampled[i]);
       sequence.sampled_last = true;
+      if (sequence.spec.constraint) sequence.complete = !sequence.spec.constraint->take(sampled[i]);
     }
     outcome.finish = finished(sequence);
     outcomes.push_back(outcome);
@@ -154,6 +156,7 @@ void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
     work.blocks = std::move(appended);
     work.rows = LogitRows::last;
     work.sample = true;
+    if (sequence.spec.constraint) work.allowed = sequence.spec.constraint->allowed();
     plan.work.push_back(std::move(work));
     --budget.rows;
     --budget.logit_rows;
@@ -182,6 +185,7 @@ void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, 
   work.tokens.assign(sequence.tokens.begin() + begin, sequence.tokens.begin() + begin + count);
   work.blocks = std::move(blocks);
   work.sample = begin + count == sequence.length() && sequence.generates();
+  if (work.sample && sequence.spec.constraint) work.allowed = sequence.spec.constraint->allowed();
   work.rows = reports ? LogitRows::all : work.sample ? LogitRows::last : LogitRows::none;
   if (reports && begin + count < sequence.length()) {
     work.next_token = sequence.tokens[static_cast<size_t>(begin + count)];
@@ -218,6 +222,7 @@ std::optional<FinishReason> Scheduler::finished(const Sequence& sequence) const 
   const auto& eos = sequence.spec.eos;
   if (std::find(eos.begin(), eos.end(), sequence.tokens.back()) != eos.end())
     return FinishReason::stop;
+  if (sequence.complete) return FinishReason::stop;
   if (sequence.length() >= sequence.length_limit(limits_.max_seq_len)) return FinishReason::length;
   return std::nullopt;
 }

@@ -11,6 +11,7 @@
 
 #include "engine/kv_blocks.h"
 #include "engine/step_plan.h"
+#include "grammar/constraint.h"
 
 namespace dinfer {
 
@@ -44,7 +45,8 @@ struct SequenceSpec {
   ReportSpec report;
   int64_t max_tokens = -1;  // -1: until the context is full; 0: only the prompt is run
   std::vector<int32_t> eos;
-  bool score = false;  // logits of all prompt rows
+  bool score = false;                      // logits of all prompt rows
+  std::shared_ptr<Constraint> constraint;  // of what is sampled; may be null
 };
 
 // What a step did to a sequence.

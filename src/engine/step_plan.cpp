@@ -9,13 +9,13 @@ namespace dinfer {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
-constexpr uint16_t kVersion = 2;
+constexpr uint16_t kVersion = 3;
 constexpr const char* kWhat = "step plan from the head";
 
 // Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
 constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 7 * 4 + 4 + 4 + 8 + 8 + 4 + 1 + 4 + 1;
 constexpr size_t kBiasBytes = 4 + 4;
-constexpr size_t kWorkBytes = 4 + 8 + 4 + 4 + 1 + 1 + 4;
+constexpr size_t kWorkBytes = 4 + 8 + 4 + 4 + 1 + 1 + 4 + 4;
 
 void put(ByteWriter& out, const Admission& a) {
   const SamplingParams& s = a.sampling;
@@ -52,6 +52,7 @@ void put(ByteWriter& out, const SlotWork& w) {
   out.put(static_cast<uint8_t>(w.rows));
   out.put(static_cast<uint8_t>(w.sample));
   out.put(w.next_token);
+  out.put_list<uint64_t>(w.allowed);
 }
 
 // Reads the parts of a plan and holds each against the limits.
@@ -88,6 +89,15 @@ class Decoder {
 
   void require_token(int32_t id) const {
     require(id >= 0 && id < limits_.vocab, "has a token outside the vocabulary");
+  }
+
+  void require_mask(const SlotWork& w) const {
+    if (w.allowed.empty()) return;
+    const auto words = (static_cast<size_t>(limits_.vocab) + 63) / 64;
+    require(w.sample && w.allowed.size() <= words, "has a mask beyond the vocabulary");
+    int64_t token = 0;
+    while (token < limits_.vocab && !contains(w.allowed, token)) ++token;
+    require(token < limits_.vocab, "allows no token");
   }
 
   bool flag() {
@@ -155,6 +165,8 @@ class Decoder {
     w.next_token = in_.get<int32_t>();
     require(w.next_token >= -1 && w.next_token < limits_.vocab,
             "has a token outside the vocabulary");
+    w.allowed = in_.get_list<uint64_t>();
+    require_mask(w);
     return w;
   }
 

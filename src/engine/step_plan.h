@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/token_mask.h"
 #include "engine/sampling_params.h"
 
 namespace dinfer {
@@ -44,6 +45,7 @@ struct SlotWork {
   std::vector<int32_t> blocks;  // KV blocks appended to the slot's table
   LogitRows rows = LogitRows::none;
   bool sample = false;      // from the last row
+  TokenMask allowed;        // what may be sampled; empty: any token
   int32_t next_token = -1;  // rows = all: what follows the chunk, -1 at the end
   bool operator==(const SlotWork&) const = default;
 

@@ -102,6 +102,7 @@ void Worker::take_tokens(const SlotWork& work) {
     const bool last = i + 1 == count;
     RowTask task{.position = work.position + i + 1};
     task.sample = last && work.sample;
+    if (task.sample) task.allowed = work.allowed;
     task.params = slot.admission.sampling;
     task.counts = &slot.counts;
     task.report = slot.admission.report;

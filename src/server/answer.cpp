@@ -52,6 +52,8 @@ std::vector<EngineJob> ApiAnswer::jobs(uint64_t first_handle) const {
                    .eos = generation_.eos,
                    .report = {.logprobs = logprobs, .top = std::max(0, generation_.top_logprobs)},
                    .score = generation_.echo && logprobs};
+    if (generation_.grammar)
+      job.request.constraint = std::make_shared<GrammarConstraint>(generation_.grammar);
     job.request.sampling.stream = static_cast<uint32_t>(i % static_cast<size_t>(generation_.n));
     job.request.sampling.banned_before =
         static_cast<int64_t>(prompt.tokens.size()) + generation_.min_tokens;
@@ -79,7 +81,7 @@ bool ApiAnswer::take(size_t sequence, const EngineEvent& event) {
       take_token(choice, event);
       return choice.done;
     case EngineEvent::Kind::done:
-      choice.part.text += choice.text.finish();
+      add_text(choice, choice.text.finish());
       finish(choice, generation_.max_tokens == 0                   ? "length"
                      : event.finish.reason == FinishReason::length ? "length"
                                                                    : "stop");
@@ -101,13 +103,14 @@ void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
       choice.part.stop_token = event.id;
     return;  // the end itself follows
   }
-  choice.part.text += choice.text.push(event.id);
+  add_text(choice, choice.text.push(event.id));
   if (choice.text.stopped()) {
     choice.part.stop_reason = choice.text.stop_text();
-    if (generation_.include_stop) choice.part.text += choice.text.stop_text();
+    if (generation_.include_stop) add_text(choice, choice.text.stop_text());
     return finish(choice, "stop");
   }
-  if (generation_.stream && (!choice.part.text.empty() || choice.part.has_logprobs))
+  if (generation_.stream &&
+      (!choice.part.text.empty() || !choice.part.calls.empty() || choice.part.has_logprobs))
     send_part(choice);
 }
 
@@ -119,8 +122,23 @@ void ApiAnswer::observe_token(Choice& choice) {
   choice.last_token = Clock::now();
 }
 
+void ApiAnswer::add_text(Choice& choice, std::string text) {
+  if (choice.calls)
+    add(choice, choice.calls->push(text));
+  else
+    choice.part.text += text;
+}
+
+void ApiAnswer::add(Choice& choice, ToolCallReader::Piece piece) {
+  choice.part.text += piece.text;
+  choice.called |= !piece.calls.empty();
+  std::ranges::move(piece.calls, std::back_inserter(choice.part.calls));
+}
+
 void ApiAnswer::finish(Choice& choice, std::string reason) {
   choice.done = true;
+  if (choice.calls) add(choice, choice.calls->finish());
+  if (choice.called && reason == "stop") reason = "tool_calls";
   metrics_.count_finish(reason);
   choice.part.finish_reason = std::move(reason);
   --open_;
@@ -138,6 +156,7 @@ void ApiAnswer::send_part(Choice& choice) {
   size_t offset = choice.part.text_offset;
   for (const TokenEntry& entry : choice.part.entries) offset += characters(texts_.of(entry.id));
   choice.part = {.index = choice.part.index,
+                 .first_call = choice.part.first_call + choice.part.calls.size(),
                  .has_logprobs = choice.part.has_logprobs,
                  .text_offset = offset,
                  .stop_token = choice.part.stop_token};

@@ -42,14 +42,19 @@ class ApiAnswer {
 
   struct Choice {
     Choice(const Tokenizer& tokenizer, const Generation& generation)
-        : text(tokenizer, generation.stop, generation.skip_special) {}
+        : text(tokenizer, generation.stop, generation.skip_special) {
+      if (generation.tool_format) calls.emplace(*generation.tool_format);
+    }
     TextStream text;
+    std::optional<ToolCallReader> calls;
     ChoicePart part;  // what is not sent yet
-    bool begun = false, done = false;
+    bool begun = false, done = false, called = false;
     int64_t tokens = 0;
     Clock::time_point last_token;
   };
 
+  static void add_text(Choice& choice, std::string text);
+  static void add(Choice& choice, ToolCallReader::Piece piece);
   void take_token(Choice& choice, const EngineEvent& event);
   void finish(Choice& choice, std::string reason);
   void fail(const EngineEvent& event);

@@ -70,6 +70,28 @@ OrderedJson logprobs_of(const AnswerFrame& frame, const ChoicePart& part, TokenT
   return frame.chat ? chat_logprobs(part, texts) : completion_logprobs(part, texts);
 }
 
+OrderedJson calls_json(const ChoicePart& part, bool indices) {
+  OrderedJson list = OrderedJson::array();
+  for (size_t i = 0; i < part.calls.size(); ++i) {
+    const ToolCall& call = part.calls[i];
+    OrderedJson json = OrderedJson::object();
+    if (indices) json["index"] = part.first_call + i;
+    json["id"] = call.id;
+    json["type"] = "function";
+    json["function"] = {{"name", call.name}, {"arguments", call.arguments}};
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+OrderedJson message_json(const ChoicePart& part) {
+  OrderedJson message{{"role", "assistant"}, {"content", part.text}};
+  if (part.calls.empty()) return message;
+  if (part.text.empty()) message["content"] = nullptr;
+  message["tool_calls"] = calls_json(part, false);
+  return message;
+}
+
 OrderedJson usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
@@ -134,7 +156,7 @@ std::string whole_answer(const AnswerFrame& frame, std::span<const ChoicePart> c
   for (const ChoicePart& part : choices) {
     OrderedJson choice{{"index", part.index}};
     if (frame.chat)
-      choice["message"] = OrderedJson{{"role", "assistant"}, {"content", part.text}};
+      choice["message"] = message_json(part);
     else
       choice["text"] = part.text;
     choice["logprobs"] = logprobs_of(frame, part, texts);
@@ -161,7 +183,9 @@ std::string text_chunk(const AnswerFrame& frame, const ChoicePart& part,
   OrderedJson choice{{"index", part.index}};
   if (frame.chat) {
     choice["delta"] = OrderedJson::object();
-    if (!part.text.empty() || part.finish_reason.empty()) choice["delta"]["content"] = part.text;
+    if (!part.text.empty() || (part.finish_reason.empty() && part.calls.empty()))
+      choice["delta"]["content"] = part.text;
+    if (!part.calls.empty()) choice["delta"]["tool_calls"] = calls_json(part, true);
   } else {
     choice["text"] = part.text;
   }

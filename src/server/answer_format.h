@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "engine/sampler.h"
+#include "server/tool_calls.h"
 #include "text/tokenizer.h"
 
 namespace dinfer {
@@ -50,6 +51,8 @@ struct AnswerFrame {
 struct ChoicePart {
   int index = 0;
   std::string text;
+  std::vector<ToolCall> calls;
+  size_t first_call = 0;  // calls before this piece
   bool has_logprobs = false;
   std::vector<TokenEntry> entries;
   size_t text_offset = 0;     // characters before this piece: completions report it

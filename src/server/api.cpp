@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/api_error.h"
 #include "server/page.h"
+#include "server/tool_request.h"
 
 namespace dinfer {
 
@@ -264,7 +265,7 @@ void Api::tokenize(const std::shared_ptr<Call>& call) {
     const bool strings = fields.boolean("return_token_strs").value_or(false);
     std::vector<int32_t> ids;
     if (fields.find("messages")) {
-      ids = read_conversation(fields, model, limits);
+      ids = read_conversation(fields, model, limits, read_tools(fields, model));
     } else if (const auto prompt = fields.text("prompt", limits.longest_text)) {
       ids = encode_prompt(*prompt, model, fields.boolean("add_special_tokens").value_or(true));
     } else {

@@ -3,6 +3,7 @@
 
 #include "server/api_error.h"
 #include "server/generation.h"
+#include "server/tool_request.h"
 #include "text/chat_prompt.h"
 
 namespace dinfer {
@@ -48,6 +49,7 @@ OrderedJson checked_message(const OrderedJson& given, size_t index) {
   if (!content && !(*role == "assistant" && calls)) {
     throw ApiError::bad_field(path + ".content", "is missing");
   }
+  read_tool_calls(message, path);
   message["content"] = content ? content_text(*content, path + ".content") : OrderedJson("");
   return message;
 }
@@ -86,10 +88,23 @@ int64_t smaller_limit(ApiFields& fields, const ServedModel& model, Generation& g
   return model.max_tokens.value_or(-1);
 }
 
+// For a template that does not know tools.
+void tell_of_tools(const ToolRequest& tools, OrderedJson& messages) {
+  write_calls_as_text(messages);
+  if (!tools.active()) return;
+  const std::string text = describe_tools(tools.tools);
+  if (messages[0]["role"] == "system") {
+    const std::string said = messages[0]["content"].get<std::string>();
+    messages[0]["content"] = said.empty() ? text : said + "\n\n" + text;
+  } else {
+    messages.insert(messages.begin(), OrderedJson{{"role", "system"}, {"content", text}});
+  }
+}
+
 }  // namespace
 
 std::vector<int32_t> read_conversation(ApiFields& fields, const ServedModel& model,
-                                       const ApiLimits& limits) {
+                                       const ApiLimits& limits, const ToolRequest& tools) {
   if (!model.chat_template) {
     throw ApiError::bad_field("messages",
                               "the model has no chat template: use /v1/completions, or start the "
@@ -105,6 +120,10 @@ std::vector<int32_t> read_conversation(ApiFields& fields, const ServedModel& mod
   ChatTemplate::Input input{.messages = OrderedJson::array()};
   for (size_t i = 0; i < messages->size(); ++i)
     input.messages.push_back(checked_message((*messages)[i], i));
+  if (tools.shown_by_template)
+    input.tools = tools.tools;
+  else
+    tell_of_tools(tools, input.messages);
   if (const OrderedJson* documents = fields.find("documents")) {
     if (!documents->is_array()) throw ApiError::bad_field("documents", "must be an array");
     input.documents = *documents;
@@ -135,7 +154,9 @@ Generation read_chat_request(const OrderedJson& body, const ServedModel& model,
     throw ApiError::bad_field("top_logprobs", "needs logprobs to be true");
   }
   if (logprobs) generation.top_logprobs = static_cast<int>(top.value_or(0));
-  generation.prompts.push_back({.tokens = read_conversation(fields, model, limits)});
+  const ToolRequest tools = read_tools(fields, model);
+  generation.prompts.push_back({.tokens = read_conversation(fields, model, limits, tools)});
+  constrain(fields, model, tools, generation);
   read_common_fields(fields, model, limits, generation);
   return generation;
 }

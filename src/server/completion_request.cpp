@@ -2,6 +2,7 @@
 
 #include "server/api_error.h"
 #include "server/generation.h"
+#include "server/tool_request.h"
 
 namespace dinfer {
 
@@ -67,6 +68,9 @@ Generation read_completion_request(const OrderedJson& body, const ServedModel& m
   if (generation.max_tokens == 0 && !generation.echo) {
     throw ApiError::bad_field("max_tokens", "may be 0 with echo only");
   }
+  fields.refuse("tools", "is a field of /v1/chat/completions", {OrderedJson::array()});
+  fields.refuse("tool_choice", "is a field of /v1/chat/completions", {"none", "auto"});
+  constrain(fields, model, {}, generation);
   read_common_fields(fields, model, limits, generation);
   return generation;
 }

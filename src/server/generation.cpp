@@ -104,15 +104,10 @@ void read_stream_options(ApiFields& fields, Generation& generation) {
 
 // Fields that would change the answer, and that this version cannot honour.
 void refuse_unsupported(ApiFields& fields) {
-  constexpr std::string_view kTools = "tools are not available in this version";
-  constexpr std::string_view kConstrained =
-      "constrained decoding is not available in this version; only {\"type\": \"text\"} is";
+  constexpr std::string_view kConstrained = "is not available: use response_format";
   const OrderedJson none = OrderedJson::array();
-  fields.refuse("tools", kTools, {none});
-  fields.refuse("functions", kTools, {none});
-  fields.refuse("tool_choice", kTools, {"none", "auto"});
-  fields.refuse("function_call", kTools, {"none", "auto"});
-  fields.refuse("response_format", kConstrained, {OrderedJson{{"type", "text"}}});
+  fields.refuse("functions", "is not available: use tools", {none});
+  fields.refuse("function_call", "is not available: use tool_choice", {"none", "auto"});
   for (const char* name : {"structured_outputs", "guided_json", "guided_regex", "guided_choice",
                            "guided_grammar", "grammar", "json_schema"}) {
     fields.refuse(name, kConstrained);
@@ -155,6 +150,9 @@ void read_common_fields(ApiFields& fields, const ServedModel& model, const ApiLi
   read_biases(fields, model, limits, generation.sampling);
   generation.n = static_cast<int>(fields.integer("n", 1, limits.most_choices).value_or(1));
   read_ends(fields, model, limits, generation);
+  if (generation.grammar && generation.min_tokens > 0)
+    throw ApiError::bad_field("min_tokens", "is not available beside response_format or tools",
+                              "unsupported_parameter");
   generation.skip_special = fields.boolean("skip_special_tokens").value_or(true);
   read_stream_options(fields, generation);
   generation.timeout_s =

@@ -7,7 +7,9 @@
 
 #include "base/json.h"
 #include "engine/sampling_params.h"
+#include "grammar/grammar_cache.h"
 #include "server/api_fields.h"
+#include "server/tool_calls.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -28,6 +30,7 @@ struct ServedModel {
   int64_t max_seq_len = 0;
   int64_t vocab = 0;
   int64_t created = 0;  // seconds since 1970
+  std::shared_ptr<GrammarCache> grammars;
 };
 
 // What one request may ask for.
@@ -62,7 +65,9 @@ struct Generation {
   bool include_stop = false;  // the stop text is part of the answer
   bool skip_special = true;
   bool echo = false;
-  int top_logprobs = -1;  // -1: no log-probabilities
+  std::shared_ptr<TokenGrammar> grammar;  // that answers follow; may be null
+  std::optional<ToolFormat> tool_format;  // answers may have calls
+  int top_logprobs = -1;                  // -1: no log-probabilities
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   double timeout_s = 600;
@@ -79,9 +84,9 @@ Generation read_completion_request(const OrderedJson& body, const ServedModel& m
                                    const ApiLimits& limits);
 
 // Ids of a conversation: the fields messages, chat_template_kwargs, documents and
-// add_generation_prompt.
+// add_generation_prompt, with `tools`.
 std::vector<int32_t> read_conversation(ApiFields& fields, const ServedModel& model,
-                                       const ApiLimits& limits);
+                                       const ApiLimits& limits, const struct ToolRequest& tools);
 
 // Ids of one text prompt. The client writes all of it, so the text of special tokens in it is
 // these tokens.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "base/token_mask.h"
 #include "tests/conformance/device_support.h"
 #include "tests/support/reference_device.h"
 
@@ -287,6 +288,38 @@ TEST_P(DeviceConformance, PicksTheLargestOrDrawsWithTheSameNoise) {
       }
     }
   }
+}
+
+TEST_P(DeviceConformance, PicksAmongAllowedTokensOnly) {
+  const int64_t rows = 6, columns = 5000;
+  constexpr int32_t kFirst = 1000;
+  const std::vector<float> values = random_floats(rows * columns, 14, 3.0f);
+  TokenMask few(100), none(10), tail((kFirst + columns + 63) / 64);
+  for (const int64_t id : {1001, 1777, 2048, 6399}) few[id / 64] |= uint64_t{1} << (id % 64);
+  tail.back() = ~uint64_t{0};
+  const std::vector<RowDraw> draws = {{.allowed = few},
+                                      {.temperature = 0.8f, .seed = 3, .allowed = few},
+                                      {},
+                                      {.sums = true, .allowed = none},
+                                      {.temperature = 1.0f, .seed = 4, .allowed = none},
+                                      {.temperature = 1.0f, .seed = 5, .allowed = tail}};
+  const DeviceFloats logits(*device, values);
+  std::vector<RowPick> picks(rows);
+  device->pick(logits.tensor(rows, columns), kFirst, draws, picks);
+  for (int64_t row = 0; row < rows; ++row) {
+    const RowPick expected =
+        pick_from(std::span(values).subspan(row * columns, columns), kFirst, draws[row]);
+    EXPECT_EQ(picks[row].id, expected.id) << row;
+    EXPECT_EQ(picks[row].finite, expected.finite) << row;
+    if (expected.id < 0) continue;
+    EXPECT_EQ(picks[row].value, expected.value) << row;
+    EXPECT_TRUE(draws[row].allowed.empty() || contains(draws[row].allowed, picks[row].id)) << row;
+  }
+  EXPECT_EQ(picks[3].id, -1);
+  EXPECT_EQ(picks[4].id, -1);
+  EXPECT_NEAR(
+      picks[3].sum.log(),
+      pick_from(std::span(values).subspan(3 * columns, columns), kFirst, draws[3]).sum.log(), 1e-5);
 }
 
 TEST_P(DeviceConformance, BuffersAreAlignedZeroedAndHoldWhatIsCopiedIn) {

@@ -132,7 +132,7 @@ def check_fields(server):
 
     status, headers, body = server.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1, "user": "u", "odd": 1})
     assert status == 200 and headers["X-Dinfer-Ignored"] == "user,odd"
-    for field, value in (("tools", [{}]), ("response_format", {"type": "json_object"}), ("guided_json", {}),
+    for field, value in (("tools", [{}]), ("response_format", {"type": "xml"}), ("guided_json", {}),
                          ("temperature", -1), ("n", 1000000), ("logit_bias", {"99999999": 1}), ("stop", [""])):
         status, _, body = server.request("POST", "/v1/completions", {"prompt": "a", field: value})
         error = json.loads(body)["error"]

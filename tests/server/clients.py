@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import sys
+import typing
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, must_run
@@ -11,6 +12,7 @@ from server import Server
 
 try:
     import openai
+    import pydantic
 except ImportError:
     print("openai is not installed: skipped")
     sys.exit(77)
@@ -25,6 +27,54 @@ def refused(kind, call):
     except kind as error:
         return error
     raise AssertionError("no %s" % kind.__name__)
+
+
+def check_structured(client, name):
+    class Colour(pydantic.BaseModel):
+        name: str
+        shades: typing.Annotated[list[typing.Literal["light", "dark"]], pydantic.Field(max_length=3)]
+        share: typing.Annotated[int, pydantic.Field(ge=0, le=100)]
+
+    parsed = client.chat.completions.parse(model=name, messages=QUESTION, response_format=Colour, max_tokens=300,
+                                           temperature=0, stop=None).choices[0].message.parsed
+    assert isinstance(parsed, Colour), parsed
+    free = client.chat.completions.create(model=name, messages=QUESTION, response_format={"type": "json_object"},
+                                          max_tokens=400, temperature=0, logit_bias={})
+    if free.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(free.choices[0].message.content), dict)
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}
+    error = refused(openai.BadRequestError, lambda: client.chat.completions.create(
+        model=name, messages=QUESTION,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}))
+    assert error.code == "unsupported_schema" and "pattern" in error.message and "$.properties.a" in error.message, error
+
+
+def check_tools(client, name):
+    def tool(name_, **properties):
+        return {"type": "function", "function": {"name": name_, "description": "A function", "parameters": {
+            "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}}}
+
+    tools = [tool("paint", colour={"enum": ["red", "green"]}, layers={"type": "integer", "minimum": 1, "maximum": 9}),
+             tool("mix", first={"type": "string", "maxLength": 12})]
+    asked = {"model": name, "messages": QUESTION, "tools": tools, "max_tokens": 300, "temperature": 0}
+    answer = client.chat.completions.create(**asked, tool_choice="required", parallel_tool_calls=False).choices[0]
+    assert answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 1, answer
+    call = answer.message.tool_calls[0]
+    assert call.function.name in ("paint", "mix") and json.loads(call.function.arguments), call
+
+    named = {"type": "function", "function": {"name": "paint"}}
+    with client.chat.completions.stream(**asked, tool_choice=named) as stream:
+        final = stream.get_final_completion().choices[0]
+    assert final.finish_reason == "tool_calls", final
+    arguments = json.loads(final.message.tool_calls[0].function.arguments)
+    assert final.message.tool_calls[0].function.name == "paint"
+    assert arguments["colour"] in ("red", "green") and 1 <= arguments["layers"] <= 9, arguments
+
+    # The call and its result go back; the model may now answer in text.
+    more = QUESTION + [{"role": "assistant", "content": None, "tool_calls": [call.model_dump()]},
+                       {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    automatic = client.chat.completions.create(**{**asked, "messages": more, "max_tokens": 30}).choices[0]
+    assert automatic.finish_reason in ("stop", "length", "tool_calls"), automatic
 
 
 with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
@@ -56,11 +106,13 @@ with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
 
     error = refused(openai.BadRequestError, lambda: client.chat.completions.create(model=name, messages=[]))
     assert error.param == "messages" and error.code, error
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
     error = refused(openai.BadRequestError,
-                    lambda: client.chat.completions.create(model=name, messages=QUESTION, tools=tools))
-    assert error.param == "tools" and error.code == "unsupported_parameter"
+                    lambda: client.chat.completions.create(model=name, messages=QUESTION, functions=[{"name": "f"}]))
+    assert error.param == "functions" and error.code == "unsupported_parameter"
     refused(openai.NotFoundError, lambda: client.chat.completions.create(model="gpt-4", messages=QUESTION))
+
+    check_structured(client, name)
+    check_tools(client, name)
 
     # A stream that is closed early leaves nothing behind.
     stream = client.chat.completions.create(model=name, messages=QUESTION, stream=True, max_tokens=400,

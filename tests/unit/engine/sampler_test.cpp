@@ -196,6 +196,57 @@ TEST(Sampler, bias_and_bans_choose_among_tokens) {
   }
 }
 
+TEST(Sampler, a_mask_leaves_the_shares_of_what_it_allows) {
+  const std::vector<float> row{0.5f, -1, 2, 0, 1.5f, -0.5f, 1, 0.2f};
+  const TokenMask mask{0b01001011};  // 0, 1, 3, 6
+  const auto p = softmax(row);
+  const double sum = p[0] + p[1] + p[3] + p[6];
+  std::vector<double> expected(row.size());
+  for (const size_t id : {0u, 1u, 3u, 6u}) expected[id] = p[id] / sum;
+  const auto chi = [&](const SamplingParams& params, int ranks) {
+    std::vector<RowTask> tasks;
+    for (int i = 0; i < 5000; ++i) {
+      tasks.push_back(draw(params, i));
+      tasks.back().allowed = mask;
+    }
+    std::vector<double> counts(row.size());
+    for (const RowResult& result : sample(std::vector(tasks.size(), row), tasks, ranks))
+      counts[static_cast<size_t>(result.token)] += 1;
+    double square = 0;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const double mean = expected[i] * 5000;
+      EXPECT_TRUE(mean > 0 || counts[i] == 0) << i;
+      if (mean > 0) square += (counts[i] - mean) * (counts[i] - mean) / mean;
+    }
+    return square;
+  };
+  for (const int ranks : {1, 3}) {
+    EXPECT_LT(chi({.seed = 1}, ranks), 16.3) << ranks;  // 3 degrees of freedom
+    EXPECT_LT(chi({.top_p = 0.9999f, .seed = 2}, ranks), 16.3) << ranks;
+    EXPECT_LT(chi({.top_k = 6, .seed = 3}, ranks), 16.3) << ranks;  // more than are allowed
+    EXPECT_LT(chi({.presence_penalty = 0.0f, .bias = {{2, 50}}, .seed = 4}, ranks), 16.3) << ranks;
+  }
+}
+
+TEST(Sampler, a_mask_may_leave_a_rank_nothing) {
+  const std::vector<float> row{9, 8, 7, 1, 2, 3, 4, 5};
+  const TokenMask mask{0b00011000};
+  for (const int ranks : {1, 2, 4}) {
+    for (SamplingParams params : {SamplingParams{.temperature = 0},
+                                  {.temperature = 0.01f, .seed = 1},
+                                  {.temperature = 0.01f, .top_p = 0.5f, .seed = 1},
+                                  {.temperature = 0.01f, .min_p = 0.5f, .seed = 1}}) {
+      RowTask task = draw(params);
+      task.allowed = mask;
+      task.report = {.logprobs = true, .top = 1};
+      const RowResult result = sample({row}, {task}, ranks)[0];
+      EXPECT_EQ(result.token, 4) << ranks;
+      EXPECT_NEAR(result.logprob, std::log(softmax(row)[4]), 1e-5) << "the model's own";
+      EXPECT_EQ(result.top[0].id, 0);
+    }
+  }
+}
+
 TEST(Sampler, banned_tokens_are_never_drawn) {
   std::vector<RowTask> tasks;
   for (int i = 0; i < 300; ++i) {

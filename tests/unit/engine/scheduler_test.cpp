@@ -200,6 +200,41 @@ TEST(Scheduler, the_youngest_gives_way_and_loses_no_token) {
   }
 }
 
+// Allows the token that the executor takes next, and ends after so many.
+class Counted : public Constraint {
+ public:
+  explicit Counted(int left) : left_(left) {}
+  const TokenMask& allowed() const override { return mask_; }
+  bool take(int32_t token) override {
+    taken.push_back(token);
+    return --left_ > 0;
+  }
+  std::vector<int32_t> taken;
+
+ private:
+  int left_;
+  TokenMask mask_{1};
+};
+
+TEST(Scheduler, a_constraint_gives_masks_and_ends_its_sequence) {
+  Scheduler scheduler(limits(2, 8, 6));
+  Executor executor(scheduler);
+  const auto constraint = std::make_shared<Counted>(5);
+  const uint64_t bound = scheduler.add({.prompt = prompt(7), .constraint = constraint});
+  const uint64_t free = scheduler.add({.prompt = prompt(3), .max_tokens = 12});
+  while (!scheduler.idle()) {
+    executor.step();
+    for (const SlotWork& work : executor.plan.work)
+      EXPECT_EQ(!work.allowed.empty(), work.sample && work.slot == 0);
+    if (executor.finished.contains(bound)) break;
+  }
+  EXPECT_EQ(executor.finished.at(bound), FinishReason::stop);
+  EXPECT_EQ(constraint->taken, executor.outputs.at(bound));
+  EXPECT_EQ(constraint->taken.size(), 5u);
+  executor.run();
+  EXPECT_EQ(executor.outputs.at(free).size(), 12u);
+}
+
 TEST(Scheduler, a_removed_sequence_frees_its_slot_and_blocks) {
   Scheduler scheduler(limits(1, 8, 4));
   Executor executor(scheduler);

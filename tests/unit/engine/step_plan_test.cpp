@@ -25,7 +25,12 @@ StepPlan full_plan() {
                         .stream = 9};
   admission.report = {.logprobs = true, .top = 3, .logits = true};
   plan.admissions = {admission};
-  plan.work = {{.slot = 0, .position = 17, .blocks = {8}, .rows = LogitRows::last, .sample = true},
+  plan.work = {{.slot = 0,
+                .position = 17,
+                .blocks = {8},
+                .rows = LogitRows::last,
+                .sample = true,
+                .allowed = {5, 1}},
                {.slot = 1,
                 .position = 0,
                 .tokens = {5, 6, 999},
@@ -88,6 +93,9 @@ TEST(StepPlan, what_the_limits_exclude_is_refused) {
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[0].blocks = {100}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[0].blocks = {-1}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[0].rows = LogitRows::none; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.work[0].allowed = TokenMask(17, 1); }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.work[0].allowed = {0, 0}; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].allowed = {1}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens = {1000}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens.assign(16, 1); }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].next_token = 1000; }));

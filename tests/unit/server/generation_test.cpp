@@ -17,6 +17,7 @@ class GenerationTest : public ::testing::Test {
     model_.eos = {0};
     model_.max_seq_len = 20;
     model_.vocab = 27;
+    model_.grammars = std::make_shared<GrammarCache>(tokenizer_, model_.vocab, model_.eos);
   }
 
   Generation completion(const char* body) {
@@ -105,6 +106,34 @@ TEST_F(GenerationTest, what_cannot_be_honoured_is_refused_by_name) {
   EXPECT_EQ(refused(R"({"prompt": "a", "tools": [], "tool_choice": "none", "best_of": 1,
                         "response_format": {"type": "text"}, "suffix": ""})"),
             "(taken)");
+}
+
+TEST_F(GenerationTest, tools_and_formats_name_what_is_wrong) {
+  const auto tools = [this](const std::string& rest) {
+    return refused((R"({"messages": [{"role": "user", "content": "a"}], )" + rest + "}").c_str(),
+                   true);
+  };
+  const std::string function = R"("tools": [{"type": "function", "function": {"name": "f"}}])";
+  EXPECT_EQ(tools(R"("tools": 5)"), "tools");
+  EXPECT_EQ(tools(R"("tools": [{"type": "retrieval"}])"), "tools[0].type");
+  EXPECT_EQ(tools(R"("tools": [{"type": "function"}])"), "tools[0].function");
+  EXPECT_EQ(tools(R"("tools": [{"type": "function", "function": {"name": "a b"}}])"),
+            "tools[0].function.name");
+  EXPECT_EQ(
+      tools(R"("tools": [{"type": "function", "function": {"name": "f", "parameters": []}}])"),
+      "tools[0].function.parameters");
+  EXPECT_EQ(tools(function + R"(, "tool_choice": "perhaps")"), "tool_choice");
+  EXPECT_EQ(tools(function + R"(, "tool_choice": {"type": "function", "function": {"name": "g"}})"),
+            "tool_choice.function.name");
+  EXPECT_EQ(tools(function + R"(, "response_format": {"type": "json_object"})"), "response_format");
+  EXPECT_EQ(tools(R"("tool_choice": "required")"), "tool_choice");
+  EXPECT_EQ(tools(R"("response_format": {"type": "xml"})"), "response_format.type");
+  EXPECT_EQ(tools(R"("response_format": {"type": "json_schema"})"), "response_format.json_schema");
+  EXPECT_EQ(tools(R"("response_format": {"type": "json_schema", "json_schema": {}})"),
+            "response_format.json_schema.schema");
+  // Letters cannot write JSON.
+  EXPECT_EQ(tools(R"("response_format": {"type": "json_object"})"), "response_format");
+  EXPECT_EQ(tools(function + R"(, "tool_choice": "none")"), "(taken)");
 }
 
 TEST_F(GenerationTest, fields_without_effect_are_named) {
