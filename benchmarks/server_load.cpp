@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
@@ -184,8 +185,10 @@ std::string quantiles(std::vector<double> values) {
   const auto at = [&](double q) {
     return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
   };
-  return fmt::format(R"({{"p50":{:.3f},"p99":{:.3f},"max":{:.3f}}})", at(0.5), at(0.99),
-                     values.back());
+  return fmt::format(
+      R"({{"mean":{:.3f},"p50":{:.3f},"p99":{:.3f},"max":{:.3f}}})",
+      std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()),
+      at(0.5), at(0.99), values.back());
 }
 
 void print(const Tally& tally, double seconds) {
