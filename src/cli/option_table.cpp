@@ -69,6 +69,8 @@ std::vector<OptionSpec> memory_options() {
        one_of(&Options::kv_block_size, {"16", "32"})},
       {group, "kv-blocks", 0, "N", kEngine, "from --kv-memory-fraction", "KV blocks of a rank",
        number(&Options::kv_blocks, Counts64{.low = 1})},
+      {group, "no-prefix-cache", 0, "", kRun | kServe, "",
+       "compute each prompt anew, though others began like it", toggle(&Options::no_prefix_cache)},
       {group, "max-seqs", 0, "N", kEngine, "64", "sequences in work at once",
        number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
       {group, "max-batch-tokens", 0, "N", kEngine, "512 on CPUs, 4096 on GPUs",
@@ -273,9 +275,9 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 14> names{
-      "dtype",     "download", "device-layers",   "n",        "topology", "pp",   "dp",
-      "uneven-tp", "kv-dtype", "no-prefix-cache", "tls-cert", "tls-key",  "emit", "verify"};
+  static constexpr std::array<std::string_view, 13> names{
+      "dtype",     "download", "device-layers", "n",       "topology", "pp",    "dp",
+      "uneven-tp", "kv-dtype", "tls-cert",      "tls-key", "emit",     "verify"};
   return names;
 }
 

@@ -5,11 +5,11 @@
 #include <random>
 
 #include "base/log.h"
-#include "text/chat_prompt.h"
 #include "cli/output.h"
 #include "cli/run_answer.h"
 #include "cli/run_chat.h"
 #include "cli/start_input.h"
+#include "text/chat_prompt.h"
 #include "text/load_text.h"
 
 namespace dinfer {
@@ -95,10 +95,11 @@ int run_command(const Options& options) {
     fail(ExitCode::usage, "--tokens and --prompt cannot be used together");
   }
   const bool has_prompt = options.prompt || !options.tokens.empty();
-  return run_on_ranks(options, {.command = "run"}, [&](Head& head) {
-    const bool on_terminal = !has_prompt && !options.json && isatty(STDIN_FILENO) == 1;
-    return on_terminal ? chat(head, options) : answer_once(head, options);
-  });
+  return run_on_ranks(
+      options, {.command = "run", .prefix_cache = !options.no_prefix_cache}, [&](Head& head) {
+        const bool on_terminal = !has_prompt && !options.json && isatty(STDIN_FILENO) == 1;
+        return on_terminal ? chat(head, options) : answer_once(head, options);
+      });
 }
 
 }  // namespace dinfer

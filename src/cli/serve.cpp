@@ -129,10 +129,14 @@ int serve(Head& head, Server& server, const Options& options) {
 
 int serve_command(const Options& options) {
   std::unique_ptr<Server> server;  // on the head
-  const StartRequest request{
-      .command = "serve", .max_seqs = options.max_seqs, .scores = true, .prepare = [&] {
-        if (!options.dry_run) server = std::make_unique<Server>(server_options(options));
-      }};
+  const StartRequest request{.command = "serve",
+                             .max_seqs = options.max_seqs,
+                             .scores = true,
+                             .prefix_cache = !options.no_prefix_cache,
+                             .prepare = [&] {
+                               if (!options.dry_run)
+                                 server = std::make_unique<Server>(server_options(options));
+                             }};
   return run_on_ranks(options, request, [&](Head& head) { return serve(head, *server, options); });
 }
 

@@ -22,6 +22,7 @@ struct StartRequest {
   std::string command;               // its name: all ranks must run the same
   int max_seqs = 1;                  // sequences in work at once
   bool scores = false;               // logits of many rows a step
+  bool prefix_cache = false;         // sequences that begin alike share KV blocks
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
   std::function<void()> prepare;     // on the head, before any weight is read
   bool measures_reads = false;       // all ranks measure their read bandwidth before the loop

@@ -25,7 +25,8 @@ uint64_t Engine::submit(Request request) {
                                       .max_tokens = request.max_tokens,
                                       .eos = request.eos,
                                       .score = request.score,
-                                      .constraint = request.constraint});
+                                      .constraint = request.constraint,
+                                      .salt = request.salt});
   live_.emplace(id, Live{.request = std::move(request), .submitted = Clock::now()});
   return id;
 }
@@ -40,7 +41,9 @@ bool Engine::step() {
   const StepPlan plan = scheduler_.next();
   for (const Admission& admission : plan.admissions) {
     Live& live = live_.at(admission.sequence);
-    if (!live.started) live.started = Clock::now();
+    if (live.started) continue;  // and preempted
+    live.started = Clock::now();
+    live.cached_tokens = admission.cached;
   }
   StepResult result = execute(plan);
   std::vector<int32_t> sampled;
@@ -122,7 +125,7 @@ void Engine::finish(uint64_t id, FinishReason reason) {
   const auto since = [&](Clock::time_point at) {
     return std::chrono::duration<double>(at - live.submitted).count();
   };
-  Finish result{.reason = reason};
+  Finish result{.reason = reason, .cached_tokens = live.cached_tokens};
   result.timings = {.queued_s = since(live.started.value_or(now)),
                     .first_s = since(live.first_token.value_or(now)),
                     .total_s = since(now)};

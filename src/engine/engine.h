@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct RequestTimings {
 struct Finish {
   FinishReason reason = FinishReason::stop;
   RequestTimings timings;
+  int64_t cached_tokens = 0;  // of the prompt, that did not have to be computed
 };
 
 // One sequence to continue, or to score. The engine deals in tokens: text and stop strings are the
@@ -49,6 +51,7 @@ struct Request {
   ReportSpec report;
   bool score = false;                      // report on prompt tokens (from the second on) too
   std::shared_ptr<Constraint> constraint;  // of the answer; may be null
+  std::string salt;                        // only requests of the same salt share KV blocks
 
   std::function<bool(const TokenEvent&)> on_token;         // a sampled token; false: stop here
   std::function<void(const TokenEvent&)> on_prompt_token;  // score
@@ -99,6 +102,7 @@ class Engine {
     Request request;
     Clock::time_point submitted;
     std::optional<Clock::time_point> started, first_token;
+    int64_t cached_tokens = 0;
   };
 
   StepResult execute(const StepPlan& plan);

@@ -15,11 +15,18 @@ struct Scheduler::Sequence {
   bool sampled_last = false;  // the last token is the one that the slot sampled
   bool complete = false;      // by its constraint: nothing may follow
   std::vector<int32_t> blocks;
+  KvBlocks::Text text;   // of the blocks that are published
+  size_t published = 0;  // blocks
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
   int64_t prompt_tokens() const { return static_cast<int64_t>(spec.prompt.size()); }
   int64_t length_limit(int64_t longest) const {
     return spec.max_tokens < 0 ? longest : std::min(longest, prompt_tokens() + spec.max_tokens);
+  }
+  // The tokens in the cache, where ranks need to know them.
+  std::vector<int32_t> penalized_prefix() const {
+    if (!spec.sampling.penalizes()) return {};
+    return {tokens.begin(), tokens.begin() + computed};
   }
   bool generates() const { return spec.max_tokens != 0; }
   bool decoding() const { return sampled_last && computed + 1 == length(); }
@@ -93,6 +100,7 @@ std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int
     const SlotWork& work = plan.work[i];
     Sequence& sequence = *by_slot.at(work.slot);
     sequence.computed = work.position + work.token_count();
+    publish(sequence);
     if (work.rows == LogitRows::all) sequence.scored = sequence.computed;
     Outcome outcome{.sequence = sequence.id, .work = i};
     if (work.sample) {
@@ -112,6 +120,40 @@ std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int
 
 int64_t Scheduler::blocks_for(int64_t tokens) const {
   return (tokens + limits_.block_size - 1) / limits_.block_size;
+}
+
+// Blocks for a sequence that is to be admitted: those that hold its beginning, and new ones. False
+// where too few are free.
+bool Scheduler::begin(Sequence& sequence, std::vector<int32_t>& blocks) {
+  sequence.text = {.salt = sequence.spec.salt};
+  if (limits_.prefix_cache && !sequence.spec.score) {
+    // The last token is computed in any case: the next one is sampled from its logits.
+    const std::span<const int32_t> known(sequence.tokens);
+    sequence.blocks =
+        blocks_.share(sequence.text, known.first(known.size() - 1), limits_.block_size);
+  }
+  sequence.published = sequence.blocks.size();
+  sequence.computed = static_cast<int64_t>(sequence.published) * limits_.block_size;
+  if (!grow(sequence, blocks)) {
+    blocks_.give_back(std::exchange(sequence.blocks, {}));
+    sequence.computed = 0;
+    return false;
+  }
+  blocks = sequence.blocks;
+  admitted_tokens_ += static_cast<uint64_t>(sequence.length());
+  cached_tokens_ += static_cast<uint64_t>(sequence.computed);
+  return true;
+}
+
+// Lets others share the blocks that are full of computed tokens.
+void Scheduler::publish(Sequence& sequence) {
+  if (!limits_.prefix_cache || sequence.spec.score) return;
+  const auto size = static_cast<size_t>(limits_.block_size);
+  while ((sequence.published + 1) * size <= static_cast<size_t>(sequence.computed)) {
+    blocks_.publish(sequence.blocks[sequence.published], sequence.text,
+                    std::span(sequence.tokens).subspan(sequence.published * size, size));
+    ++sequence.published;
+  }
 }
 
 // Gives the sequence the blocks of its known tokens; false where they are not free.
@@ -200,13 +242,15 @@ void Scheduler::admit(StepPlan& plan, Budget& budget) {
   while (!waiting_.empty() && !free_slots_.empty() && budget.rows > 0 && budget.logit_rows > 0) {
     Sequence& sequence = *waiting_.front();
     std::vector<int32_t> appended;
-    if (!grow(sequence, appended)) return;
+    if (!begin(sequence, appended)) return;
     sequence.slot = free_slots_.back();
     free_slots_.pop_back();
     plan.admissions.push_back({.slot = sequence.slot,
                                .sequence = sequence.id,
                                .prompt_tokens = sequence.prompt_tokens(),
                                .length_limit = sequence.length_limit(limits_.max_seq_len),
+                               .cached = sequence.computed,
+                               .cached_ids = sequence.penalized_prefix(),
                                .sampling = sequence.spec.sampling,
                                .report = sequence.spec.report});
     running_.push_back(std::move(waiting_.front()));

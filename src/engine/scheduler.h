@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -36,6 +37,7 @@ struct SchedulerLimits {
   int64_t max_seq_len = 1;       // tokens of a sequence, prompt and output; fits into the blocks
   int32_t block_size = 16;       // tokens of a KV block
   int32_t blocks = 1;
+  bool prefix_cache = false;  // sequences that begin alike share KV blocks
 };
 
 // A sequence as the scheduler needs to know it.
@@ -47,6 +49,7 @@ struct SequenceSpec {
   std::vector<int32_t> eos;
   bool score = false;                      // logits of all prompt rows
   std::shared_ptr<Constraint> constraint;  // of what is sampled; may be null
+  std::string salt;                        // only sequences of the same salt share KV blocks
 };
 
 // What a step did to a sequence.
@@ -60,7 +63,8 @@ struct Outcome {
 // Decides what each step does. Continuous batching, first come first served: every step takes a
 // token of each decoding sequence, then fills its rows with chunks of prompts. A sequence gets the
 // blocks of its known tokens when it is admitted and one more as it grows; where none is free, the
-// youngest sequence gives up its blocks and waits to be computed again from its tokens.
+// youngest sequence gives up its blocks and waits to be computed again from its tokens. Blocks that
+// hold the beginning of its tokens already are taken as they are (prefix cache).
 // Pure logic on the head, no threads, no model.
 class Scheduler {
  public:
@@ -78,6 +82,9 @@ class Scheduler {
   size_t running() const { return running_.size(); }
   uint64_t preemptions() const { return preemptions_; }
   int32_t free_blocks() const { return blocks_.available(); }
+  // Tokens of admitted sequences, and those of them that were in the cache.
+  uint64_t admitted_tokens() const { return admitted_tokens_; }
+  uint64_t cached_tokens() const { return cached_tokens_; }
 
   // The next step; without work when there is nothing to do. commit() must follow before the next.
   StepPlan next();
@@ -98,6 +105,8 @@ class Scheduler {
   };
 
   int64_t blocks_for(int64_t tokens) const;
+  bool begin(Sequence& sequence, std::vector<int32_t>& blocks);
+  void publish(Sequence& sequence);
   bool grow(Sequence& sequence, std::vector<int32_t>& appended);
   void preempt(size_t running_index);
   void release(Sequence& sequence);
@@ -116,6 +125,7 @@ class Scheduler {
   uint64_t next_id_ = 0;
   uint64_t step_ = 0;
   uint64_t preemptions_ = 0;
+  uint64_t admitted_tokens_ = 0, cached_tokens_ = 0;
 };
 
 }  // namespace dinfer

@@ -9,11 +9,11 @@ namespace dinfer {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
-constexpr uint16_t kVersion = 3;
+constexpr uint16_t kVersion = 4;
 constexpr const char* kWhat = "step plan from the head";
 
 // Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
-constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 7 * 4 + 4 + 4 + 8 + 8 + 4 + 1 + 4 + 1;
+constexpr size_t kAdmissionBytes = 4 + 8 + 8 + 8 + 8 + 4 + 7 * 4 + 4 + 4 + 8 + 8 + 4 + 1 + 4 + 1;
 constexpr size_t kBiasBytes = 4 + 4;
 constexpr size_t kWorkBytes = 4 + 8 + 4 + 4 + 1 + 1 + 4 + 4;
 
@@ -23,6 +23,8 @@ void put(ByteWriter& out, const Admission& a) {
   out.put(a.sequence);
   out.put(a.prompt_tokens);
   out.put(a.length_limit);
+  out.put(a.cached);
+  out.put_list<int32_t>(a.cached_ids);
   out.put(s.temperature);
   out.put(s.top_k);
   out.put(s.top_p);
@@ -118,7 +120,12 @@ class Decoder {
     a.sequence = in_.get<uint64_t>();
     a.prompt_tokens = in_.get<int64_t>();
     a.length_limit = in_.get<int64_t>();
-    require(a.prompt_tokens >= 0 && a.length_limit >= 0, "has a negative length");
+    a.cached = in_.get<int64_t>();
+    require(a.prompt_tokens >= 0 && a.length_limit >= 0 && a.cached >= 0, "has a negative length");
+    a.cached_ids = in_.get_list<int32_t>();
+    for (int32_t token : a.cached_ids) require_token(token);
+    require(a.cached_ids.empty() || std::ssize(a.cached_ids) == a.cached,
+            "names other tokens than those in the cache");
     SamplingParams& s = a.sampling;
     s.temperature = in_.get<float>();
     s.top_k = in_.get<int32_t>();

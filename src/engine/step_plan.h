@@ -32,6 +32,8 @@ struct Admission {
   uint64_t sequence = 0;      // for messages and digests
   int64_t prompt_tokens = 0;  // tokens from here on are output (penalties)
   int64_t length_limit = 0;   // the most tokens that the sequence may come to
+  int64_t cached = 0;         // its first tokens, whose keys and values are in its first blocks
+  std::vector<int32_t> cached_ids;  // these tokens, where penalties count them
   SamplingParams sampling;
   ReportSpec report;
   bool operator==(const Admission&) const = default;

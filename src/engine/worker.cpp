@@ -55,8 +55,13 @@ void Worker::apply_changes(const StepPlan& plan) {
     if (slot.used) parted("it admits a sequence to slot {}, which is in use", admission.slot);
     slot.used = true;
     slot.admission = admission;
+    slot.length = admission.cached;
+    for (size_t i = 0; i < admission.cached_ids.size(); ++i)
+      slot.counts[admission.cached_ids[i]] +=
+          static_cast<int64_t>(i) >= admission.prompt_tokens ? 1 : 0;
     note(admission.slot);
     note(admission.sequence);
+    note(static_cast<uint64_t>(admission.cached));
   }
 }
 

@@ -18,6 +18,7 @@ namespace dinfer {
 
 namespace {
 
+constexpr std::string_view kScheme = "bearer ";
 constexpr uint64_t kMostKeyBytes = uint64_t{1} << 20;
 
 std::string lower(std::string_view text) {
@@ -73,13 +74,18 @@ ApiKeys::Hash ApiKeys::hash_of(std::string_view key) {
 
 bool ApiKeys::admit(std::string_view authorization) const {
   if (!required()) return true;
-  constexpr std::string_view kScheme = "bearer ";
   if (lower(authorization.substr(0, kScheme.size())) != kScheme) return false;
   const Hash given = hash_of(trim(authorization.substr(kScheme.size())));
   int found = 0;  // all are compared, whichever fits
   for (const Hash& hash : hashes_)
     found |= CRYPTO_memcmp(given.data(), hash.data(), hash.size()) == 0 ? 1 : 0;
   return found != 0;
+}
+
+std::string ApiKeys::tag(std::string_view authorization) const {
+  if (!required() || authorization.size() < kScheme.size()) return {};
+  const Hash hash = hash_of(trim(authorization.substr(kScheme.size())));
+  return {hash.begin(), hash.end()};
 }
 
 bool host_allowed(std::string_view host, const std::vector<std::string>& allowed) {

@@ -23,6 +23,8 @@ class ApiKeys {
   bool required() const { return !hashes_.empty(); }
   // `authorization`: the header, "Bearer KEY".
   bool admit(std::string_view authorization) const;
+  // What tells keys apart without telling the key; empty where none is asked for.
+  std::string tag(std::string_view authorization) const;
 
  private:
   using Hash = std::array<unsigned char, 32>;

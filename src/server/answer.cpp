@@ -52,6 +52,7 @@ std::vector<EngineJob> ApiAnswer::jobs(uint64_t first_handle) const {
                    .eos = generation_.eos,
                    .report = {.logprobs = logprobs, .top = std::max(0, generation_.top_logprobs)},
                    .score = generation_.echo && logprobs};
+    job.request.salt = generation_.salt;
     if (generation_.grammar)
       job.request.constraint = std::make_shared<GrammarConstraint>(generation_.grammar);
     job.request.sampling.stream = static_cast<uint32_t>(i % static_cast<size_t>(generation_.n));
@@ -81,6 +82,8 @@ bool ApiAnswer::take(size_t sequence, const EngineEvent& event) {
       take_token(choice, event);
       return choice.done;
     case EngineEvent::Kind::done:
+      if (sequence % static_cast<size_t>(generation_.n) == 0)
+        usage_.cached_tokens += event.finish.cached_tokens;
       add_text(choice, choice.text.finish());
       finish(choice, generation_.max_tokens == 0                   ? "length"
                      : event.finish.reason == FinishReason::length ? "length"

@@ -37,6 +37,7 @@ struct TokenEntry {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;  // of the prompts
 };
 
 // What all chunks of an answer share.

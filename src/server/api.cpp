@@ -217,6 +217,8 @@ void Api::status(const std::shared_ptr<Call>& call) {
                     {"steps", engine.steps},
                     {"step_s", engine.step_s},
                     {"preemptions", engine.preemptions},
+                    {"prompt_tokens_seen", engine.admitted_tokens},
+                    {"prompt_tokens_cached", engine.cached_tokens},
                     {"kv_blocks", engine.blocks},
                     {"kv_blocks_free", engine.free_blocks}};
   json["tokens"] = {{"prompt", metrics_.prompt_tokens}, {"generated", metrics_.generation_tokens}};
@@ -373,6 +375,7 @@ void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
   if (!generation.ignored.empty())
     headers.emplace_back("X-Dinfer-Ignored", joined(generation.ignored));
   if (!generation.warning.empty()) headers.emplace_back("X-Dinfer-Warning", generation.warning);
+  generation.salt = options_.keys.tag(call->request.header("authorization")) + generation.salt;
   AnswerFrame frame{.chat = generation.chat,
                     .id = (generation.chat ? "chatcmpl-" : "cmpl-") + call->id,
                     .model = model_->names[0],

@@ -162,6 +162,8 @@ void EngineDriver::publish(const Engine& engine, double step_s) {
   stats_.waiting = scheduler.waiting() + jobs_.size();
   stats_.running = scheduler.running();
   stats_.preemptions = scheduler.preemptions();
+  stats_.admitted_tokens = scheduler.admitted_tokens();
+  stats_.cached_tokens = scheduler.cached_tokens();
   stats_.free_blocks = scheduler.free_blocks();
   stats_.blocks = scheduler.limits().blocks;
   waiting_ = stats_.waiting;

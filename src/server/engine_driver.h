@@ -39,6 +39,7 @@ struct EngineStats {
   uint64_t steps = 0;
   double step_s = 0;  // of all steps together
   uint64_t waiting = 0, running = 0, preemptions = 0;
+  uint64_t admitted_tokens = 0, cached_tokens = 0;
   int64_t free_blocks = 0, blocks = 0;
 };
 

@@ -155,6 +155,7 @@ void read_common_fields(ApiFields& fields, const ServedModel& model, const ApiLi
                               "unsupported_parameter");
   generation.skip_special = fields.boolean("skip_special_tokens").value_or(true);
   read_stream_options(fields, generation);
+  generation.salt = fields.text("cache_salt", 1024).value_or("");
   generation.timeout_s =
       fields.number("timeout", 0.001, limits.timeout_s).value_or(limits.timeout_s);
   for (std::string& name : fields.unread()) generation.ignored.push_back(std::move(name));

@@ -65,6 +65,7 @@ struct Generation {
   bool include_stop = false;  // the stop text is part of the answer
   bool skip_special = true;
   bool echo = false;
+  std::string salt;  // of the prefix cache
   std::shared_ptr<TokenGrammar> grammar;  // that answers follow; may be null
   std::optional<ToolFormat> tool_format;  // answers may have calls
   int top_logprobs = -1;                  // -1: no log-probabilities

@@ -122,6 +122,10 @@ std::string Metrics::text(const std::string& model, int ranks, const EngineStats
     page.gauge(prefix + "kv_cache_usage_perc", "Share of the KV blocks in use", kv_use);
     page.counter(prefix + "num_preemptions_total", "Sequences computed again for lack of KV blocks",
                  engine.preemptions);
+    page.counter(prefix + "prefix_cache_queries_total", "Tokens looked up in the prefix cache",
+                 engine.admitted_tokens);
+    page.counter(prefix + "prefix_cache_hits_total", "Tokens found in the prefix cache",
+                 engine.cached_tokens);
     page.counter(prefix + "prompt_tokens_total", "Tokens of prompts", prompt_tokens);
     page.counter(prefix + "generation_tokens_total", "Tokens of answers", generation_tokens);
     page.series(prefix + "request_success_total", "counter", "Finished sequences");

@@ -209,6 +209,26 @@ TEST(Engine, a_sequence_that_gave_way_goes_on_as_if_it_had_not) {
     EXPECT_EQ(narrow_got[i].tokens, roomy_got[i].tokens) << "request " << i;
 }
 
+TEST(Engine, a_cached_beginning_gives_what_computing_it_gives) {
+  std::vector<Request> requests;
+  for (const size_t length : {40u, 40u, 33u, 70u, 64u}) {  // each one a beginning of the longest
+    Request request{.prompt = random_prompt(70, 3), .max_tokens = 20};
+    request.prompt.resize(length);
+    request.sampling.temperature = length == 33 ? 0.8f : 0.0f;
+    request.sampling.repetition_penalty = length == 70 ? 1.5f : 1.0f;
+    requests.push_back(request);
+  }
+  SchedulerLimits one_by_one = roomy();
+  one_by_one.max_seqs = 1;
+  const auto computed = run_on(1, one_by_one, requests);
+  one_by_one.prefix_cache = true;
+  for (const int ranks : {1, 2}) {
+    const auto cached = run_on(ranks, one_by_one, requests);
+    for (size_t i = 0; i < requests.size(); ++i)
+      EXPECT_EQ(cached[i].tokens, computed[i].tokens) << ranks << " ranks, request " << i;
+  }
+}
+
 TEST(Engine, scores_are_the_log_probabilities_that_generation_reports) {
   test::spawn(1, [&](Communicator& group) {
     Rank rank(group, roomy());

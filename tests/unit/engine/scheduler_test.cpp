@@ -35,17 +35,22 @@ class Executor {
     plan = scheduler_.next();
     for (uint32_t slot : plan.releases) EXPECT_EQ(slots_.erase(slot), 1u);
     for (const Admission& admission : plan.admissions) {
-      EXPECT_TRUE(slots_.emplace(admission.slot, Slot{.sequence = admission.sequence}).second);
+      const auto cached = static_cast<size_t>(admission.cached);
+      EXPECT_TRUE(
+          slots_.emplace(admission.slot, Slot{.sequence = admission.sequence, .cached = cached})
+              .second);
     }
     std::vector<int32_t> sampled;
     int64_t rows = 0, logit_rows = 0;
     for (const SlotWork& work : plan.work) {
       Slot& slot = slots_.at(work.slot);
+      if (slot.cached > slot.tokens.size()) take_cached(slot, work);
       EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
       if (work.tokens.empty()) slot.tokens.push_back(slot.sampled.value());
       slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
       slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
       EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);
+      write(slot, static_cast<size_t>(work.position));
       rows += work.token_count();
       logit_rows += work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
       slot.sampled.reset();
@@ -77,20 +82,38 @@ class Executor {
  private:
   struct Slot {
     uint64_t sequence = 0;
+    size_t cached = 0;
     std::vector<int32_t> tokens, blocks;
     std::optional<int32_t> sampled;
   };
 
+  // What the cache holds of a sequence's beginning: its blocks come with its first work.
+  void take_cached(Slot& slot, const SlotWork& work) {
+    for (size_t i = 0; i < slot.cached; ++i)
+      slot.tokens.push_back(cache_[static_cast<size_t>(work.blocks.at(i / 4)) * 4 + i % 4]);
+  }
+
+  void write(const Slot& slot, size_t from) {
+    for (size_t i = from; i < slot.tokens.size(); ++i)
+      cache_[static_cast<size_t>(slot.blocks[i / 4]) * 4 + i % 4] = slot.tokens[i];
+  }
+
+  // Sequences may share blocks only where the cache then holds the tokens of both.
   void expect_blocks_disjoint() {
-    std::set<int32_t> seen;
     for (const auto& [slot, state] : slots_) {
-      for (int32_t block : state.blocks)
-        EXPECT_TRUE(seen.insert(block).second) << "block " << block;
+      std::set<int32_t> own;
+      for (size_t i = 0; i < state.tokens.size(); ++i) {
+        own.insert(state.blocks[i / 4]);
+        EXPECT_EQ(cache_[static_cast<size_t>(state.blocks[i / 4]) * 4 + i % 4], state.tokens[i])
+            << "slot " << slot << ", token " << i;
+      }
+      EXPECT_EQ(own.size(), (state.tokens.size() + 3) / 4);
     }
   }
 
   Scheduler& scheduler_;
   std::map<uint32_t, Slot> slots_;
+  std::vector<int32_t> cache_ = std::vector<int32_t>(4 * 1000, -1);  // token of each place
 };
 
 TEST(Scheduler, a_prompt_runs_in_chunks_and_samples_at_its_end) {
@@ -248,6 +271,80 @@ TEST(Scheduler, a_removed_sequence_frees_its_slot_and_blocks) {
   executor.run();
   EXPECT_EQ(executor.outputs.size(), 1u);
   EXPECT_EQ(executor.outputs.at(third).size(), 1u);
+}
+
+SchedulerLimits caching(SchedulerLimits limits) {
+  limits.prefix_cache = true;
+  return limits;
+}
+
+TEST(Scheduler, a_known_beginning_is_not_computed_again) {
+  Scheduler scheduler(caching(limits(2, 64, 40)));
+  Executor executor(scheduler);
+  const auto cached_of = [&](SequenceSpec spec) {
+    scheduler.add(std::move(spec));
+    executor.step();
+    const int64_t cached = executor.plan.admissions.at(0).cached;
+    executor.run();
+    return cached;
+  };
+  EXPECT_EQ(cached_of({.prompt = prompt(18), .max_tokens = 4}), 0);
+  EXPECT_EQ(cached_of({.prompt = prompt(18), .max_tokens = 4}), 16);
+  EXPECT_EQ(cached_of({.prompt = prompt(16), .max_tokens = 4}), 12) << "one token is computed";
+  EXPECT_EQ(cached_of({.prompt = prompt(30), .max_tokens = 4}), 16);
+  EXPECT_EQ(cached_of({.prompt = prompt(18, 101), .max_tokens = 4}), 0) << "other tokens";
+  EXPECT_EQ(cached_of({.prompt = prompt(18), .max_tokens = 4, .salt = "other"}), 0);
+  EXPECT_EQ(cached_of({.prompt = prompt(18), .max_tokens = 4, .salt = "other"}), 16);
+  EXPECT_EQ(cached_of({.prompt = prompt(18), .max_tokens = 0, .score = true}), 0) << "all logits";
+  // An answer is a beginning too.
+  std::vector<int32_t> longer = prompt(18);
+  for (int32_t id : executor.outputs.at(1)) longer.push_back(id);
+  longer.push_back(5);
+  EXPECT_EQ(cached_of({.prompt = longer, .max_tokens = 1}), 20);
+  SequenceSpec penalized{.prompt = prompt(18), .max_tokens = 1};
+  penalized.sampling.repetition_penalty = 2;
+  scheduler.add(penalized);
+  executor.step();
+  EXPECT_EQ(executor.plan.admissions.at(0).cached_ids, prompt(16));
+  executor.run();
+  EXPECT_EQ(scheduler.free_blocks(), 40);
+}
+
+TEST(Scheduler, cached_blocks_make_room_for_others) {
+  Scheduler scheduler(caching(limits(1, 64, 6)));
+  Executor executor(scheduler);
+  for (int32_t round = 0; round < 5; ++round) {
+    scheduler.add({.prompt = prompt(21, 100 * round), .max_tokens = 2});
+    executor.run();
+    EXPECT_EQ(scheduler.free_blocks(), 6);
+  }
+  EXPECT_EQ(scheduler.cached_tokens(), 0u);
+  scheduler.add({.prompt = prompt(21, 400), .max_tokens = 2});
+  executor.run();
+  EXPECT_EQ(scheduler.cached_tokens(), 20u);
+}
+
+TEST(Scheduler, shared_blocks_survive_preemption_removal_and_crowds) {
+  for (const int32_t blocks : {14, 25, 60}) {
+    Scheduler scheduler(caching(limits(5, 17, blocks, 50)));
+    Executor executor(scheduler);
+    std::map<uint64_t, size_t> expected;
+    for (int i = 0; i < 120; ++i) {
+      const int64_t length = 1 + (i * 7) % 40;
+      const size_t output = 1 + (i * 5) % 9;
+      const uint64_t id = scheduler.add({.prompt = prompt(length, 100 * (i % 3)),
+                                         .max_tokens = static_cast<int64_t>(output),
+                                         .salt = i % 5 == 0 ? "a" : ""});
+      if (i % 11 != 10) expected[id] = output;
+      if (i % 3 == 0) executor.step();
+      if (i % 11 == 10) scheduler.remove(id);
+    }
+    executor.run();
+    for (const auto& [id, count] : expected) EXPECT_EQ(executor.outputs.at(id).size(), count) << id;
+    executor.step();
+    EXPECT_EQ(scheduler.free_blocks(), blocks);
+    EXPECT_GT(scheduler.cached_tokens(), 0u);
+  }
 }
 
 TEST(Scheduler, many_sequences_of_all_kinds_come_to_their_ends) {

@@ -10,7 +10,12 @@ constexpr PlanLimits kLimits{.slots = 4, .blocks = 100, .vocab = 1000, .rows = 1
 StepPlan full_plan() {
   StepPlan plan{.step = 7};
   plan.releases = {1, 3};
-  Admission admission{.slot = 1, .sequence = 42, .prompt_tokens = 5, .length_limit = 50};
+  Admission admission{.slot = 1,
+                      .sequence = 42,
+                      .prompt_tokens = 5,
+                      .length_limit = 50,
+                      .cached = 2,
+                      .cached_ids = {7, 8}};
   admission.sampling = {.temperature = 0.7f,
                         .top_k = 40,
                         .top_p = 0.9f,
@@ -99,6 +104,9 @@ TEST(StepPlan, what_the_limits_exclude_is_refused) {
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens = {1000}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens.assign(16, 1); }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].next_token = 1000; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached = -1; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached = 3; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached_ids = {7, 1000}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.releases = {4}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].slot = 4; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].report.top = 1001; }));
