@@ -12,7 +12,7 @@ namespace dinfer::cuda {
 // A run of the context of a token that is alone in its step: what one thread block reads of one KV
 // head. The token's own key and value belong to the last part.
 struct DecodePart {
-  int32_t row;         // of the activations
+  int32_t row;         // of the activations; negative: no part
   int32_t position;    // of the token
   int32_t begin, end;  // positions of the cache, begin a multiple of 16; end <= position
   int32_t first_block;
@@ -38,8 +38,7 @@ struct PromptTile {
 
 // All in device memory but the counts.
 struct AttentionStep {
-  const DecodePart* parts = nullptr;
-  const int32_t* part_count = nullptr;  // how many there are: at most most_parts
+  const DecodePart* parts = nullptr;  // [most_parts], first those that are some
   int most_parts = 0;
   const PromptRow* prompt_rows = nullptr;
   int prompt_row_count = 0;

@@ -21,7 +21,8 @@ struct Layout {
   static constexpr int kQueries = kRing;                        // [kHeads, kDim] f16
   static constexpr int kNewKey = kQueries + kHeads * kDim * 2;  // a page of the token itself
   static constexpr int kNewValue = kNewKey + kPageBytes;
-  static constexpr int kBytes = kNewValue + kPageBytes;
+  static constexpr int kScratch = kNewValue + kPageBytes;  // [kWarps, kDim] f32
+  static constexpr int kBytes = kScratch + kWarps * kDim * 4;
   // Over the ring, once it is empty:
   static constexpr int kSums = 0;                                   // [kWarps, kHeads, kDim] f32
   static constexpr int kTops = kSums + kWarps * kHeads * kDim * 4;  // [kWarps, kHeads]
@@ -114,38 +115,137 @@ __device__ HeadTile head_tile(const Attention& a, int index) {
   return {kv_head, kv_head * group + tile * kHeads, min(kHeads, group - tile * kHeads), tile == 0};
 }
 
-// Queries, and in the last part the token's own key and value, into shared memory and the cache.
+// What a warp prepares: a query head of the tile, or the token's own key or value. All that it
+// takes from memory is asked for at once: it is what the block waits for.
 template <int kDim>
-__device__ void prepare_token(const Attention& a, const DecodePart& part, const HeadTile& tile,
-                              const int32_t* table, std::byte* shared, int warp, int lane) {
-  using L = Layout<kDim>;
-  const int64_t width = static_cast<int64_t>(a.heads + 2 * a.kv_heads) * a.head_dim;
-  const float* row = a.qkv + part.row * width;
-  const Rotation& rotation = a.rotations[part.rotation];
-  std::byte* queries = shared + L::kQueries;
-  for (int h = warp; h < tile.count; h += kWarps) {
-    prepare_head(a, row + static_cast<int64_t>(tile.first + h) * a.head_dim, a.q_norm, rotation,
-                 part.position, a.scale * kLog2E, lane,
-                 [&](int i, float v) { tile_store<kDim>(queries, h, i, v); });
-  }
-  if (part.part + 1 < part.parts) return;
-  const int64_t at = cached(a, table, tile.kv_head, part.position);
-  const float* key = row + static_cast<int64_t>(a.heads + tile.kv_head) * a.head_dim;
-  if (warp == 2) {
-    auto* cache = static_cast<__half*>(a.keys) + at;
-    prepare_head(a, key, a.k_norm, rotation, part.position, 1.0f, lane, [&](int i, float v) {
-      tile_store<kDim>(shared + L::kNewKey, 0, i, v);
-      if (tile.appends) cache[i] = __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f));
-    });
-  } else if (warp == 3) {
-    auto* cache = static_cast<__half*>(a.values) + at;
-    const float* value = key + static_cast<int64_t>(a.kv_heads) * a.head_dim;
-    for (int i = lane; i < a.head_dim; i += 32) {
-      tile_store<kDim>(shared + L::kNewValue, 0, i, value[i]);
-      if (tile.appends) cache[i] = __float2half_rn(fminf(fmaxf(value[i], -65504.0f), 65504.0f));
+struct Head {
+  static constexpr int kEach = kDim / 32;
+  float values[kEach];  // columns lane + 32 j
+  float norms[kEach];
+  float cosines[kEach / 2], sines[kEach / 2];  // pairs lane + 32 j
+
+  __device__ void load(const Attention& a, const float* from, const float* norm,
+                       const Rotation& rotation, int position, int lane) {
+    const int64_t angle = static_cast<int64_t>(position) * a.half;
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int c = lane + 32 * j;
+      values[j] = c < a.head_dim ? from[c] : 0.0f;
+      norms[j] = norm && c < a.head_dim ? norm[c] : 1.0f;
+    }
+#pragma unroll
+    for (int j = 0; j < kEach / 2; ++j) {
+      const int i = lane + 32 * j;
+      cosines[j] = i < a.half ? rotation.cosine[angle + i] : 1.0f;
+      sines[j] = i < a.half ? rotation.sine[angle + i] : 0.0f;
     }
   }
-}
+
+  // Normed where `normed`, times `factor`, rotated where `rotated`: store(column, value) gets each
+  // value once. `scratch`: [kDim], the warp's.
+  template <class Store>
+  __device__ void finish(const Attention& a, bool normed, bool rotated, float factor, int lane,
+                         float* scratch, const Store& store) {
+    if (normed) {
+      float squares = 0.0f;
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) squares += values[j] * values[j];
+      factor *= rsqrtf(warp_sum(squares) / static_cast<float>(a.head_dim) + a.epsilon);
+    }
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      values[j] *= factor * norms[j];
+      scratch[lane + 32 * j] = values[j];
+    }
+    __syncwarp();
+    const int half = rotated ? a.half : 0;
+#pragma unroll
+    for (int j = 0; j < kEach / 2; ++j) {
+      const int i = lane + 32 * j;
+      if (i >= half) continue;
+      const float x = scratch[i], y = scratch[i + half];
+      store(i, x * cosines[j] - y * sines[j]);
+      store(i + half, y * cosines[j] + x * sines[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) {
+      const int c = lane + 32 * j;
+      if (c >= 2 * half && c < a.head_dim) store(c, values[j]);
+    }
+    __syncwarp();
+  }
+};
+
+// Queries, and in the last part the token's own key and value, into shared memory and the cache.
+// Warps take them in turn, two at a time.
+template <int kDim>
+class TokenHeads {
+ public:
+  __device__ TokenHeads(const Attention& a, const DecodePart& part, const HeadTile& tile, int warp,
+                        int lane)
+      : a_(a),
+        part_(part),
+        tile_(tile),
+        row_(a.qkv + part.row * static_cast<int64_t>(a.heads + 2 * a.kv_heads) * a.head_dim),
+        count_(tile.count + (part.part + 1 == part.parts ? 2 : 0)),
+        next_(warp),
+        lane_(lane) {
+    load();
+  }
+
+  // `cached`: where the token's key and value belong in the cache.
+  __device__ void finish(int64_t cached, std::byte* shared, float* scratch) {
+    for (; next_ < count_; next_ += 2 * kWarps, load()) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if (next_ + i * kWarps < count_) {
+          finish_head(heads_[i], next_ + i * kWarps, cached, shared, scratch);
+        }
+      }
+    }
+  }
+
+ private:
+  using L = Layout<kDim>;
+
+  __device__ void load() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int index = next_ + i * kWarps;
+      if (index >= count_) continue;
+      const int key = index - tile_.count;  // 0: the key, 1: the value
+      const int head = key < 0    ? tile_.first + index
+                       : key == 0 ? a_.heads + tile_.kv_head
+                                  : a_.heads + a_.kv_heads + tile_.kv_head;
+      const float* norm = key < 0 ? a_.q_norm : key == 0 ? a_.k_norm : nullptr;
+      heads_[i].load(a_, row_ + static_cast<int64_t>(head) * a_.head_dim, norm,
+                     a_.rotations[part_.rotation], part_.position, lane_);
+    }
+  }
+
+  __device__ void finish_head(Head<kDim>& head, int index, int64_t cached, std::byte* shared,
+                              float* scratch) {
+    const int key = index - tile_.count;
+    if (key < 0) {
+      head.finish(a_, a_.q_norm, true, a_.scale * kLog2E, lane_, scratch,
+                  [&](int i, float v) { tile_store<kDim>(shared + L::kQueries, index, i, v); });
+      return;
+    }
+    auto* cache = static_cast<__half*>(key == 0 ? a_.keys : a_.values) + cached;
+    std::byte* page = shared + (key == 0 ? L::kNewKey : L::kNewValue);
+    head.finish(a_, key == 0 && a_.k_norm, key == 0, 1.0f, lane_, scratch, [&](int i, float v) {
+      tile_store<kDim>(page, 0, i, v);
+      if (tile_.appends) cache[i] = __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f));
+    });
+  }
+
+  const Attention& a_;
+  const DecodePart& part_;
+  const HeadTile& tile_;
+  const float* row_;
+  int count_, next_, lane_;
+  Head<kDim> heads_[2];
+};
 
 // Pages of one warp on their way from the cache to shared memory.
 template <int kDim>
@@ -248,27 +348,28 @@ __device__ void join_parts(const AttentionStep& step, const Attention& a, const 
 
 template <int kDim>
 __global__ void __launch_bounds__(kWarps * 32)
-    decode_kernel(const AttentionStep step, const Attention a) {
+    decode_kernel(const __grid_constant__ AttentionStep step, const __grid_constant__ Attention a) {
   using L = Layout<kDim>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   const int index = blockIdx.y;
-  if (index >= *step.part_count) return wait_for_predecessor();
   const DecodePart part = step.parts[index];
+  if (part.row < 0) return wait_for_predecessor();
   const HeadTile tile = head_tile(a, blockIdx.x);
   const int32_t* table = step.blocks + part.first_block;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-  // The context was written by earlier steps: it need not wait for this step's kernels.
-  const int seen = a.window > 0 ? max(0, part.position + 1 - a.window) : 0;
-  const int first = max(part.begin, seen / kPage * kPage) + warp * kPage;
-  PageRing<kDim> ring(a, table, tile.kv_head, first, part.end,
-                      shared + warp * kStages * 2 * L::kPageBytes, lane);
   for (int i = threadIdx.x * 16; i < L::kBytes - L::kQueries; i += kWarps * 32 * 16)
     *reinterpret_cast<uint4*>(shared + L::kQueries + i) = make_uint4(0, 0, 0, 0);
   __syncthreads();
   wait_for_predecessor();
-  prepare_token<kDim>(a, part, tile, table, shared, warp, lane);
+  TokenHeads<kDim> heads(a, part, tile, warp, lane);
+  const int seen = a.window > 0 ? max(0, part.position + 1 - a.window) : 0;
+  const int first = max(part.begin, seen / kPage * kPage) + warp * kPage;
+  PageRing<kDim> ring(a, table, tile.kv_head, first, part.end,
+                      shared + warp * kStages * 2 * L::kPageBytes, lane);
+  heads.finish(cached(a, table, tile.kv_head, part.position), shared,
+               reinterpret_cast<float*>(shared + L::kScratch) + warp * kDim);
   __syncthreads();
 
   Fragments4 queries[kDim / 16];
@@ -298,27 +399,31 @@ __global__ void __launch_bounds__(kWarps * 32)
   const auto* weights = reinterpret_cast<const float*>(shared + L::kWeights);
   const int tiles = gridDim.x;
   float* to = partial<kDim>(step, index, tiles, blockIdx.x);
-  for (int i = threadIdx.x; i < tile.count * kDim; i += kWarps * 32) {
-    const int row = i / kDim, column = i % kDim;
+  for (int i = threadIdx.x; i < tile.count * kDim / 4; i += kWarps * 32) {
+    const int row = i / (kDim / 4), column = i % (kDim / 4) * 4;
     float top = tops[row];
 #pragma unroll
     for (int w = 1; w < kWarps; ++w) top = fmaxf(top, tops[w * kHeads + row]);
     const float base = top == -INFINITY ? 0.0f : top;
-    float sum = 0.0f, weight = 0.0f;
+    float4 sum{};
+    float weight = 0.0f;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
       const float factor = exp2f(tops[w * kHeads + row] - base);
-      sum += factor * sums[(w * kHeads + row) * kDim + column];
+      const auto v = *reinterpret_cast<const float4*>(sums + (w * kHeads + row) * kDim + column);
+      sum = {sum.x + factor * v.x, sum.y + factor * v.y, sum.z + factor * v.z,
+             sum.w + factor * v.w};
       weight += factor * weights[w * kHeads + row];
     }
     if (part.parts == 1) {
       if (column < a.head_dim) {
-        a.out[(static_cast<int64_t>(part.row) * a.heads + tile.first + row) * a.head_dim + column] =
-            sum / weight;
+        const int64_t head = static_cast<int64_t>(part.row) * a.heads + tile.first + row;
+        *reinterpret_cast<float4*>(a.out + head * a.head_dim + column) = {
+            sum.x / weight, sum.y / weight, sum.z / weight, sum.w / weight};
       }
       continue;
     }
-    to[i] = sum;
+    reinterpret_cast<float4*>(to)[i] = sum;
     if (column == 0) {
       to[kHeads * kDim + row] = top;
       to[kHeads * (kDim + 1) + row] = weight;

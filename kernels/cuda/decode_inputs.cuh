@@ -44,12 +44,24 @@ struct Batch {
   static constexpr int kLaneColumns = kWidth / 32;  // consecutive ones that a lane prepares
 };
 
+// A warp's sums of one item: of products with the codes or numbers of the matrix, and, where it is
+// grouped, of products with the minimums.
+template <int kRows>
+struct Sums {
+  float values[Batch<kRows>::kSums][4] = {};
+  float minimums[Batch<kRows>::kSums][4] = {};
+};
+
 // A warp's part of the inputs, as operands in registers.
-template <class Form, int kRows>
+template <class Form>
 class Inputs {
  public:
+  static constexpr int kRows = Form::kRows;
   using B = Batch<kRows>;
   using Pieces = typename Form::Pieces;
+
+  // Sums of inputs, as pieces, are this many times them, so that f16 holds them.
+  static constexpr float kSumUnit = 1.0f / 16384;
 
   // Where a warp prepares a row; and where its sums go: [groups][kColumns], for grouped forms.
   struct Memory {
@@ -69,6 +81,7 @@ class Inputs {
     } else {
       load_together(rows, begin, columns, memory);
     }
+    if constexpr (Form::kSumPieces) load_sums(memory.sums);
   }
 
   // sums += a * inputs, in step `k` of 16 columns; a compile-time number after unrolling.
@@ -81,11 +94,57 @@ class Inputs {
     }
   }
 
-  // What sums of column 2t + i are to be multiplied with.
-  __device__ float factor(int s, int i) const { return factor_[s][i]; }
+  // sums += a * sums of inputs, for the up to 8 groups of a stage.
+  __device__ void multiply_sums(int stage, float (&sums)[B::kSums][4], uint32_t a0,
+                                uint32_t a1) const {
+#pragma unroll
+    for (int o = 0; o < kSumOperands; ++o) {
+      multiply_f16_short(sums[kRows == 16 ? o / 2 : 0], a0, a1, sum_pieces_[stage][o]);
+    }
+  }
+
+  // Products of input row column 2t + i, from its sums.
+  __device__ float product(const Sums<kRows>& sums, int s, int i) const {
+    constexpr float kMinimumUnit =
+        Form::kSumPieces ? 1.0f / (kSumUnit * Form::kCodeUnit) : 1.0f / Form::kCodeUnit;
+    const float value = sums.values[s][i];
+    return (Form::kGrouped ? value + kMinimumUnit * sums.minimums[s][i] : value) *
+           factor_[s][i % 2];
+  }
 
  private:
   static constexpr int kQuads = B::kLaneColumns / 4;
+  static constexpr int kStages = B::kWidth / Form::kStageColumns;
+  static constexpr int kStageGroups = Form::kStageColumns / (16 * Form::kGroupSteps);
+  static constexpr int kSumOperands = kRows / 4 > 1 ? kRows / 4 : 1;
+
+  // Sums of the groups 2t, 2t + 1 of each stage for input row g, as the B operand: up to 4 rows
+  // have their high pieces in its first 4 columns, their low ones in the others.
+  __device__ void load_sums(const float* sums) {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int stage = 0; stage < kStages; ++stage) {
+#pragma unroll
+      for (int s = 0; s < B::kSums; ++s) {
+        const auto sum = [&](int group) {
+          if (group >= kStageGroups) return 0.0f;
+          const float* of_group = sums + (stage * kStageGroups + group) * B::kColumns;
+          const float all =
+              kRows == 4 ? of_group[g % 4] + of_group[g % 4 + 4] : of_group[8 * s + g];
+          return all * kSumUnit;
+        };
+        uint32_t high, low;
+        split(sum(2 * t), sum(2 * t + 1), high, low);
+        if (kRows == 4) {
+          sum_pieces_[stage][0] = g < 4 ? high : low;
+        } else {
+          sum_pieces_[stage][2 * s] = high;
+          sum_pieces_[stage][2 * s + 1] = low;
+        }
+      }
+    }
+    __syncwarp();
+  }
 
   // Many rows: each lane takes the columns of row 8 s + g that its operands hold.
   __device__ void load_own_row(const Rows& rows, int s, int begin, int columns,
@@ -283,6 +342,7 @@ class Inputs {
   }
 
   uint32_t pieces_[B::kSteps][B::kOperands][2];
+  uint32_t sum_pieces_[kStages][kSumOperands];  // where the form takes them
   float factor_[B::kSums][2];
 };
 

@@ -18,6 +18,10 @@ struct Stream {
   int capability = 0;     // 90: compute capability 9.0
   int shared_memory = 0;  // bytes, the most that a block can have
 
+  // Bytes that each of so many blocks can have which share a multiprocessor. The system keeps 1 KiB
+  // of each.
+  int shared_memory_for(int blocks) const { return (shared_memory + 1024) / blocks - 1024; }
+
   // Of the current device.
   static Stream on(cudaStream_t handle);
 };

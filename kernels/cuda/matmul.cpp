@@ -14,7 +14,7 @@ namespace {
 
 // Up to so many rows, to read a quantised matrix once for every kDecodeRows of them is faster than
 // to unpack it.
-constexpr int64_t kRepeatedRows = 64;
+constexpr int64_t kRepeatedRows = 32;
 
 // Quantised matrices are unpacked in pieces of this size, which stay in the L2 cache, mostly.
 constexpr size_t kUnpackedBytes = size_t{64} << 20;

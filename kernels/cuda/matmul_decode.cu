@@ -15,43 +15,42 @@ size_t partial_bytes(int64_t rows, int slabs) {
   return kPanel * slabs * (rows <= 4 ? 4 : rows <= 8 ? 8 : 16) * sizeof(float);
 }
 
-int stage_columns(const PackedMatrix& m) {
-  return m.packing == Packing::grouped ? 512 / m.bits : 64;
+int stage_columns(const PackedMatrix& m, int64_t rows) {
+  return m.packing == Packing::grouped ? kGroupedStageColumns(m.bits, rows) : kDenseStageColumns;
+}
+
+// Of shared memory, a warp has its ring, two parts of sums, and sums of inputs
+// (matmul_decode_kernel.cuh).
+int warp_bytes(const PackedMatrix& m, int64_t rows) {
+  const int columns = stage_columns(m, rows);
+  if (m.packing != Packing::grouped) return kDenseStages * 32 * columns + 2048;
+  const int codes = 2 * m.bits * columns;
+  const int scales = std::max(1, columns / m.group) * static_cast<int>(m.scale_bytes());
+  return kGroupedStages(m.bits, rows) * (codes + scales) + 2048 + (m.half_scales ? 512 : 1024);
+}
+
+// So many warps fit in a block, of which two fit on a multiprocessor.
+int most_warps(const PackedMatrix& m, int64_t rows, const Stream& stream) {
+  const int half = stream.shared_memory_for(2);
+  return std::min((half - 512) / warp_bytes(m, rows), kDecodeMostWarps);
 }
 
 // How long the busiest multiprocessor takes, in columns of a panel.
-double cost_of(const DecodePlan& plan, const PackedMatrix& m, int multiprocessors) {
+double cost_of(const DecodePlan& plan, const PackedMatrix& m) {
   const double bytes_of_column = m.packing == Packing::grouped ? 2.0 * m.bits + 2 : 32.0;
   // A multiprocessor reads about 34 KB in a microsecond. To join slabs takes one and a half; to sum
   // the warps' parts of an item, a tenth.
   const double microsecond = 34e3 / bytes_of_column;
   const int items = ceil_div(m.panels() * plan.slabs, plan.blocks);
-  const int together = std::max(1, plan.blocks / multiprocessors);
-  return items * together * (plan.warps * plan.warp_columns + 0.1 * microsecond) +
+  return items * plan.together * (plan.warps * plan.warp_columns + 0.1 * microsecond) +
          (plan.slabs > 1 ? 1.5 * microsecond : 0.0);
 }
 
-// So many warps fit in a block. Of shared memory, a warp has its ring, two parts of sums, and sums
-// of inputs (matmul_decode_kernel.cuh).
-int most_warps(const PackedMatrix& m, const Stream& stream) {
-  int bytes = kDenseStages * kDenseStageBytes;
-  if (m.packing == Packing::grouped) {
-    const int groups = std::max(1, stage_columns(m) / m.group);
-    bytes = kGroupedStages * (kGroupedStageBytes + groups * static_cast<int>(m.scale_bytes()));
-  }
-  const int fit = (stream.shared_memory - 1024) / (bytes + 2 * 1024 + 1024);
-  return std::min(fit, kDecodeMostWarps);
-}
-
 DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream) {
-  const int multiprocessors = stream.multiprocessors, all_warps = most_warps(m, stream);
-  const int stage = stage_columns(m);
+  const int all_warps = most_warps(m, rows, stream), stage = stage_columns(m, rows);
   const int most = kDecodeColumns(rows) / stage;  // stages of a warp
   const int stages = ceil_div(m.padded_columns(), stage);
   const int fewest_slabs = ceil_div(stages, most * all_warps);
-  // One block leaves room for the next kernel's, which then has its first weights when this ends;
-  // but where there is much to compute for every byte, two are needed to keep up with the memory.
-  const int blocks_together = m.packing == Packing::grouped || rows > 8 ? 2 : 1;
   DecodePlan best;
   double best_cost = 0;
   for (int slabs = fewest_slabs; slabs < fewest_slabs + 6; ++slabs) {
@@ -61,14 +60,15 @@ DecodePlan plan_decode(const PackedMatrix& m, int64_t rows, const Stream& stream
     const int of_warp = ceil_div(of_slab, all_warps);
     const int warps = ceil_div(of_slab, of_warp);
     if (of_slab * (slabs - 1) >= stages) continue;
-    const int together = std::clamp(all_warps / warps, 1, 8) * blocks_together;
+    const int together = 2 * std::clamp(all_warps / warps, 1, 4);
     const int64_t items = m.panels() * slabs;
-    const DecodePlan plan{
-        .warps = warps,
-        .warp_columns = of_warp * stage,
-        .slabs = slabs,
-        .blocks = static_cast<int>(std::min<int64_t>(items, int64_t{multiprocessors} * together))};
-    const double cost = cost_of(plan, m, multiprocessors);
+    const DecodePlan plan{.warps = warps,
+                          .warp_columns = of_warp * stage,
+                          .slabs = slabs,
+                          .blocks = static_cast<int>(
+                              std::min<int64_t>(items, int64_t{stream.multiprocessors} * together)),
+                          .together = together};
+    const double cost = cost_of(plan, m);
     if (best.slabs == 0 || cost < best_cost) best = plan, best_cost = cost;
   }
   return best;

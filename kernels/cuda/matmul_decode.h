@@ -18,15 +18,24 @@ struct DecodePlan {
   int warp_columns = 0;
   int slabs = 0;
   int blocks = 0;
+  int together = 1;  // blocks that a multiprocessor holds: exactly so many
 };
 
-// Half of a multiprocessor's registers and shared memory for a block, so that the next kernel's
-// fits beside it: 8 warps, whose inputs take 64 registers a thread, and a ring of about 12 KiB a
-// warp.
+// Of a block, of which a multiprocessor holds two, or more smaller ones: as many as the plan says,
+// and none of another kernel beside them. With room for more, blocks of two kernels would be dealt
+// out unevenly, and each kernel would wait for multiprocessors that got too many: seen to cost a
+// third of the bandwidth.
 constexpr int kDecodeMostWarps = 8;
+
+// The inputs of a warp take 64 registers a thread.
 constexpr int kDecodeColumns(int64_t rows) { return rows <= 4 ? 512 : rows <= 8 ? 256 : 128; }
-constexpr int kDenseStages = 6, kDenseStageBytes = 2048;
-constexpr int kGroupedStages = 8, kGroupedStageBytes = 1024;  // and scales
+
+// A warp's ring of stages: how many columns of a panel one holds, and how many there are.
+constexpr int kDenseStageColumns = 64, kDenseStages = 6;
+constexpr int kGroupedStageColumns(int bits, int64_t rows) {
+  return bits == 4 && rows <= 8 ? 256 : 128;
+}
+constexpr int kGroupedStages(int bits, int64_t rows) { return bits == 4 && rows > 8 ? 8 : 4; }
 
 // Workspace: sums of slabs, and two zeroed counters that each call leaves at zero.
 constexpr size_t kDecodePartialBytes = size_t{40} << 20;

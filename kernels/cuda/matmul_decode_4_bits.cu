@@ -1,21 +1,10 @@
 #include "kernels/cuda/matmul_decode_forms.h"
-#include "kernels/cuda/matmul_decode_kernel.cuh"
+#include "kernels/cuda/matmul_decode_grouped.cuh"
 
 namespace dinfer::cuda {
-namespace {
-
-template <bool kSimple>
-void launch_group(const Stream& stream, const DecodeTask& task) {
-  if (task.group_shift == 4) return launch_decode<GroupedForm<4, 16, kSimple>>(stream, task);
-  if (task.group_shift == 5) return launch_decode<GroupedForm<4, 32, kSimple>>(stream, task);
-  launch_decode<GroupedForm<4, 64, kSimple>>(stream, task);
-}
-
-}  // namespace
 
 void decode_4_bits(const Stream& stream, const DecodeTask& task) {
-  if (task.symmetric && task.half_scales) return launch_group<true>(stream, task);
-  launch_group<false>(stream, task);
+  launch_grouped<4>(stream, task);
 }
 
 }  // namespace dinfer::cuda

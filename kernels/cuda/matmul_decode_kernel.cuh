@@ -7,8 +7,9 @@
 namespace dinfer::cuda {
 
 // Where things are in a block's shared memory.
-template <class Form, int kRows>
+template <class Form>
 struct DecodeMemory {
+  static constexpr int kRows = Form::kRows;
   using B = Batch<kRows>;
   static constexpr int kPartial = kPanel * B::kColumns;  // floats of a warp and item
   static constexpr int kInputSums =
@@ -17,7 +18,7 @@ struct DecodeMemory {
   int stage_bytes, ring_bytes, warps;
 
   __host__ __device__ explicit DecodeMemory(const DecodeTask& task)
-      : stage_bytes(Form::kStageBytes + Form::scale_bytes(task)),
+      : stage_bytes(Form::stage_bytes(task)),
         ring_bytes(stage_bytes * Form::kDepth),
         warps(task.plan.warps) {}
 
@@ -70,12 +71,14 @@ class Ring {
  private:
   __device__ void next_item(const DecodeTask& task) {
     left_ = stages_;
-    --items_;
-    if (++panel_ == task.panels) {
+    if (--items_ == 0) return;
+    if (++panel_ < task.panels) {
+      source_.next_panel(task, stages_);
+    } else {
       panel_ = 0;
       first_column_ += task.plan.warps * task.plan.warp_columns;
+      source_ = typename Form::Source(task, panel_, first_column_);
     }
-    source_ = typename Form::Source(task, panel_, first_column_);
   }
 
   __device__ uint32_t next(uint32_t at) const {
@@ -195,11 +198,12 @@ __device__ void sum_slabs(const DecodeTask& task, const float* inverses) {
   }
 }
 
-template <class Form, int kRows>
+template <class Form>
 __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
     multiply_stream(const __grid_constant__ DecodeTask task) {
+  constexpr int kRows = Form::kRows;
   using B = Batch<kRows>;
-  using Memory = DecodeMemory<Form, kRows>;
+  using Memory = DecodeMemory<Form>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   const Memory memory(task);
@@ -220,14 +224,14 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
   auto* inverses = reinterpret_cast<float*>(shared + memory.inverses());
   const int warps = task.plan.warps, threads = 32 * warps;
   auto* staged = reinterpret_cast<uint32_t*>(partials) + warp * B::kWidth;
-  const typename Inputs<Form, kRows>::Memory inputs{
+  const typename Inputs<Form>::Memory inputs{
       staged,
       staged + B::kWidth / 2,
       reinterpret_cast<float*>(shared + memory.input_sums()) + warp * Memory::kInputSums,
       Form::sum_factor(task),
       squares + warp,
       warps};
-  Inputs<Form, kRows> x;
+  Inputs<Form> x;
   int owner = 0, before = -1, before_that = -1;  // warps that sum this item, and the last two
 #pragma unroll 1
   for (int item = begin; item < end;) {
@@ -239,12 +243,12 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
     __syncthreads();  // sums may take the place of staged inputs
 #pragma unroll 1
     for (; item < stop; ++item) {
-      float sums[B::kSums][4] = {};
+      Sums<kRows> sums;
 #pragma unroll
       for (int column = 0; column < 16 * B::kSteps; column += Form::kStageColumns) {
         if (column >= task.plan.warp_columns) break;
         const uint32_t stage = ring.read();
-        Form::template multiply<kRows>(task, stage, column / 16, x, inputs.sums, sums);
+        Form::multiply(task, stage, column / 16, x, inputs.sums, sums);
         ring.fetch(task);
       }
       const int buffer = (item - begin) % 2;
@@ -252,10 +256,9 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
       float* mine = partials + (buffer * warps + warp) * Memory::kPartial;
 #pragma unroll
       for (int s = 0; s < B::kSums; ++s) {
-        const float f0 = x.factor(s, 0), f1 = x.factor(s, 1);
         auto* at = reinterpret_cast<float2*>(mine + lane / 4 * B::kColumns + 8 * s + lane % 4 * 2);
-        at[0] = {sums[s][0] * f0, sums[s][1] * f1};
-        at[4 * B::kColumns] = {sums[s][2] * f0, sums[s][3] * f1};
+        at[0] = {x.product(sums, s, 0), x.product(sums, s, 1)};
+        at[4 * B::kColumns] = {x.product(sums, s, 2), x.product(sums, s, 3)};
       }
       if (warp == owner) {
         wait_barrier<1>(buffer, threads);
@@ -274,26 +277,20 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
   sum_slabs<kRows>(task, inverses);
 }
 
-template <class Form, int kRows>
-void launch_decode_rows(const Stream& stream, const DecodeTask& task) {
-  const size_t bytes = DecodeMemory<Form, kRows>(task).bytes();
+template <class Form>
+void launch_decode(const Stream& stream, const DecodeTask& task) {
   const int threads = 32 * task.plan.warps;
-  allow_shared_memory(multiply_stream<Form, kRows>, bytes);
+  // So much shared memory that exactly so many blocks fit on a multiprocessor.
+  const size_t least = stream.shared_memory_for(task.plan.together + 1) + 1;
+  const size_t bytes = std::max<size_t>(DecodeMemory<Form>(task).bytes(), least);
+  allow_shared_memory(multiply_stream<Form>, bytes);
   int together = 0;
-  require(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&together, multiply_stream<Form, kRows>,
-                                                        threads, bytes),
+  require(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&together, multiply_stream<Form>, threads,
+                                                        bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   // Blocks that wait for each other must all run at the same time.
   const int blocks = std::min(task.plan.blocks, together * stream.multiprocessors);
-  launch(stream, multiply_stream<Form, kRows>, blocks, threads, bytes, task);
-}
-
-// The kernel for so many rows.
-template <class Form>
-void launch_decode(const Stream& stream, const DecodeTask& task) {
-  if (task.rows.count <= 4) return launch_decode_rows<Form, 4>(stream, task);
-  if (task.rows.count <= 8) return launch_decode_rows<Form, 8>(stream, task);
-  launch_decode_rows<Form, 16>(stream, task);
+  launch(stream, multiply_stream<Form>, blocks, threads, bytes, task);
 }
 
 }  // namespace dinfer::cuda

@@ -26,7 +26,8 @@ PackedMatrix form_of(const GroupedMatrix& m) {
           .bits = m.bits,
           .group = m.group,
           .symmetric = m.symmetric(),
-          .half_scales = cpu::all_fit_f16(m.scales) && cpu::all_fit_f16(m.minimums),
+          // Kernels know small groups with f32 scales only: those of k-quants.
+          .half_scales = m.group > 16 && cpu::all_fit_f16(m.scales) && cpu::all_fit_f16(m.minimums),
           .rows = m.rows,
           .columns = m.columns};
 }

@@ -16,7 +16,6 @@ constexpr int64_t kBlocksPerProcessor =
 constexpr int64_t kFewRows = 4;  // up to which contexts are cut for one round of blocks
 constexpr int64_t kRounds = 4;   // beyond: for so many rounds, which even out
 constexpr size_t kAlignment = 64;
-constexpr size_t kHeader = kAlignment;  // the number of parts
 
 int64_t room_for(int64_t wanted, int64_t room, int64_t least) {
   if (wanted <= room) return room;
@@ -87,7 +86,9 @@ void GpuStep::cut(const Step& step, const AttentionHeads& heads) {
   std::sort(tiles_.begin(), tiles_.end(), [](const auto& a, const auto& b) {
     return a.position != b.position ? a.position > b.position : a.row < b.row;
   });
-  if (decoding > 0) most_parts_ = static_cast<int>(lanes + extra);
+  if (decoding == 0) return;
+  most_parts_ = static_cast<int>(lanes + extra);
+  parts_.resize(static_cast<size_t>(most_parts_), {.row = -1});
 }
 
 void GpuStep::cut_context(const SequenceChunk& chunk, int32_t first_block, int64_t part_tokens) {
@@ -128,7 +129,7 @@ void GpuStep::reserve(const Step& step, const AttentionHeads& heads) {
   s.parts = room_for(most_parts_, s.parts, 256);
   s.blocks = room_for(std::ssize(blocks_), s.blocks, 16384);
   s.tiles = room_for(std::ssize(tiles_), s.tiles, 256);
-  size_t at = kHeader;
+  size_t at = 0;
   const auto section = [&](int64_t count, size_t bytes) {
     const size_t begin = at;
     at += (static_cast<size_t>(count) * bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -167,8 +168,6 @@ void GpuStep::reserve(const Step& step, const AttentionHeads& heads) {
 void GpuStep::copy(const Step& step) {
   const Sections& s = sections_;
   std::byte* host = host_->data();
-  const auto count = static_cast<int32_t>(parts_.size());
-  std::memcpy(host, &count, sizeof count);
   if (!step.tokens.empty()) {
     std::memcpy(host + s.tokens, step.tokens.data(), step.tokens.size_bytes());
   }
@@ -185,7 +184,6 @@ void GpuStep::copy(const Step& step) {
              "cudaMemcpyAsync");
   check_cuda(cudaEventRecord(copied_, stream_), "cudaEventRecord");
   attention_ = {.parts = device<cuda::DecodePart>(s.part_list),
-                .part_count = device<int32_t>(0),
                 .most_parts = most_parts_,
                 .prompt_rows = device<cuda::PromptRow>(s.prompt_rows),
                 .prompt_row_count = static_cast<int>(prompt_rows_.size()),
