@@ -129,7 +129,8 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
        .mode = options.mode,
        .tp = options.tp,
        .has_mpi = kHasMpi,
-       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); }},
+       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); },
+       .fitting_ranks = options.fitting_ranks},
       launcher, environment);
 #if DINFER_HAS_MPI
   if (choice.name == "mpi") return make_mpi(options, launcher, choice);

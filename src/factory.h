@@ -20,6 +20,8 @@ struct BootstrapOptions {
   std::string mode = "auto";       // auto, tensor
   int tp = 0;        // ranks that a command without a launcher stands for; 0: one a visible GPU
   bool cpu = false;  // no GPUs
+  // The most ranks, up to so many, that can share the model: for a command that chooses itself.
+  std::function<int(int)> fitting_ranks = [](int most) { return most; };
   SecurityWishes security{};
   bool ring_any_size = false;
   std::chrono::duration<double> start_timeout{60};

@@ -81,6 +81,13 @@ BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
   if (gpus.count <= 1)
     return {"single", wishes.asked == "local" ? "--bootstrap local"
                                               : "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
+  const int ranks = wishes.fitting_ranks(gpus.count);
+  const std::string reason =
+      ranks == gpus.count
+          ? fmt::format("{} visible GPUs", ranks)
+          : fmt::format("{} of {} visible GPUs, the most that the model's heads divide among",
+                        ranks, gpus.count);
+  if (ranks == 1) return {"single", reason};
   if (wishes.mode == "auto" && (!gpus.nccl || is_nccl_forbidden(environment)))
     fail(ExitCode::config,
          "{} GPUs are visible and {}, which means layers mapped to GPUs, which this release cannot "
@@ -88,7 +95,7 @@ BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
          "--tp {}",
          gpus.count, gpus.nccl ? std::string(kNoNccl) + " is set" : "there is no NCCL",
          gpus.nccl ? std::string("unset ") + kNoNccl : "install libnccl2", gpus.count);
-  return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count};
+  return {"local", reason, ranks};
 }
 
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {

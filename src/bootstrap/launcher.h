@@ -31,6 +31,8 @@ struct BootstrapWishes {
   bool has_mpi = false;        // the build
   // Asked only where it matters, since it takes time; none in a build or a run without GPUs.
   std::function<VisibleGpus()> gpus = [] { return VisibleGpus{}; };
+  // The most ranks, up to so many, that can share the model.
+  std::function<int(int)> fitting_ranks = [](int most) { return most; };
 };
 
 struct BootstrapChoice {
@@ -42,11 +44,11 @@ struct BootstrapChoice {
 // The one place that decides how ranks find each other. In this order: a launcher of several ranks
 // means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; without any of these ranks of this
 // machine,
-// --tp of them or one for each visible GPU; else one rank. Whatever would quietly run something
-// else than was asked for is an Error(config) that names both sides: two of these at once, a
-// launcher of several ranks in a binary without MPI or beside another --bootstrap, srun without its
-// MPI plugin, NCCL forbidden where it is needed or not forbidden where the ring is to take its
-// place.
+// --tp of them or one for each visible GPU, as far as the model can be shared; else one rank.
+// Whatever would quietly run something else than was asked for is an Error(config) that names both
+// sides: two of these at once, a launcher of several ranks in a binary without MPI or beside
+// another --bootstrap, srun without its MPI plugin, NCCL forbidden where it is needed or not
+// forbidden where the ring is to take its place.
 BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& launcher,
                                  const Environment& environment);
 

@@ -26,10 +26,13 @@ from dinfer import json_lines, must_run, run
 
 GPUS = int(os.environ.get("GOLDEN_GPUS", "0"))
 RANKS = GPUS or 4
-DEVICE = [] if GPUS else ["--cpu", "--cpu-math", "f32", "--threads", 1]
 TOLERANCE = 2e-2 if GPUS else 1e-3  # of the norm of the reference logits
 GAP = 0.25 if GPUS else 0.02  # greedy steps with a smaller gap between first and second are not compared
 LOGPROB = 0.1 if GPUS else 5e-3
+
+
+def device(ranks):
+    return ["--tp", ranks] if GPUS else ["--cpu", "--cpu-math", "f32", "--threads", 1]
 
 
 def read_safetensors(path):
@@ -66,7 +69,7 @@ def check_scores(ranks, model, prompts, tensors):
     lines = [p["ids"] for p in prompts] + [p["ids"] + p["greedy"]["ids"] for p in prompts]
     checked, worst = 0, 0.0
     with tempfile.NamedTemporaryFile(suffix=".h5") as logits_file:
-        out = must_run(ranks, "score", "-m", model, *DEVICE,
+        out = must_run(ranks, "score", "-m", model, *device(ranks),
                        "--logits", logits_file.name,
                        stdin="".join(json.dumps({"tokens": t}) + "\n" for t in lines))
         rows = json_lines(out)
@@ -100,7 +103,7 @@ def check_scores(ranks, model, prompts, tensors):
 def check_generation(ranks, model, prompt):
     greedy = prompt["greedy"]
     out = json.loads(must_run(
-        ranks, "run", "-m", model, *DEVICE, "--json", "--raw", "--temperature", 0,
+        ranks, "run", "-m", model, *device(ranks), "--json", "--raw", "--temperature", 0,
         "--ignore-eos", "--max-tokens", len(greedy["ids"]), "--tokens", ",".join(map(str, prompt["ids"]))))
     assert out["prompt_tokens"] == prompt["ids"]
     assert len(out["tokens"]) == len(greedy["ids"]) and out["finish_reason"] == "length"
@@ -125,7 +128,7 @@ def main():
             check_generation(ranks, model, prompts[1])
             print("%s: np=%d agrees, logits off by at most %.1e" % (model.name, ranks, error))
             continue
-        refused = run(ranks, "run", "-m", model, *DEVICE, "-p", "x", timeout=30)
+        refused = run(ranks, "run", "-m", model, *device(ranks), "-p", "x", timeout=30)
         assert refused.returncode == 3, "np=%d: exit code %d, not 3\n%s" % (ranks, refused.returncode, refused.stderr)
         sizes = ", ".join(map(str, fits))
         assert re.search(r"\b%s\b" % sizes, refused.stderr), "np=%d: no list of sizes (%s) in\n%s" % (ranks, sizes, refused.stderr)

@@ -1,5 +1,7 @@
 #include "bootstrap/launcher.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include <map>
@@ -146,6 +148,17 @@ TEST(Launcher, ACommandAloneTakesOneRankForEachVisibleGpu) {
   // A node of several: its local size is its GPUs unless a variable says otherwise.
   EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, kHead).ranks, 4);
   EXPECT_EQ(choose_with_gpus({}, kHead).ranks, 1);
+}
+
+TEST(Launcher, ACommandAloneTakesNoMoreGpusThanCanShareTheModel) {
+  const auto choose = [](int gpus, bool nccl, int fitting) {
+    return choose_with_gpus({.count = gpus, .nccl = nccl}, {},
+                            {.fitting_ranks = [=](int most) { return std::min(most, fitting); }});
+  };
+  EXPECT_EQ(choose(8, true, 6).name, "local");
+  EXPECT_EQ(choose(8, true, 6).ranks, 6);
+  EXPECT_NE(choose(8, true, 6).reason.find("6 of 8 visible GPUs"), std::string::npos);
+  EXPECT_EQ(choose(2, false, 1).name, "single");
 }
 
 TEST(Launcher, ALauncherIsNotAskedForGpus) {
