@@ -39,7 +39,8 @@ Ways open_ways(ControlPlane& control, const World& world, GpuStream& stream,
   if (paths == GpuPaths::all || paths == GpuPaths::peers_only)
     ways.peers = PeerMemory::open(control, gpus, stream, options.step_timeout, deadline, no_peers);
   if (paths == GpuPaths::all || paths == GpuPaths::nccl_only)
-    ways.nccl = NcclGroup::connect(control, options.step_timeout, deadline, no_nccl);
+    ways.nccl =
+        NcclGroup::connect(control, world.nodes > 1, options.step_timeout, deadline, no_nccl);
   if (ways.peers || ways.nccl || paths == GpuPaths::staged_only) return ways;
   const std::string why =
       fmt::format("not by peer access ({}), not by NCCL ({})", no_peers, no_nccl);

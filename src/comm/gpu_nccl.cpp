@@ -23,9 +23,12 @@ constexpr std::chrono::microseconds kSpin{500};
 
 class LoadedNcclGroup final : public NcclGroup {
  public:
-  LoadedNcclGroup(ControlPlane& control, std::shared_ptr<const NcclLibrary> nccl,
+  LoadedNcclGroup(ControlPlane& control, bool spans_hosts, std::shared_ptr<const NcclLibrary> nccl,
                   const ncclUniqueId& id, Seconds step_timeout, Deadline deadline)
-      : control_(control), nccl_(std::move(nccl)), step_timeout_(step_timeout) {
+      : control_(control),
+        spans_hosts_(spans_hosts),
+        nccl_(std::move(nccl)),
+        step_timeout_(step_timeout) {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     const ncclResult_t begun =
@@ -34,7 +37,7 @@ class LoadedNcclGroup final : public NcclGroup {
   }
 
   ~LoadedNcclGroup() override {
-    if (!comm_) return;
+    if (!comm_ || (spans_hosts_ && sound_)) return;
     bounded([nccl = nccl_, comm = comm_, sound = sound_] {
       ncclResult_t state = sound ? nccl->comm_finalize(comm) : ncclSystemError;
       const Deadline deadline = Deadline::after(kLeave);
@@ -131,6 +134,7 @@ class LoadedNcclGroup final : public NcclGroup {
   }
 
   ControlPlane& control_;
+  bool spans_hosts_;
   std::shared_ptr<const NcclLibrary> nccl_;
   Seconds step_timeout_;
   ncclComm_t comm_ = nullptr;
@@ -139,8 +143,9 @@ class LoadedNcclGroup final : public NcclGroup {
 
 }  // namespace
 
-std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, Seconds step_timeout,
-                                              Deadline deadline, std::string& reason) {
+std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, bool spans_hosts,
+                                              Seconds step_timeout, Deadline deadline,
+                                              std::string& reason) {
   std::shared_ptr<const NcclLibrary> nccl;
   std::string own;
   if (is_nccl_forbidden([](const char* name) { return std::getenv(name); }))
@@ -171,7 +176,7 @@ std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, Seconds ste
     own = fmt::format("NCCL's version code here is {}, on rank 0 {}", version, first_version);
   reason = first_reason(control, own, deadline);
   if (!reason.empty()) return nullptr;
-  return std::make_unique<LoadedNcclGroup>(control, nccl, id, step_timeout, deadline);
+  return std::make_unique<LoadedNcclGroup>(control, spans_hosts, nccl, id, step_timeout, deadline);
 }
 
 }  // namespace dinfer

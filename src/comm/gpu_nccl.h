@@ -18,8 +18,10 @@ namespace dinfer {
 class NcclGroup {
  public:
   // Collective. Empty where NCCL cannot be had; `reason` then says why. Bounded by the deadline; a
-  // rank that dies meanwhile is an Error(peer).
-  static std::unique_ptr<NcclGroup> connect(ControlPlane& control,
+  // rank that dies meanwhile is an Error(peer). One that spans hosts lasts until the process ends,
+  // also after its destruction: NCCL takes ten seconds to close its sockets, and a process that
+  // ends meanwhile crashes.
+  static std::unique_ptr<NcclGroup> connect(ControlPlane& control, bool spans_hosts,
                                             std::chrono::duration<double> step_timeout,
                                             Deadline deadline, std::string& reason);
   virtual ~NcclGroup() = default;  // bounded
