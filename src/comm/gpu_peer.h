@@ -32,7 +32,7 @@ class PeerMemory {
   cuda::PeerFault fault() const;
   const cuda::PeerReport& report() const { return *report_; }
 
-  // Kernels that wait for a peer give up within a millisecond.
+  // Kernels that wait for a peer give up within milliseconds.
   void stop();
 
  private:
