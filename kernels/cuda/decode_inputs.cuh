@@ -32,13 +32,15 @@ struct F16Pieces {
   }
 };
 
-// How many input rows at a time, and how they lie in the 8 rows of the tensor cores' operand: up to
-// 4 have their high and low pieces in one operand; up to 8, in two; up to 16, in two pairs.
+// How many input rows at a time, and how they lie in the 8 rows of the tensor cores' operand: one
+// has its high and its low pieces in one operand, as rows 0 and 4; up to 8, in two operands; up to
+// 16, in two pairs.
 template <int kRows>
 struct Batch {
-  static constexpr int kOperands = kRows / 4;
+  static constexpr int kOperands = kRows == 1 ? 1 : kRows / 4;
   static constexpr int kSums = kRows == 16 ? 2 : 1;  // accumulators
   static constexpr int kColumns = 8 * kSums;         // of the accumulators
+  static constexpr int kOutputQuads = kRows == 1 ? 1 : kRows / 4;
   static constexpr int kSteps = kDecodeColumns(kRows) / 16;
   static constexpr int kWidth = 16 * kSteps;
   static constexpr int kLaneColumns = kWidth / 32;  // consecutive ones that a lane prepares
@@ -69,8 +71,7 @@ class Inputs {
     uint32_t* low;
     float* sums;
     float sum_factor;
-    float* squares;  // [rows, stride]: of the warp's columns
-    int squares_stride;
+    float* squares;  // one row's sum of squares, of the warp's columns
   };
 
   // Loads columns [begin, begin + columns) of the rows.
@@ -79,7 +80,7 @@ class Inputs {
 #pragma unroll
       for (int s = 0; s < B::kSums; ++s) load_own_row(rows, s, begin, columns, memory);
     } else {
-      load_together(rows, begin, columns, memory);
+      load_one_row(rows, begin, columns, memory);
     }
     if constexpr (Form::kSumPieces) load_sums(memory.sums);
   }
@@ -116,10 +117,10 @@ class Inputs {
   static constexpr int kQuads = B::kLaneColumns / 4;
   static constexpr int kStages = B::kWidth / Form::kStageColumns;
   static constexpr int kStageGroups = Form::kStageColumns / (16 * Form::kGroupSteps);
-  static constexpr int kSumOperands = kRows / 4 > 1 ? kRows / 4 : 1;
+  static constexpr int kSumOperands = B::kOperands;
 
-  // Sums of the groups 2t, 2t + 1 of each stage for input row g, as the B operand: up to 4 rows
-  // have their high pieces in its first 4 columns, their low ones in the others.
+  // Sums of the groups 2t, 2t + 1 of each stage for input row g, as the B operand: of one row,
+  // high pieces are in its first 4 columns, low ones in the others.
   __device__ void load_sums(const float* sums) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
@@ -130,12 +131,12 @@ class Inputs {
           if (group >= kStageGroups) return 0.0f;
           const float* of_group = sums + (stage * kStageGroups + group) * B::kColumns;
           const float all =
-              kRows == 4 ? of_group[g % 4] + of_group[g % 4 + 4] : of_group[8 * s + g];
+              kRows == 1 ? of_group[g % 4] + of_group[g % 4 + 4] : of_group[8 * s + g];
           return all * kSumUnit;
         };
         uint32_t high, low;
         split(sum(2 * t), sum(2 * t + 1), high, low);
-        if (kRows == 4) {
+        if (kRows == 1) {
           sum_pieces_[stage][0] = g < 4 ? high : low;
         } else {
           sum_pieces_[stage][2 * s] = high;
@@ -195,8 +196,8 @@ class Inputs {
     __syncwarp();
   }
 
-  // Few rows: all lanes prepare one row after the other, of which each then takes its part.
-  __device__ void load_together(const Rows& rows, int begin, int columns, const Memory& memory) {
+  // One row: all lanes prepare it, and each then takes its part.
+  __device__ void load_one_row(const Rows& rows, int begin, int columns, const Memory& memory) {
 #pragma unroll
     for (int k = 0; k < B::kSteps; ++k) pieces_[k][0][0] = pieces_[k][0][1] = 0;
     factor_[0][0] = factor_[0][1] = 0.0f;
@@ -206,12 +207,9 @@ class Inputs {
       }
       __syncwarp();
     }
-#pragma unroll 1
-    for (int row = 0; row < rows.count; ++row) {
-      float values[B::kLaneColumns];
-      read(rows, row, begin, columns, values, memory);
-      place_row(row, values, memory);
-    }
+    float values[B::kLaneColumns];
+    read(rows, begin, columns, values, memory);
+    place(values, memory);
   }
 
   __device__ static float4 aligned_quad(const float* x, int c, int end) {
@@ -230,11 +228,11 @@ class Inputs {
 
   // The lane's columns of a row, with what is to be done to them done, but for the factor 1 / rms;
   // and the squares that this takes.
-  __device__ static void read(const Rows& rows, int row, int begin, int columns,
+  __device__ static void read(const Rows& rows, int begin, int columns,
                               float (&values)[B::kLaneColumns], const Memory& memory) {
     const int lane = threadIdx.x % 32, all = static_cast<int>(rows.columns);
     const int column = B::kLaneColumns * lane < columns ? begin + B::kLaneColumns * lane : all;
-    const float* from = rows.data + row * rows.stride;
+    const float* from = rows.data;
     const float* other = rows.kind == Rows::Kind::normed ? rows.norm : from + all;
     float4 x[kQuads], y[kQuads];
 #pragma unroll
@@ -260,7 +258,7 @@ class Inputs {
     }
     if (rows.kind != Rows::Kind::normed) return;
     for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(~0u, squares, step);
-    if (lane == 0) memory.squares[row * memory.squares_stride] = squares;
+    if (lane == 0) *memory.squares = squares;
   }
 
   // A power of two that brings a number below 2^15, and near it.
@@ -279,8 +277,8 @@ class Inputs {
     return unit_for(largest);
   }
 
-  // Makes the operand's rows `row` and `row` + 4 of the lanes' values: high pieces and low ones.
-  __device__ void place_row(int row, const float (&values)[B::kLaneColumns], const Memory& memory) {
+  // Makes the operand's rows 0 and 4 of the lanes' values: high pieces and low ones.
+  __device__ void place(const float (&values)[B::kLaneColumns], const Memory& memory) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const float unit = Pieces::kNeedsUnit ? unit_of(values) : 1.0f;
     const float upper_unit = unit * Form::kUpperUnit;
@@ -297,13 +295,13 @@ class Inputs {
       high_sum += pair_sum(high.x) + pair_sum(high.y) * (1.0f / Form::kUpperUnit);
       low_sum += pair_sum(low.x) + pair_sum(low.y) * (1.0f / Form::kUpperUnit);
     }
-    if (Form::kGrouped) store_sums(row, high_sum, low_sum, memory);
+    if (Form::kGrouped) store_sums(high_sum, low_sum, memory);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      if ((2 * t + i) % 4 == row) factor_[0][i] = Form::kCodeUnit / unit;
+      if ((2 * t + i) % 4 == 0) factor_[0][i] = Form::kCodeUnit / unit;
     }
     __syncwarp();
-    if (g % 4 == row) {
+    if (g % 4 == 0) {
       const uint32_t* from = g < 4 ? memory.high : memory.low;
 #pragma unroll
       for (int k = 0; k < B::kSteps; ++k) {
@@ -327,7 +325,7 @@ class Inputs {
   }
 
   // Sums of the pieces by groups, times memory.sum_factor.
-  __device__ static void store_sums(int row, float high, float low, const Memory& memory) {
+  __device__ static void store_sums(float high, float low, const Memory& memory) {
     constexpr int kLanes = 16 * Form::kGroupSteps / B::kLaneColumns;  // of a group
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -336,7 +334,7 @@ class Inputs {
       low += __shfl_xor_sync(~0u, low, step);
     }
     if (lane % kLanes != 0) return;
-    float* to = memory.sums + lane / kLanes * B::kColumns + row;
+    float* to = memory.sums + lane / kLanes * B::kColumns;
     to[0] = high * memory.sum_factor;
     to[4] = low * memory.sum_factor;
   }

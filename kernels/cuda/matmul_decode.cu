@@ -12,7 +12,7 @@ constexpr int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 
 
 // Bytes of partial sums of a panel.
 size_t partial_bytes(int64_t rows, int slabs) {
-  return kPanel * slabs * (rows <= 4 ? 4 : rows <= 8 ? 8 : 16) * sizeof(float);
+  return kPanel * slabs * (rows == 1 ? 4 : rows <= 8 ? 8 : 16) * sizeof(float);
 }
 
 int stage_columns(const PackedMatrix& m, int64_t rows) {

@@ -28,7 +28,7 @@ struct DecodePlan {
 constexpr int kDecodeMostWarps = 8;
 
 // The inputs of a warp take 64 registers a thread.
-constexpr int kDecodeColumns(int64_t rows) { return rows <= 4 ? 512 : rows <= 8 ? 256 : 128; }
+constexpr int kDecodeColumns(int64_t rows) { return rows == 1 ? 512 : rows <= 8 ? 256 : 128; }
 
 // A warp's ring of stages: how many columns of a panel one holds, and how many there are.
 constexpr int kDenseStageColumns = 64, kDenseStages = 6;
@@ -46,8 +46,9 @@ struct DecodeWorkspace {
   unsigned* counters = nullptr;
 };
 
-// Up to this many rows may be of any kind; more must be plain.
-constexpr int64_t kFusedRows = 4;
+// Up to this many rows may be of any kind; more must be plain: every block would norm or gate all
+// of them, which takes longer than a kernel of its own.
+constexpr int64_t kFusedRows = 1;
 
 void multiply_decode(const Stream& stream, const Rows& rows, const PackedMatrix& weight,
                      const DecodeWorkspace& workspace, const Products& out);

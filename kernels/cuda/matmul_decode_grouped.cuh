@@ -7,7 +7,7 @@ namespace dinfer::cuda {
 template <int kBits, int kGroup, Scales kScales>
 void launch_rows(const Stream& stream, const DecodeTask& task) {
   const int64_t rows = task.rows.count;
-  if (rows <= 4) return launch_decode<GroupedForm<kBits, kGroup, kScales, 4>>(stream, task);
+  if (rows == 1) return launch_decode<GroupedForm<kBits, kGroup, kScales, 1>>(stream, task);
   if (rows <= 8) return launch_decode<GroupedForm<kBits, kGroup, kScales, 8>>(stream, task);
   launch_decode<GroupedForm<kBits, kGroup, kScales, 16>>(stream, task);
 }

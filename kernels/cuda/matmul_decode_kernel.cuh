@@ -149,7 +149,7 @@ __device__ void sum_warps(const DecodeTask& task, int item, const float* partial
       const float4 v = reinterpret_cast<const float4*>(partials + w * kPanel * B::kColumns)[i];
       sum = {sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w};
     }
-    if (kRows == 4) {  // high pieces' products are in even quads, low ones' in odd
+    if (kRows == 1) {  // high pieces' products are in even quads, low ones' in odd
       sum.x += __shfl_xor_sync(~0u, sum.x, 1);
       sum.y += __shfl_xor_sync(~0u, sum.y, 1);
       sum.z += __shfl_xor_sync(~0u, sum.z, 1);
@@ -157,12 +157,12 @@ __device__ void sum_warps(const DecodeTask& task, int item, const float* partial
       if (lane % 2 == 1) continue;
     }
     const int row = panel * static_cast<int>(kPanel) + i / kQuads;
-    const int quad = kRows == 4 ? 0 : i % kQuads;
+    const int quad = kRows == 1 ? 0 : i % kQuads;
     if (task.plan.slabs == 1) {
       finish(task, row, 4 * quad, sum, inverses);
     } else {
       const int64_t at = int64_t{slab} * panels * kPanel + row;
-      reinterpret_cast<float4*>(task.workspace.partial)[at * (kRows / 4) + quad] = sum;
+      reinterpret_cast<float4*>(task.workspace.partial)[at * B::kOutputQuads + quad] = sum;
     }
   }
 }
@@ -184,7 +184,7 @@ __device__ inline void meet_all_blocks(unsigned* counters) {
 
 template <int kRows>
 __device__ void sum_slabs(const DecodeTask& task, const float* inverses) {
-  const int rows = task.weight_rows, quads = kRows / 4;
+  const int rows = task.weight_rows, quads = Batch<kRows>::kOutputQuads;
   const int64_t slab = kPanel * task.panels * quads;
   const auto* partial = reinterpret_cast<const float4*>(task.workspace.partial);
   for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < rows * quads;
@@ -225,12 +225,9 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
   const int warps = task.plan.warps, threads = 32 * warps;
   auto* staged = reinterpret_cast<uint32_t*>(partials) + warp * B::kWidth;
   const typename Inputs<Form>::Memory inputs{
-      staged,
-      staged + B::kWidth / 2,
+      staged, staged + B::kWidth / 2,
       reinterpret_cast<float*>(shared + memory.input_sums()) + warp * Memory::kInputSums,
-      Form::sum_factor(task),
-      squares + warp,
-      warps};
+      Form::sum_factor(task), squares + warp};
   Inputs<Form> x;
   int owner = 0, before = -1, before_that = -1;  // warps that sum this item, and the last two
 #pragma unroll 1
