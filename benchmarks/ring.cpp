@@ -2,7 +2,9 @@
 // over loopback.
 //   benchmark_ring [rounds]
 // Prints a line a size: median microseconds of an all-reduce, of half a round trip of so many bytes
-// by polling and by blocking reads, and what share of a raw stream's bytes a second the ring moves.
+// by polling and by blocking reads, and the gigabytes a second that the two ranks move together in
+// an all-reduce (which sends so many bytes each way), in a raw exchange both ways at once, and in a
+// raw stream one way.
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -51,7 +53,7 @@ void receive_all(const Socket& socket, std::span<std::byte> data, bool blocking)
 }
 
 struct Figures {
-  double all_reduce, polled, blocking, stream;
+  double all_reduce, polled, blocking, exchange, stream;
 };
 
 class Bench {
@@ -71,6 +73,7 @@ class Bench {
     figures.all_reduce = median_us(rounds_, [&] { ring_->all_reduce_sum(values); });
     figures.polled = median_us(rounds_, [&] { ping_pong(false); }) / 2;
     figures.blocking = median_us(rounds_, [&] { ping_pong(true); }) / 2;
+    figures.exchange = median_us(rounds_, [&] { exchange(); });
     figures.stream = median_us(std::max(rounds_ / 10, 20), [&] { stream(); }) / kStreamed;
     return figures;
   }
@@ -86,6 +89,19 @@ class Bench {
     if (!first()) send_all(raw_.right, data_);
   }
 
+  void exchange() {
+    incoming_.resize(data_.size());
+    ByteView out = data_;
+    std::span<std::byte> in = incoming_;
+    while (!out.empty() || !in.empty()) {
+      const ssize_t sent =
+          out.empty() ? 0 : send(raw_.right.fd(), out.data(), out.size(), MSG_NOSIGNAL);
+      if (sent > 0) out = out.subspan(static_cast<size_t>(sent));
+      const ssize_t received = in.empty() ? 0 : recv(raw_.left.fd(), in.data(), in.size(), 0);
+      if (received > 0) in = in.subspan(static_cast<size_t>(received));
+    }
+  }
+
   // One way, with a byte back at the end.
   void stream() {
     std::array<std::byte, 1> end{};
@@ -99,7 +115,7 @@ class Bench {
   const int rounds_;
   RingLinks raw_;
   std::unique_ptr<Communicator> ring_;
-  std::vector<std::byte> data_;
+  std::vector<std::byte> data_, incoming_;
 };
 
 void run(const StarPlan& plan, const Socket& listener, int rounds) {
@@ -110,12 +126,13 @@ void run(const StarPlan& plan, const Socket& listener, int rounds) {
   Bench bench(session, *control, rounds);
   for (const size_t bytes : {4096, 8192, 65536, 262144, 1048576}) {
     const Figures f = bench.measure(bytes);
-    // With two ranks an all-reduce sends as many bytes as the values have.
+    const double thousands = static_cast<double>(bytes) / 1e3;  // by us: GB/s
     if (plan.rank == 0)
       std::printf(
-          "%8zu bytes: all-reduce %8.1f us, half a round trip %8.1f us polled, %8.1f us "
-          "blocking; %3.0f%% of a raw stream\n",
-          bytes, f.all_reduce, f.polled, f.blocking, 100 * f.stream / f.all_reduce);
+          "%8zu bytes: all-reduce %7.1f us, half a round trip %7.1f us polled, %7.1f us blocking; "
+          "GB/s: all-reduce %.2f, raw exchange %.2f, raw stream %.2f\n",
+          bytes, f.all_reduce, f.polled, f.blocking, 2 * thousands / f.all_reduce,
+          2 * thousands / f.exchange, thousands / f.stream);
   }
   control->barrier(soon());
 }

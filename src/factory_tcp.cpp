@@ -137,6 +137,7 @@ Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choic
   Meeting meeting = plan_meeting(options, choice, environment);
   meeting.star.rank = meeting.here.first_rank;
   if (meeting.here.ranks > 1) {
+    meeting.here.listener = &meeting.listener;
     const Supervised self = supervise(meeting.here);
     if (self.exit_code) return {.exit_code = self.exit_code};
     meeting.star.rank += self.local_rank;

@@ -139,6 +139,7 @@ Supervised supervise(const SupervisorPlan& plan) {
   for (int local_rank = 0; local_rank < plan.ranks; ++local_rank) {
     const pid_t pid = fork();
     if (pid == 0) {
+      if (local_rank > 0 && plan.listener) plan.listener->close();
       become_rank(plan, local_rank, supervisor, before);
       return {.local_rank = local_rank};
     }
@@ -150,6 +151,7 @@ Supervised supervise(const SupervisorPlan& plan) {
     }
     ranks.push_back(pid);
   }
+  if (plan.listener) plan.listener->close();
   const int code = Supervisor(plan, std::move(ranks)).run();
   sigprocmask(SIG_SETMASK, &before, nullptr);
   return {.exit_code = code};

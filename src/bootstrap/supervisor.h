@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "net/socket.h"
+
 namespace dinfer {
 
 // What supervise() returned as: the supervisor once all its ranks have ended, or one of the ranks.
@@ -14,7 +16,8 @@ struct Supervised {
 
 struct SupervisorPlan {
   int ranks = 2;
-  int first_rank = 0;  // of the world; rank 0 keeps standard input
+  int first_rank = 0;          // of the world; rank 0 keeps standard input
+  Socket* listener = nullptr;  // for the first of the ranks alone: closed in all others and here
 };
 
 // Makes `ranks` processes of this one, which must have a single thread and have touched no device

@@ -149,7 +149,7 @@ def check_port_in_use():
 
 
 def check_strangers_at_the_port():
-    """Thousands of connections, silent or with garbage, do not keep the job from forming."""
+    """Ten thousand connections, silent or with garbage, do not keep the job from forming."""
     head, worker = multinode(2, 1)
     port = head["MISTRALRS_MN_HEAD_PORT"]
     job = start(head, *PROMPT)
@@ -161,7 +161,7 @@ def check_strangers_at_the_port():
             break
         except OSError:
             time.sleep(0.02)
-    for i in range(2000):
+    for i in range(10000):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
             try:
                 stranger.send(b"GET / HTTP/1.1\r\n\r\n" if i % 2 else bytes(range(256)))

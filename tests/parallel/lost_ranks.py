@@ -13,6 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from process_facts import cpu_seconds
 from tcp_jobs import multinode, ring
 from waiting_job import Job, no_processes_left
 
@@ -81,6 +82,19 @@ def check_short_stop(way):
     assert [code for code, _ in job.results()] == [0] * len(nodes)
 
 
+def check_idle(way):
+    """Longer than the stall timeout; the head, which waits for input, included."""
+    name, nodes, arguments, launcher, find = way
+    job = Job(nodes, *arguments, launcher=launcher)
+    before = [cpu_seconds(pid) for pid in find(job)]
+    time.sleep(6)
+    used = [(cpu_seconds(pid) - was) / 6 for pid, was in zip(find(job), before)]
+    assert max(used) < 0.02, "%s: idle ranks use %s of a core" % (name, used)
+    job.ask()
+    assert [code for code, _ in job.results()] == [0] * len(nodes)
+    print("%s: idle ranks use at most %.1f%% of a core" % (name, 100 * max(used)), flush=True)
+
+
 def check_state_files(way):
     name, nodes, arguments, launcher, find = way
     with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +120,8 @@ with tempfile.TemporaryDirectory() as scratch:
         check_state_files(way)
     for way in ways(scratch):
         check_short_stop(way)
+    for way in ways(scratch):
+        check_idle(way)
     for round in range(ROUNDS):
         for busy in (False, True):
             for victim in (1, 0) if round % 2 else (2, 3):

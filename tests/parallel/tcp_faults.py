@@ -5,9 +5,9 @@ import pathlib
 import signal
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from process_facts import LISTENING, sockets
 from tcp_jobs import multinode, ring
 from waiting_job import Job, no_processes_left, wait_for_word
 
@@ -69,26 +69,24 @@ def check_signals():
     assert [end[0] for end in job.results()] == [143, 143]
 
 
-def check_idle_ranks(folder):
-    job = Job(ring(folder, 2))
-    before = cpu_seconds(job.nodes[1].pid)
-    time.sleep(6)  # longer than --stall-timeout
-    used = (cpu_seconds(job.nodes[1].pid) - before) / 6
-    assert used < 0.02, "an idle rank uses %.1f%% of a core" % (100 * used)
-    job.ask()
-    listening = "0A"
-    sockets = job.sockets()
-    assert all(table.startswith("tcp") for table, _ in sockets), sockets
-    assert not any(state == listening for _, state in sockets), "nothing listens once the job has formed: %s" % sockets
-    # Both ends of control, pulse, and two ring connections.
-    assert len(sockets) == 8, sockets
-    job.nodes[0].stdin.close()
-    assert [job.nodes[i].wait(10) for i in range(2)] == [0, 0]
+def check_sockets(name, nodes, arguments, connections):
+    """docs/SECURITY.md lists them: a job that has formed listens nowhere."""
+    job = Job(nodes, *arguments)
+    pids = [pid for i, node in enumerate(job.nodes) for pid in (node.pid, *job.rank_processes(i))]
+    found = sockets(pids)
+    assert all(table.startswith("tcp") for table, _, _ in found), (name, found)
+    assert not any(state == LISTENING for _, _, state in found), (name, found)
+    # Both ends of each connection.
+    assert len(found) == 2 * connections, (name, found)
+    assert [code for code, _ in job.results()] == [0] * len(nodes)
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def check_all_sockets(folder):
+    # Control and signs of life with the head, and a connection with each ring neighbour.
+    check_sockets("one rank", [{}], (), 0)
+    check_sockets("supervisor", [{}], ("--tp", 4), 3 + 3 + 4)
+    check_sockets("multinode", multinode(4, 2), (), 3 + 3 + 4)
+    check_sockets("ring", ring(folder, 2), (), 1 + 1 + 2)
 
 
 with tempfile.TemporaryDirectory() as scratch:
@@ -97,4 +95,4 @@ with tempfile.TemporaryDirectory() as scratch:
     check_stopped_worker()
     check_supervised_ranks()
     check_signals()
-    check_idle_ranks(scratch)
+    check_all_sockets(scratch)

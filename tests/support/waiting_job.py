@@ -1,12 +1,12 @@
 """Jobs that wait for requests or work on them until something happens to their ranks."""
 import json
-import os
 import pathlib
 import subprocess
 import threading
 import time
 
 from dinfer import BINARY, MODELS
+from process_facts import children
 from tcp_jobs import environment
 
 MODEL = MODELS / "hf/qwen3-sharded"
@@ -48,29 +48,7 @@ class Job:
 
     def rank_processes(self, node=0):
         """The children of a node's supervisor or of mpirun, by rank."""
-        pid = self.nodes[node].pid
-        text = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-        return [int(child) for child in text.split()]
-
-    def sockets(self):
-        pids = [node.pid for node in self.nodes]
-        pids += [child for node in range(len(self.nodes)) for child in self.rank_processes(node)]
-        inodes = set()
-        for pid in pids:
-            for entry in pathlib.Path("/proc/%d/fd" % pid).iterdir():
-                try:
-                    target = os.readlink(entry)
-                except OSError:
-                    continue
-                if target.startswith("socket:["):
-                    inodes.add(target[8:-1])
-        rows = []
-        for table in ("tcp", "tcp6", "udp", "udp6"):
-            for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[9] in inodes:
-                    rows.append((table, fields[3]))
-        return rows
+        return children(self.nodes[node].pid)
 
     def results(self, timeout=30):
         ends = []
