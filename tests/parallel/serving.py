@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """A server of several ranks answers overlapping requests and ends with its last rank, however it was started."""
+import contextlib
+import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -34,35 +37,64 @@ def ranks_of(name, server, others):
     return [pid for each in (server.process, *others) for pid in (each.pid, *children(each.pid))]
 
 
-def check_way(name, expected, nodes, *arguments, ranks=1):
+@contextlib.contextmanager
+def started(name, nodes, *arguments, ranks=1):
+    """The server on the head, and the commands of the other nodes."""
     others = [subprocess.Popen([BINARY, "serve", "--cpu", *map(str, (*ENGINE, *arguments))], env=environment(**node),
                                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for node in nodes[1:]]
     try:
         began = time.monotonic()
         with Server(ranks, *ENGINE, *arguments, environment=environment(**nodes[0])) as server:
             print("%s: %d ranks ready after %.2f s" % (name, RANKS, time.monotonic() - began), flush=True)
-            listening = {port for _, port, state in sockets(ranks_of(name, server, others)) if state == LISTENING}
-            assert name == "mpirun" or listening == {server.port}, listening  # MPI has its own
-            check_overlap(server, expected)
-            # A client that leaves takes its sequence away on all ranks: the next request is served.
-            Stream(server).leave()
-            server.wait_idle()
-            check_overlap(server, expected)
-            began = time.monotonic()
-            assert server.end(signal.SIGUSR1) == 0
-            assert [other.wait(10) for other in others] == [0] * len(others)
-            print("%s: ended within %.1f s" % (name, time.monotonic() - began), flush=True)
+            yield server, others
     finally:
         for other in others:
             if other.poll() is None:
                 other.kill()
+                other.wait()
+
+
+def check_answers(name, server, others, expected):
+    listening = {port for _, port, state in sockets(ranks_of(name, server, others)) if state == LISTENING}
+    assert name == "mpirun" or listening == {server.port}, listening  # MPI has its own
+    check_overlap(server, expected)
+    # A client that leaves takes its sequence away on all ranks: the next request is served.
+    Stream(server).leave()
+    server.wait_idle()
+    check_overlap(server, expected)
+    assert server.end(signal.SIGUSR1) == 0
+    assert [other.wait(10) for other in others] == [0] * len(others)
+
+
+def check_dead_rank(name, server, others):
+    """Clients hear of it within a second, from the head."""
+    streams = [Stream(server, n=8, max_tokens=480) for _ in range(3)]
+    began = time.monotonic()
+    victim = others[0].pid if others else children(server.process.pid)[2]
+    os.kill((children(victim) or [victim])[0], signal.SIGKILL)
+    for stream in streams:
+        stream.join(15)
+        assert '"error"' in stream.text and re.search(r"rank [12] \(pid \d+ on host \S+\) died during step", stream.text), \
+            stream.text[-700:]
+        assert stream.ended - began < 1.0, stream.ended - began
+    assert server.wait() in ((7, 137) if name == "mpirun" else (7,))
+    print("%s: clients told of a dead rank after %.3f s" % (name, max(stream.ended for stream in streams) - began), flush=True)
+
+
+def ways(folder):
+    yield "mpirun", ([{}],), {"ranks": RANKS}
+    yield "supervisor", ([{}], "--tp", RANKS), {}
+    yield "multinode", (multinode(RANKS, 2),), {}
+    yield "ring", (ring(folder, RANKS),), {}
 
 
 with tempfile.TemporaryDirectory() as scratch:
     with Server(1, *ENGINE) as alone:
         text = alone.post("/v1/completions", SHORT)["choices"][0]["text"]
         alone.end()
-    check_way("mpirun", text, [{}], ranks=RANKS)
-    check_way("supervisor", text, [{}], "--tp", RANKS)
-    check_way("multinode", text, multinode(RANKS, 2))
-    check_way("ring", text, ring(scratch, RANKS))
+    for name, arguments, options in ways(scratch):
+        with started(name, *arguments, **options) as (server, others):
+            check_answers(name, server, others, text)
+    for name, arguments, options in ways(scratch):
+        with started(name, *arguments, **options) as (server, others):
+            check_dead_rank(name, server, others)
