@@ -10,10 +10,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from cable import Cable, Unavailable
-from dinfer import BINARY, MODELS
+from dinfer import BINARY, MODELS, SKIPPED
 from tcp_jobs import SECRET, environment
 
-SKIPPED = 77
 ROUNDS = int(os.environ.get("DINFER_FAULT_ROUNDS", "1"))
 ENGINE = ("-m", MODELS / "hf/qwen3-sharded", "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30)
 PROMPT = ("run", *ENGINE, "--json", "--raw", "--ignore-eos", "--max-tokens", 6, "--temperature", 0, "--tokens", "5,6,7")

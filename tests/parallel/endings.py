@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS, MPI_ENVIRONMENT, run
+from dinfer import BINARY, MODELS, MPI_ENVIRONMENT, needs_mpi, run
 
 MODEL = MODELS / "hf/llama-9h-tied"
 ENVIRONMENT = {**os.environ, **MPI_ENVIRONMENT}
@@ -108,6 +108,7 @@ def check_signals():
         assert job.returncode == code, job.returncode
 
 
+needs_mpi()
 check_disagreement()
 check_joint_errors()
 check_dry_run()

@@ -10,11 +10,10 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS, must_run
+from dinfer import BINARY, MODELS, SKIPPED, must_run
 from server import LONG, Server, Stream
 from tcp_jobs import environment, multinode, ring
 
-SKIPPED = 77
 ENGINE = ("--max-seq-len", 512, "--max-batch-tokens", 512, "--kv-memory-fraction", 0.05, "--start-timeout", 40)
 PROMPT = ("--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "421,17,33,5")
 BOTH = {"CUDA_VISIBLE_DEVICES": "0,1"}

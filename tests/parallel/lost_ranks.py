@@ -13,6 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import has_mpi
 from process_facts import cpu_seconds
 from tcp_jobs import multinode, ring
 from waiting_job import Job, no_processes_left
@@ -28,7 +29,8 @@ def ways(folder):
     """name, its nodes, extra arguments, launcher, and how to find the processes of the ranks"""
     supervised = lambda job: job.rank_processes()
     own = lambda job: [node.pid for node in job.nodes]
-    yield "mpirun", [{}], (), ("mpirun", "-np", str(RANKS)), supervised
+    if has_mpi():
+        yield "mpirun", [{}], (), ("mpirun", "-np", str(RANKS)), supervised
     yield "supervisor", [{}], ("--tp", RANKS), (), supervised
     yield "multinode", multinode(RANKS, 1), (), (), own
     yield "ring", ring(folder, RANKS), (), (), own

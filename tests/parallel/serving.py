@@ -11,7 +11,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS
+from dinfer import BINARY, MODELS, has_mpi
 from process_facts import LISTENING, children, sockets
 from server import LONG, Server, Stream
 from tcp_jobs import environment, multinode, ring
@@ -82,7 +82,8 @@ def check_dead_rank(name, server, others):
 
 
 def ways(folder):
-    yield "mpirun", ([{}],), {"ranks": RANKS}
+    if has_mpi():
+        yield "mpirun", ([{}],), {"ranks": RANKS}
     yield "supervisor", ([{}], "--tp", RANKS), {}
     yield "multinode", (multinode(RANKS, 2),), {}
     yield "ring", (ring(folder, RANKS),), {}

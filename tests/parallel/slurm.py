@@ -12,11 +12,10 @@ import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS, SOURCE
+from dinfer import BINARY, MODELS, SKIPPED, SOURCE, needs_mpi
 from slurm import Slurm, Unavailable
 from tcp_jobs import environment
 
-SKIPPED = 77
 ENGINE = ("-m", MODELS / "hf/qwen3-sharded", "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30)
 PROMPT = ("run", *ENGINE, "--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "5,6,7,300,9")
 PMIX = "--mpi=pmix"
@@ -127,6 +126,7 @@ def check_batch_scripts(slurm):
 
 
 if __name__ == "__main__":
+    needs_mpi()
     try:
         with Slurm() as slurm:
             check_same_tokens(slurm)

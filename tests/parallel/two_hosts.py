@@ -9,10 +9,9 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS
+from dinfer import BINARY, MODELS, SKIPPED
 from tcp_jobs import SECRET, environment
 
-SKIPPED = 77
 MODEL = MODELS / "hf/qwen3-sharded"
 ENGINE = ("-m", MODEL, "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 20)
 PROMPT = ("run", *ENGINE, "--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens",

@@ -1,8 +1,10 @@
-"""Runs the dinfer binary, alone or under mpirun, for the tests that look at it from outside."""
+"""Runs the dinfer binary, alone or as several ranks, for the tests that look at it from outside."""
+import functools
 import json
 import os
 import pathlib
 import subprocess
+import sys
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("DINFER_BINARY", str(SOURCE / "build/release/dinfer"))
@@ -16,9 +18,28 @@ MPI_ENVIRONMENT = {
 }
 
 
+SKIPPED = 77
+
+
+@functools.cache
+def has_mpi():
+    build = subprocess.run([BINARY, "--version", "--json"], capture_output=True, text=True, check=True)
+    return json.loads(build.stdout)["mpi"] is not None
+
+
+def needs_mpi():
+    """Ends the test where the binary has none."""
+    if not has_mpi():
+        print("a build without MPI: skipped")
+        sys.exit(SKIPPED)
+
+
 def command(ranks, *arguments):
-    launcher = [] if ranks == 1 else ["mpirun", "-np", str(ranks)]
-    return launcher + [BINARY, *map(str, arguments)]
+    """Under mpirun; by its own supervisor where the binary has no MPI."""
+    if ranks == 1:
+        return [BINARY, *map(str, arguments)]
+    launcher, several = (["mpirun", "-np", str(ranks)], []) if has_mpi() else ([], ["--tp", str(ranks)])
+    return [*launcher, BINARY, *map(str, arguments), *several]
 
 
 def run(ranks, *arguments, stdin="", timeout=120, environment=None):
