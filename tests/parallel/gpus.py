@@ -87,6 +87,15 @@ def check_ways(folder):
     assert not wrong, wrong
 
 
+def check_unfit_number():
+    """Nine heads on two GPUs: a plain command takes as many as can share them, one that was told so does not."""
+    results, _ = run_all("llama-9h-tied", [BOTH])
+    line = layout(results[0][2])
+    assert results[0][0] == 0 and "mode=single" in line and "1 of 2 visible GPUs" in line, results
+    told, _ = run_all("llama-9h-tied", [BOTH], "--tp", 2)
+    assert told[0][0] == 3 and "9 query heads" in told[0][2], told
+
+
 def refused(nodes, code, *words, model="llama-4h"):
     results, _ = run_all(model, nodes)
     assert results[0][0] == code and all(word in results[0][2] for word in words), results
@@ -97,7 +106,6 @@ def check_refusals(folder):
     refused([{**BOTH, **NO_NCCL}], 3, "MISTRALRS_NO_NCCL", "--tp 2")
     refused([{**multinode(2, 2)[0], **BOTH, **NO_NCCL}], 3, "MISTRALRS_MN_GLOBAL_WORLD_SIZE", "MISTRALRS_NO_NCCL")
     refused([{**ring(folder, 2)[0], **BOTH, "MISTRALRS_NO_NCCL": "0"}], 3, "RING_CONFIG", "MISTRALRS_NO_NCCL=1")
-    refused([BOTH], 3, "9", model="llama-9h-tied")
 
 
 def check_server():
@@ -132,5 +140,6 @@ if __name__ == "__main__":
         sys.exit(SKIPPED)
     with tempfile.TemporaryDirectory() as scratch:
         check_ways(scratch)
+        check_unfit_number()
         check_refusals(scratch)
     check_server()
