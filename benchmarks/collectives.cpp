@@ -37,7 +37,7 @@ class Bench {
     const auto gpus = introduce_gpus(control, world, stream, soon());
     std::string no_peers, no_nccl;
     peers_ = PeerMemory::open(control, gpus, stream, Seconds(10), soon(), no_peers);
-    nccl_ = NcclGroup::connect(control, Seconds(10), soon(), no_nccl);
+    nccl_ = NcclGroup::connect(control, false, Seconds(10), soon(), no_nccl);
     say("peers: %s\nnccl: %s\n", peers_ ? "yes" : no_peers.c_str(),
         nccl_ ? "yes" : no_nccl.c_str());
     for (float** buffer : {&values_, &fresh_, &into_, &norm_, &out_})
