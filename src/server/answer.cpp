@@ -112,8 +112,8 @@ void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
     if (generation_.include_stop) add_text(choice, choice.text.stop_text());
     return finish(choice, "stop");
   }
-  if (generation_.stream &&
-      (!choice.part.text.empty() || !choice.part.calls.empty() || choice.part.has_logprobs))
+  if (generation_.stream && (!choice.part.text.empty() || !choice.part.reasoning.empty() ||
+                             !choice.part.calls.empty() || choice.part.has_logprobs))
     send_part(choice);
 }
 
@@ -126,10 +126,18 @@ void ApiAnswer::observe_token(Choice& choice) {
 }
 
 void ApiAnswer::add_text(Choice& choice, std::string text) {
-  if (choice.calls)
-    add(choice, choice.calls->push(text));
+  if (choice.reasoning)
+    add(choice, choice.reasoning->push(text));
   else
-    choice.part.text += text;
+    add(choice, ReasoningReader::Piece{.text = std::move(text)});
+}
+
+void ApiAnswer::add(Choice& choice, ReasoningReader::Piece piece) {
+  choice.part.reasoning += piece.reasoning;
+  if (choice.calls)
+    add(choice, choice.calls->push(piece.text));
+  else
+    choice.part.text += piece.text;
 }
 
 void ApiAnswer::add(Choice& choice, ToolCallReader::Piece piece) {
@@ -140,6 +148,7 @@ void ApiAnswer::add(Choice& choice, ToolCallReader::Piece piece) {
 
 void ApiAnswer::finish(Choice& choice, std::string reason) {
   choice.done = true;
+  if (choice.reasoning) add(choice, choice.reasoning->finish());
   if (choice.calls) add(choice, choice.calls->finish());
   if (choice.called && reason == "stop") reason = "tool_calls";
   metrics_.count_finish(reason);

@@ -11,6 +11,7 @@
 #include "server/generation.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/reasoning.h"
 
 namespace dinfer {
 
@@ -44,8 +45,10 @@ class ApiAnswer {
     Choice(const Tokenizer& tokenizer, const Generation& generation)
         : text(tokenizer, generation.stop, generation.skip_special) {
       if (generation.tool_format) calls.emplace(*generation.tool_format);
+      if (generation.reasoning) reasoning.emplace(*generation.reasoning);
     }
     TextStream text;
+    std::optional<ReasoningReader> reasoning;  // then
     std::optional<ToolCallReader> calls;
     ChoicePart part;  // what is not sent yet
     bool begun = false, done = false, called = false;
@@ -54,6 +57,7 @@ class ApiAnswer {
   };
 
   static void add_text(Choice& choice, std::string text);
+  static void add(Choice& choice, ReasoningReader::Piece piece);
   static void add(Choice& choice, ToolCallReader::Piece piece);
   void take_token(Choice& choice, const EngineEvent& event);
   void finish(Choice& choice, std::string reason);

@@ -86,6 +86,7 @@ OrderedJson calls_json(const ChoicePart& part, bool indices) {
 
 OrderedJson message_json(const ChoicePart& part) {
   OrderedJson message{{"role", "assistant"}, {"content", part.text}};
+  if (!part.reasoning.empty()) message["reasoning_content"] = part.reasoning;
   if (part.calls.empty()) return message;
   if (part.text.empty()) message["content"] = nullptr;
   message["tool_calls"] = calls_json(part, false);
@@ -184,8 +185,10 @@ std::string text_chunk(const AnswerFrame& frame, const ChoicePart& part,
   OrderedJson choice{{"index", part.index}};
   if (frame.chat) {
     choice["delta"] = OrderedJson::object();
-    if (!part.text.empty() || (part.finish_reason.empty() && part.calls.empty()))
+    if (!part.text.empty() ||
+        (part.finish_reason.empty() && part.calls.empty() && part.reasoning.empty()))
       choice["delta"]["content"] = part.text;
+    if (!part.reasoning.empty()) choice["delta"]["reasoning_content"] = part.reasoning;
     if (!part.calls.empty()) choice["delta"]["tool_calls"] = calls_json(part, true);
   } else {
     choice["text"] = part.text;

@@ -52,6 +52,7 @@ struct AnswerFrame {
 struct ChoicePart {
   int index = 0;
   std::string text;
+  std::string reasoning;  // that comes before the text
   std::vector<ToolCall> calls;
   size_t first_call = 0;  // calls before this piece
   bool has_logprobs = false;

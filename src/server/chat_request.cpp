@@ -3,6 +3,7 @@
 
 #include "server/api_error.h"
 #include "server/generation.h"
+#include "server/reasoning.h"
 #include "server/tool_request.h"
 #include "text/chat_prompt.h"
 
@@ -101,6 +102,16 @@ void tell_of_tools(const ToolRequest& tools, OrderedJson& messages) {
   }
 }
 
+// An answer that must have a form is all answer.
+std::optional<bool> reasoning_of(const ServedModel& model, const Generation& generation) {
+  const bool formed = generation.grammar && !generation.tool_format;
+  if (formed || !shows_reasoning(model.chat_template_source)) return std::nullopt;
+  const std::span<const int32_t> prompt(generation.prompts[0].tokens);
+  constexpr size_t kEnd = 16;  // tokens that are looked at
+  return opens_reasoning(
+      model.tokenizer->decode(prompt.last(std::min(kEnd, prompt.size())), false));
+}
+
 }  // namespace
 
 std::vector<int32_t> read_conversation(ApiFields& fields, const ServedModel& model,
@@ -157,6 +168,7 @@ Generation read_chat_request(const OrderedJson& body, const ServedModel& model,
   const ToolRequest tools = read_tools(fields, model);
   generation.prompts.push_back({.tokens = read_conversation(fields, model, limits, tools)});
   constrain(fields, model, tools, generation);
+  generation.reasoning = reasoning_of(model, generation);
   read_common_fields(fields, model, limits, generation);
   return generation;
 }

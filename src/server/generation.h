@@ -65,10 +65,12 @@ struct Generation {
   bool include_stop = false;  // the stop text is part of the answer
   bool skip_special = true;
   bool echo = false;
-  std::string salt;  // of the prefix cache
+  std::string salt;                       // of the prefix cache
   std::shared_ptr<TokenGrammar> grammar;  // that answers follow; may be null
   std::optional<ToolFormat> tool_format;  // answers may have calls
-  int top_logprobs = -1;                  // -1: no log-probabilities
+  std::optional<bool>
+      reasoning;          // answers may begin with thoughts; true: the prompt has begun them
+  int top_logprobs = -1;  // -1: no log-probabilities
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   double timeout_s = 600;

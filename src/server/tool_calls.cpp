@@ -5,6 +5,7 @@
 
 #include "grammar/schema_grammar.h"
 #include "server/access.h"
+#include "server/text_marks.h"
 
 namespace dinfer {
 
@@ -14,13 +15,6 @@ constexpr std::string_view kOpen = "<tool_call>", kClose = "</tool_call>";
 
 std::string_view arguments_key(ToolFormat format) {
   return format == ToolFormat::tagged ? "arguments" : "parameters";
-}
-
-// Bytes at the end of `text` with which `mark` could begin.
-size_t overlap(std::string_view text, std::string_view mark) {
-  for (size_t length = std::min(text.size(), mark.size() - 1); length > 0; --length)
-    if (text.ends_with(mark.substr(0, length))) return length;
-  return 0;
 }
 
 std::optional<ToolCall> read_call(std::string_view text, ToolFormat format) {
