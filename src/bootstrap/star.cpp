@@ -13,7 +13,7 @@
 namespace dinfer {
 namespace {
 
-enum class Answer : uint32_t { roster = 1, refusal };
+enum class Answer : uint32_t { roster = 1, refusal, missing };
 
 void send_text(Channel& to, Answer type, const std::string& text) {
   to.send(static_cast<uint32_t>(type), 0, bytes_of(text));
@@ -130,7 +130,7 @@ class Gathering {
                         ? ": are they started, and can they reach this host's port?"
                         : "; turned away: " + reception_.last_refusal());
     for (Seat& seat : seats_)
-      if (seat.control) send_text(seat.control->channel, Answer::refusal, why);
+      if (seat.control) send_text(seat.control->channel, Answer::missing, why);
     throw Error(ExitCode::peer, why);
   }
 
@@ -183,9 +183,11 @@ std::optional<std::string> listen_to_head(const StarPlan& plan, Channel& head) {
          plan.head.text(), head.lost());
   if (!frame) return std::nullopt;
   std::string text(reinterpret_cast<const char*>(frame->payload.data()), frame->payload.size());
-  if (frame->type != static_cast<uint32_t>(Answer::roster))
-    fail(ExitCode::config, "the head at {} ended the start: {}", plan.head.text(), text);
-  return text;
+  if (frame->type == static_cast<uint32_t>(Answer::roster)) return text;
+  // The same exit code as the head's, whichever of them a supervisor sees first.
+  const bool missing = frame->type == static_cast<uint32_t>(Answer::missing);
+  fail(missing ? ExitCode::peer : ExitCode::config, "the head at {} ended the start: {}",
+       plan.head.text(), text);
 }
 
 }  // namespace
