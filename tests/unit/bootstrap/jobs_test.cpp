@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "bootstrap/multinode.h"
 #include "bootstrap/ring_config.h"
+#include "tests/unit/bootstrap/refusal.h"
 
 namespace dinfer {
 namespace {
@@ -19,18 +20,6 @@ MultinodePlan multinode(const Variables& variables) {
         return found == variables.end() ? nullptr : found->second.c_str();
       },
       1);
-}
-
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::config);
-    return error.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
 }
 
 Variables with(Variables base, const Variables& changes) {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "tests/unit/bootstrap/refusal.h"
 
 namespace dinfer {
 namespace {
@@ -26,19 +27,6 @@ std::string choose(const std::string& asked, const Variables& variables, bool ha
   return choose_bootstrap({.asked = asked, .tp = tp, .has_mpi = has_mpi}, detect_launcher(here),
                           here)
       .name;
-}
-
-// The message of the Error(config) that `action` ends with.
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::config);
-    return error.what();
-  }
-  ADD_FAILURE() << "not refused";
-  return "";
 }
 
 const Variables kMpirun = {{"OMPI_COMM_WORLD_SIZE", "3"}, {"PMIX_RANK", "0"}};
