@@ -7,7 +7,6 @@
 //
 // A shape is rows (outputs) x columns (inputs).
 #include <algorithm>
-#include <charconv>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "benchmarks/cuda_timing.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/read_bandwidth.h"
 
@@ -28,54 +28,17 @@ using cuda::Packing;
 using cuda::require;
 
 constexpr size_t kPoolBytes = size_t{3} << 30;
-constexpr size_t kPatternBytes = size_t{1} << 22;
 constexpr int kReplays = 12;
 constexpr int kMostLinks = 48;  // products in a chain
-
-std::byte* allocate(size_t bytes) {
-  void* memory = nullptr;
-  require(cudaMalloc(&memory, bytes), "cudaMalloc");
-  return static_cast<std::byte*>(memory);
-}
-
-std::vector<std::string> split(const std::string& text, char at) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == at)
-      parts.emplace_back();
-    else
-      parts.back() += c;
-  }
-  return parts;
-}
-
-int64_t number(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || *end != 0) fail(ExitCode::usage, "not a number: {}", text);
-  return value;
-}
-
-PackedMatrix form_of(const std::string& name) {
-  if (name == "bf16") return {.packing = Packing::bf16};
-  if (name == "f16") return {.packing = Packing::f16};
-  const auto parts = split(name, '/');
-  if (parts.size() < 2) fail(ExitCode::usage, "not a form: {}", name);
-  return {.packing = Packing::grouped,
-          .bits = static_cast<int>(number(parts[0])),
-          .group = static_cast<int>(number(parts[1])),
-          .symmetric = parts.size() == 2,  // 4/32/minimums
-          .half_scales = true};
-}
 
 class Benchmark {
  public:
   Benchmark() {
     require(cudaStreamCreate(&handle_), "cudaStreamCreate");
     stream_ = cuda::Stream::on(handle_);
-    pool_ = allocate(kPoolBytes);
-    x_ = reinterpret_cast<float*>(allocate(sizeof(float) * kMostRows * kMostWidth));
-    out_ = reinterpret_cast<float*>(allocate(sizeof(float) * kMostRows * kMostWidth));
+    pool_ = allocate<std::byte>(kPoolBytes);
+    x_ = allocate<float>(kMostRows * kMostWidth);
+    out_ = allocate<float>(kMostRows * kMostWidth);
     std::vector<float> x(kMostRows * kMostWidth);
     std::normal_distribution<float> normal;
     for (float& v : x) v = normal(random_);
@@ -112,21 +75,9 @@ class Benchmark {
  private:
   static constexpr int64_t kMostRows = 64, kMostWidth = 131072;
 
-  // Repeats a pattern of 16-bit numbers.
-  template <class Draw>
-  void fill(std::byte* memory, size_t bytes, const Draw& draw) {
-    std::vector<uint16_t> pattern(std::min(kPatternBytes, bytes) / 2);
-    for (uint16_t& v : pattern) v = draw();
-    for (size_t at = 0; at < bytes; at += kPatternBytes) {
-      require(cudaMemcpy(memory + at, pattern.data(), std::min(pattern.size() * 2, bytes - at),
-                         cudaMemcpyHostToDevice),
-              "cudaMemcpy");
-    }
-  }
-
   void time(PackedMatrix weight, const std::string& name, size_t bytes, int links, int64_t count) {
     const Matmul::Limits limits{count, weight.columns, weight.rows, true};
-    std::byte* workspace = allocate(Matmul::workspace_bytes(limits));
+    auto* workspace = allocate<std::byte>(Matmul::workspace_bytes(limits));
     Matmul matmul(stream_, limits, workspace);
     const auto chain = [&] {
       for (int i = 0; i < links; ++i) {
@@ -138,41 +89,12 @@ class Benchmark {
     };
     chain();
     require(cudaStreamSynchronize(handle_), "cudaStreamSynchronize");
-    const double seconds = replay(chain) / links;
+    const double seconds = time_as_graph(handle_, kReplays, chain) / links;
     fmt::print("{:>6} x {:<6} {:8} rows {:<3} {:8.2f} us  {:6.0f} GB/s  {:5.1f}%\n", weight.rows,
                weight.columns, name, count, seconds * 1e6, weight.bytes() / seconds / 1e9,
                100 * weight.bytes() / seconds / ceiling_);
     std::fflush(stdout);
     cudaFree(workspace);
-  }
-
-  // Median seconds of the chain as a graph.
-  template <class Chain>
-  double replay(const Chain& chain) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t program = nullptr;
-    require(cudaStreamBeginCapture(handle_, cudaStreamCaptureModeThreadLocal),
-            "cudaStreamBeginCapture");
-    chain();
-    require(cudaStreamEndCapture(handle_, &graph), "cudaStreamEndCapture");
-    require(cudaGraphInstantiate(&program, graph, 0), "cudaGraphInstantiate");
-    cudaEvent_t begin = nullptr, end = nullptr;
-    require(cudaEventCreate(&begin), "cudaEventCreate");
-    require(cudaEventCreate(&end), "cudaEventCreate");
-    std::vector<float> times(kReplays);
-    for (float& time : times) {
-      require(cudaEventRecord(begin, handle_), "cudaEventRecord");
-      require(cudaGraphLaunch(program, handle_), "cudaGraphLaunch");
-      require(cudaEventRecord(end, handle_), "cudaEventRecord");
-      require(cudaEventSynchronize(end), "cudaEventSynchronize");
-      require(cudaEventElapsedTime(&time, begin, end), "cudaEventElapsedTime");
-    }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-    cudaGraphExecDestroy(program);
-    cudaGraphDestroy(graph);
-    std::sort(times.begin(), times.end());
-    return times[kReplays / 2] * 1e-3;
   }
 
   cudaStream_t handle_ = nullptr;

@@ -7,7 +7,6 @@
 //
 // The shape is Llama-3.1-8B's, of which it takes as many layers as have 4 GiB of weights.
 #include <algorithm>
-#include <charconv>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "benchmarks/cuda_timing.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/read_bandwidth.h"
@@ -33,52 +33,6 @@ constexpr int64_t kHidden = 4096, kFfn = 14336;
 constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kBlock = 16;
 constexpr size_t kWeightBytes = size_t{4} << 30;
 constexpr int kReplays = 20, kMostRows = 64, kMostLayers = 32;
-
-template <class T>
-T* allocate(size_t count) {
-  void* memory = nullptr;
-  require(cudaMalloc(&memory, std::max<size_t>(count, 1) * sizeof(T)), "cudaMalloc");
-  require(cudaMemset(memory, 0, count * sizeof(T)), "cudaMemset");
-  return static_cast<T*>(memory);
-}
-
-template <class T>
-T* upload(const std::vector<T>& values) {
-  T* memory = allocate<T>(values.size());
-  require(cudaMemcpy(memory, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice),
-          "cudaMemcpy");
-  return memory;
-}
-
-std::vector<std::string> split(const std::string& text, char at) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == at)
-      parts.emplace_back();
-    else
-      parts.back() += c;
-  }
-  return parts;
-}
-
-int number(const std::string& text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || *end != 0) fail(ExitCode::usage, "not a number: {}", text);
-  return value;
-}
-
-PackedMatrix form_of(const std::string& name) {
-  if (name == "bf16") return {.packing = Packing::bf16};
-  if (name == "f16") return {.packing = Packing::f16};
-  const auto parts = split(name, '/');
-  if (parts.size() < 2) fail(ExitCode::usage, "not a form: {}", name);
-  return {.packing = Packing::grouped,
-          .bits = number(parts[0]),
-          .group = number(parts[1]),
-          .symmetric = parts.size() == 2,
-          .half_scales = true};
-}
 
 class Benchmark {
  public:
@@ -111,7 +65,8 @@ class Benchmark {
     };
     step();
     require(cudaStreamSynchronize(handle_), "cudaStreamSynchronize");
-    const double seconds = replay(step) / static_cast<double>(layers_.size());
+    const double seconds =
+        time_as_graph(handle_, kReplays, step) / static_cast<double>(layers_.size());
     size_t bytes = 0;
     for (const PackedMatrix& m : layers_[0].all) bytes += m.bytes();
     const double alone = static_cast<double>(bytes) / ceiling_;
@@ -126,18 +81,6 @@ class Benchmark {
   struct Layer {
     PackedMatrix all[4];  // qkv, output, gate_up, down
   };
-
-  // Repeats a pattern of 16-bit numbers.
-  template <class Draw>
-  void fill(std::byte* memory, size_t bytes, const Draw& draw) {
-    std::vector<uint16_t> pattern(std::min<size_t>(size_t{1} << 22, bytes) / 2);
-    for (uint16_t& v : pattern) v = draw();
-    for (size_t at = 0; at < bytes; at += pattern.size() * 2) {
-      require(cudaMemcpy(memory + at, pattern.data(), std::min(pattern.size() * 2, bytes - at),
-                         cudaMemcpyHostToDevice),
-              "cudaMemcpy");
-    }
-  }
 
   void make_layers(const PackedMatrix& form) {
     layers_.clear();
@@ -231,35 +174,6 @@ class Benchmark {
     multiply(normed, hidden_, l.all[2], wide_, false);
     multiply({.kind = Rows::Kind::gated, .activation = Activation::silu}, wide_, l.all[3], hidden_,
              true);
-  }
-
-  // Median seconds of the step as a graph.
-  template <class Step>
-  double replay(const Step& step) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t program = nullptr;
-    require(cudaStreamBeginCapture(handle_, cudaStreamCaptureModeThreadLocal),
-            "cudaStreamBeginCapture");
-    step();
-    require(cudaStreamEndCapture(handle_, &graph), "cudaStreamEndCapture");
-    require(cudaGraphInstantiate(&program, graph, 0), "cudaGraphInstantiate");
-    cudaEvent_t begin = nullptr, end = nullptr;
-    require(cudaEventCreate(&begin), "cudaEventCreate");
-    require(cudaEventCreate(&end), "cudaEventCreate");
-    std::vector<float> times(kReplays);
-    for (float& time : times) {
-      require(cudaEventRecord(begin, handle_), "cudaEventRecord");
-      require(cudaGraphLaunch(program, handle_), "cudaGraphLaunch");
-      require(cudaEventRecord(end, handle_), "cudaEventRecord");
-      require(cudaEventSynchronize(end), "cudaEventSynchronize");
-      require(cudaEventElapsedTime(&time, begin, end), "cudaEventElapsedTime");
-    }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-    cudaGraphExecDestroy(program);
-    cudaGraphDestroy(graph);
-    std::sort(times.begin(), times.end());
-    return times[kReplays / 2] * 1e-3;
   }
 
   cudaStream_t handle_ = nullptr;
