@@ -6,6 +6,7 @@
 #include <span>
 
 #include "bootstrap/mpi_requests.h"
+#include "bootstrap/session_control_plane.h"
 
 namespace dinfer {
 namespace {
@@ -25,16 +26,13 @@ struct Header {
 constexpr size_t kFirst = 3584;
 constexpr size_t kInline = kFirst - sizeof(Header);
 
-class MpiControlPlane final : public ControlPlane {
+class MpiControlPlane final : public SessionControlPlane<MpiSession> {
  public:
   explicit MpiControlPlane(std::shared_ptr<MpiSession> session)
-      : session_(std::move(session)),
+      : SessionControlPlane(std::move(session)),
         incoming_(size()),
         received_(size()),
         requests_(session_->duplicate(), session_->wait()) {}
-
-  int rank() const override { return session_->world().rank; }
-  int size() const override { return session_->world().size; }
 
   void broadcast(Bytes& message, Deadline deadline) override {
     ++sequence_;
@@ -61,22 +59,6 @@ class MpiControlPlane final : public ControlPlane {
   }
 
   void barrier(Deadline deadline) override { exchange(Operation::barrier, {}, deadline); }
-
-  void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
-  std::string state() const override { return session_->wait().state(); }
-
-  void check_peers() override { session_->wait().check_peers(); }
-
-  [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
-                              std::string_view what) override {
-    session_->wait().fail_late(missing, waited, what);
-  }
-  [[noreturn]] void fail_diverged(int other, std::string_view theirs,
-                                  std::string_view ours) override {
-    session_->wait().fail_diverged(other, theirs, ours);
-  }
-
-  [[noreturn]] void abort(ExitCode code) override { session_->abort(code); }
 
  private:
   using First = std::array<std::byte, kFirst>;
@@ -150,7 +132,6 @@ class MpiControlPlane final : public ControlPlane {
 
   static size_t inline_bytes(const Bytes& message) { return std::min(message.size(), kInline); }
 
-  std::shared_ptr<MpiSession> session_;
   uint32_t sequence_ = 0;
   First outgoing_{};
   std::vector<First> incoming_;   // by rank

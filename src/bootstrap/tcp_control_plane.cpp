@@ -8,6 +8,8 @@
 #include <optional>
 #include <span>
 
+#include "bootstrap/session_control_plane.h"
+
 namespace dinfer {
 namespace {
 
@@ -47,12 +49,10 @@ std::vector<Bytes> split_parts(std::span<const std::byte> all, size_t count) {
 
 // Everything passes through the head. A connection that breaks is not judged here: the pulse says
 // within milliseconds what became of the rank.
-class TcpControlPlane final : public ControlPlane {
+class TcpControlPlane final : public SessionControlPlane<TcpSession> {
  public:
-  explicit TcpControlPlane(std::shared_ptr<TcpSession> session) : session_(std::move(session)) {}
-
-  int rank() const override { return session_->world().rank; }
-  int size() const override { return session_->world().size; }
+  explicit TcpControlPlane(std::shared_ptr<TcpSession> session)
+      : SessionControlPlane(std::move(session)) {}
 
   void broadcast(Bytes& message, Deadline deadline) override {
     ++call_;
@@ -69,21 +69,6 @@ class TcpControlPlane final : public ControlPlane {
   }
 
   void barrier(Deadline deadline) override { exchange({}, deadline, "barrier"); }
-
-  void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
-  std::string state() const override { return session_->wait().state(); }
-  void check_peers() override { session_->wait().check_peers(); }
-
-  [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
-                              std::string_view what) override {
-    session_->wait().fail_late(missing, waited, what);
-  }
-  [[noreturn]] void fail_diverged(int other, std::string_view theirs,
-                                  std::string_view ours) override {
-    session_->wait().fail_diverged(other, theirs, ours);
-  }
-
-  [[noreturn]] void abort(ExitCode code) override { session_->abort(code); }
 
  private:
   std::vector<Bytes> exchange(const Bytes& message, Deadline deadline, std::string_view what) {
@@ -196,7 +181,6 @@ class TcpControlPlane final : public ControlPlane {
     return fmt::format("control call {} ({})", call, kNames[type < kNames.size() ? type : 0]);
   }
 
-  std::shared_ptr<TcpSession> session_;
   uint32_t call_ = 0;
 };
 
