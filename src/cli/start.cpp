@@ -91,7 +91,7 @@ class Start {
   int lead(const Client& client, SignalWatch& signals);
 
   const World& world() const { return boot_.world; }
-  const TensorShard& shard() const { return placement_.shards[static_cast<size_t>(world().rank)]; }
+  const Shard& shard() const { return placement_.shards[static_cast<size_t>(world().rank)]; }
   bool is_head() const { return world().rank == 0; }
   bool on_gpu() const { return device_->kind() == DeviceKind::cuda; }
   Deadline start_deadline() const { return Deadline::after(Seconds(options_.start_timeout)); }
@@ -331,7 +331,7 @@ void Start::load() {
     model_ = std::make_unique<Transformer>(*device_, *group_, config_, shard(), std::move(weights),
                                            std::move(cache), step);
     std::vector<Range> slices;
-    for (const TensorShard& each : placement_.shards) slices.push_back(each.vocab);
+    for (const Shard& each : placement_.shards) slices.push_back(each.vocab);
     sampler_ = std::make_unique<Sampler>(*device_, *group_, std::move(slices));
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits_.max_seqs),
                             .blocks = limits_.blocks,

@@ -10,12 +10,12 @@
 
 namespace dinfer {
 
-// Keys and values of this rank's KV heads, for all layers: `blocks` blocks of `block_size` tokens.
-// Which block belongs to which sequence is the engine's business. Contents are undefined until
-// Device::attend has written them.
+// Keys and values of this rank's KV heads, for the layers whose attention it owns: `blocks` blocks
+// of `block_size` tokens. Which block belongs to which sequence is the engine's business. Contents
+// are undefined until Device::attend has written them.
 class KvCache {
  public:
-  KvCache(Device& device, const ModelConfig& config, const TensorShard& shard, int block_size,
+  KvCache(Device& device, const ModelConfig& config, const Shard& shard, int block_size,
           int64_t blocks);
 
   const KvLayer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
@@ -23,7 +23,7 @@ class KvCache {
   int64_t blocks() const { return blocks_; }
 
   // Bytes that one block takes on this rank, over all layers, keys and values.
-  static size_t bytes_per_block(const ModelConfig& config, const TensorShard& shard, DType type,
+  static size_t bytes_per_block(const ModelConfig& config, const Shard& shard, DType type,
                                 int block_size);
 
  private:

@@ -70,9 +70,9 @@ constexpr size_t kMostReaders = 8;
 
 class CheckpointSource final : public WeightSource {
  public:
-  CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config,
-                   const TensorShard& shard, const QuantSpec& quant, Device& device,
-                   const LoadProgress& progress, uint64_t total)
+  CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config, const Shard& shard,
+                   const QuantSpec& quant, Device& device, const LoadProgress& progress,
+                   uint64_t total)
       : checkpoint_(checkpoint),
         config_(config),
         quant_(quant),
@@ -112,7 +112,7 @@ class CheckpointSource final : public WeightSource {
   }
 
  private:
-  std::vector<ReadAhead<HostMatrix>::Job> jobs(const TensorShard& shard) const {
+  std::vector<ReadAhead<HostMatrix>::Job> jobs(const Shard& shard) const {
     MatrixList list;
     assemble_weights(config_, shard, list);
     std::vector<ReadAhead<HostMatrix>::Job> jobs;
@@ -159,7 +159,7 @@ class CheckpointSource final : public WeightSource {
 }  // namespace
 
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                          const TensorShard& shard, const QuantSpec& quant, Device& device,
+                          const Shard& shard, const QuantSpec& quant, Device& device,
                           const LoadProgress& progress) {
   CheckpointSource source(checkpoint, config, shard, quant, device, progress,
                           bytes_to_load(checkpoint, config, shard));
@@ -167,7 +167,7 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
 }
 
 uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
-                       const TensorShard& shard) {
+                       const Shard& shard) {
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind) {
     bytes += stored_bytes(find_tensor(checkpoint, slice.module + ".weight"), slice);
@@ -176,7 +176,7 @@ uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
 }
 
 uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const TensorShard& shard, const QuantSpec& quant) {
+                              const Shard& shard, const QuantSpec& quant) {
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");

@@ -111,7 +111,7 @@ class RandomSource final : public WeightSource {
 
 }  // namespace
 
-uint64_t random_weight_bytes(const ModelConfig& config, const TensorShard& shard,
+uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard,
                              const QuantSpec& quant) {
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
@@ -122,8 +122,8 @@ uint64_t random_weight_bytes(const ModelConfig& config, const TensorShard& shard
   return bytes;
 }
 
-ModelWeights random_weights(const ModelConfig& config, const TensorShard& shard,
-                            const QuantSpec& quant, Device& device, uint64_t seed) {
+ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantSpec& quant,
+                            Device& device, uint64_t seed) {
   RandomSource source(quant, device, seed);
   return assemble_weights(config, shard, source);
 }

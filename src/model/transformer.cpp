@@ -8,7 +8,7 @@
 namespace dinfer {
 namespace {
 
-int64_t wide_floats(const ModelConfig& config, const TensorShard& shard, const StepLimits& limits) {
+int64_t wide_floats(const ModelConfig& config, const Shard& shard, const StepLimits& limits) {
   const int64_t qkv = (shard.heads.size() + 2 * shard.kv_heads.size()) * config.head_dim;
   return std::max(limits.rows * std::max(qkv, 2 * shard.ffn.size()),
                   limits.logit_rows * shard.vocab.size());
@@ -121,7 +121,7 @@ Tensor Transformer::view(Buffer& buffer, int64_t rows, int64_t columns) const {
 }
 
 Transformer::Transformer(Device& device, Communicator& group, const ModelConfig& config,
-                         const TensorShard& shard, ModelWeights weights, KvCache cache,
+                         const Shard& shard, ModelWeights weights, KvCache cache,
                          const StepLimits& limits)
     : device_(device),
       group_(group),
@@ -142,7 +142,7 @@ Transformer::Transformer(Device& device, Communicator& group, const ModelConfig&
   wide_ = floats(wide_floats(config, shard, limits));
 }
 
-size_t Transformer::activation_bytes(const ModelConfig& config, const TensorShard& shard,
+size_t Transformer::activation_bytes(const ModelConfig& config, const Shard& shard,
                                      const StepLimits& limits) {
   const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
                          limits.rows * shard.heads.size() * config.head_dim +

@@ -33,9 +33,8 @@ struct StepLimits {
 // The forward pass of one rank of a tensor-parallel group.
 class Transformer {
  public:
-  Transformer(Device& device, Communicator& group, const ModelConfig& config,
-              const TensorShard& shard, ModelWeights weights, KvCache cache,
-              const StepLimits& limits);
+  Transformer(Device& device, Communicator& group, const ModelConfig& config, const Shard& shard,
+              ModelWeights weights, KvCache cache, const StepLimits& limits);
 
   // Runs the step's tokens through all layers, appending to the KV cache. Returns the logits
   // [logit_rows, this rank's vocabulary slice], in device memory, valid until the next call.
@@ -46,7 +45,7 @@ class Transformer {
   const KvCache& cache() const { return cache_; }
 
   // Device memory of activations and rotation tables.
-  static size_t activation_bytes(const ModelConfig& config, const TensorShard& shard,
+  static size_t activation_bytes(const ModelConfig& config, const Shard& shard,
                                  const StepLimits& limits);
 
  private:
@@ -65,7 +64,7 @@ class Transformer {
   Device& device_;
   Communicator& group_;
   ModelConfig config_;
-  TensorShard shard_;
+  Shard shard_;
   ModelWeights weights_;
   KvCache cache_;
   Rope rope_;

@@ -9,7 +9,7 @@ Range shifted(Range range, int64_t by) { return {range.begin + by, range.end + b
 
 Range scaled(Range range, int64_t by) { return {range.begin * by, range.end * by}; }
 
-MatrixSlices qkv_slices(const ModelConfig& config, const TensorShard& shard,
+MatrixSlices qkv_slices(const ModelConfig& config, const Shard& shard,
                         const std::string& attention) {
   const Range hidden{0, config.hidden};
   const Range q = scaled(shard.heads, config.head_dim);
@@ -27,8 +27,7 @@ MatrixSlices qkv_slices(const ModelConfig& config, const TensorShard& shard,
           {attention + ".v_proj", kv, hidden}};
 }
 
-MatrixSlices gate_up_slices(const ModelConfig& config, const TensorShard& shard,
-                            const std::string& mlp) {
+MatrixSlices gate_up_slices(const ModelConfig& config, const Shard& shard, const std::string& mlp) {
   const Range hidden{0, config.hidden};
   if (config.fused_gate_up) {
     const std::string module = mlp + ".gate_up_proj";
@@ -43,7 +42,7 @@ std::string layer_tensor(int64_t layer, const std::string& name) {
   return fmt::format("model.layers.{}.{}", layer, name);
 }
 
-LayerSlices layer_slices(const ModelConfig& config, const TensorShard& shard, int64_t layer) {
+LayerSlices layer_slices(const ModelConfig& config, const Shard& shard, int64_t layer) {
   const Range hidden{0, config.hidden};
   const std::string attention = layer_tensor(layer, "self_attn");
   const std::string mlp = layer_tensor(layer, "mlp");
@@ -53,12 +52,12 @@ LayerSlices layer_slices(const ModelConfig& config, const TensorShard& shard, in
           .down = {{mlp + ".down_proj", hidden, shard.ffn}}};
 }
 
-MatrixSlices embedding_slices(const ModelConfig& config, const TensorShard& shard) {
+MatrixSlices embedding_slices(const ModelConfig& config, const Shard& shard) {
   return {{"model.embed_tokens", shard.vocab, {0, config.hidden}}};
 }
 
-MatrixSlices head_slices(const ModelConfig& config, const TensorShard& shard) {
-  return {{"lm_head", shard.vocab, {0, config.hidden}}};
+MatrixSlices head_slices(const ModelConfig& config, const Shard& shard) {
+  return {{config.tied_head ? "model.embed_tokens" : "lm_head", shard.vocab, {0, config.hidden}}};
 }
 
 }  // namespace dinfer

@@ -30,9 +30,10 @@ struct LayerSlices {
 
 // Which parts of which tensors one rank holds: the one place that knows how modules are named,
 // fused and cut.
-LayerSlices layer_slices(const ModelConfig& config, const TensorShard& shard, int64_t layer);
-MatrixSlices embedding_slices(const ModelConfig& config, const TensorShard& shard);
-MatrixSlices head_slices(const ModelConfig& config, const TensorShard& shard);
+LayerSlices layer_slices(const ModelConfig& config, const Shard& shard, int64_t layer);
+MatrixSlices embedding_slices(const ModelConfig& config, const Shard& shard);
+// Those of the embedding where the two are tied.
+MatrixSlices head_slices(const ModelConfig& config, const Shard& shard);
 
 // "model.layers.<layer>.<name>"
 std::string layer_tensor(int64_t layer, const std::string& name);

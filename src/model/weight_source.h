@@ -27,14 +27,13 @@ class WeightSource {
 };
 
 // All weights of a rank: which there are follows from the config, what they are from the source.
-ModelWeights assemble_weights(const ModelConfig& config, const TensorShard& shard,
-                              WeightSource& source);
+ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, WeightSource& source);
 
 // What becomes of a plain matrix whose whole rows have `columns` elements.
 QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t columns);
 
 // Calls visit(slice, kind) for each slice of a matrix that the rank holds.
-void for_each_slice(const ModelConfig& config, const TensorShard& shard,
+void for_each_slice(const ModelConfig& config, const Shard& shard,
                     const std::function<void(const ModuleSlice&, MatrixKind)>& visit);
 
 // Bytes of a slice in memory once quantised: codes, and an f16 scale a group; 4 bits have a minimum

@@ -8,44 +8,48 @@ namespace {
 // Embedding and head are kept at 8 bits even where layers have 4.
 constexpr int kVocabularyBits = 8;
 
-LayerWeights assemble_layer(const ModelConfig& config, const TensorShard& shard, int64_t layer,
+LayerWeights assemble_layer(const ModelConfig& config, const Shard& shard, int64_t layer,
                             WeightSource& source) {
   const LayerSlices slices = layer_slices(config, shard, layer);
   auto norm = [&](const char* name, int64_t size) {
     return source.norm(layer_tensor(layer, name), size);
   };
   LayerWeights w;
-  w.attention_norm = norm("input_layernorm.weight", config.hidden);
-  w.qkv = source.matrix(slices.qkv, MatrixKind::layer);
-  if (config.qkv_bias) w.qkv_bias = source.bias(slices.qkv);
-  if (config.qk_norm) {
-    w.q_norm = norm("self_attn.q_norm.weight", config.head_dim);
-    w.k_norm = norm("self_attn.k_norm.weight", config.head_dim);
+  const bool first = shard.rank == 0;
+  if (shard.owns(unit::attention(layer))) {
+    w.attention_norm = norm("input_layernorm.weight", config.hidden);
+    w.qkv = source.matrix(slices.qkv, MatrixKind::layer);
+    if (config.qkv_bias) w.qkv_bias = source.bias(slices.qkv);
+    if (config.qk_norm) {
+      w.q_norm = norm("self_attn.q_norm.weight", config.head_dim);
+      w.k_norm = norm("self_attn.k_norm.weight", config.head_dim);
+    }
+    w.output = source.matrix(slices.output, MatrixKind::layer);
+    // Outputs of row-parallel matrices are summed over the group: one rank adds the bias.
+    if (first && config.output_bias) w.output_bias = source.bias(slices.output);
   }
-  w.output = source.matrix(slices.output, MatrixKind::layer);
-  w.mlp_norm = norm("post_attention_layernorm.weight", config.hidden);
-  w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
-  if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
-  w.down = source.matrix(slices.down, MatrixKind::layer);
-  // Outputs of row-parallel matrices are summed over the group: one rank adds the bias.
-  if (shard.rank == 0) {
-    if (config.output_bias) w.output_bias = source.bias(slices.output);
-    if (config.mlp_bias) w.down_bias = source.bias(slices.down);
+  if (shard.owns(unit::mlp(layer))) {
+    w.mlp_norm = norm("post_attention_layernorm.weight", config.hidden);
+    w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
+    if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
+    w.down = source.matrix(slices.down, MatrixKind::layer);
+    if (first && config.mlp_bias) w.down_bias = source.bias(slices.down);
   }
   return w;
 }
 
 }  // namespace
 
-ModelWeights assemble_weights(const ModelConfig& config, const TensorShard& shard,
-                              WeightSource& source) {
+ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, WeightSource& source) {
   ModelWeights weights;
-  weights.embedding = source.matrix(embedding_slices(config, shard), MatrixKind::vocabulary);
+  if (shard.owns(unit::kEmbed))
+    weights.embedding = source.matrix(embedding_slices(config, shard), MatrixKind::vocabulary);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     weights.layers.push_back(assemble_layer(config, shard, layer, source));
   }
+  if (!shard.owns(unit::head(config.layers))) return weights;
   weights.final_norm = source.norm("model.norm.weight", config.hidden);
-  weights.head = config.tied_head
+  weights.head = config.tied_head && weights.embedding
                      ? weights.embedding
                      : source.matrix(head_slices(config, shard), MatrixKind::vocabulary);
   return weights;
@@ -57,20 +61,25 @@ QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t c
   return fitting_quantization(spec, columns);
 }
 
-void for_each_slice(const ModelConfig& config, const TensorShard& shard,
+void for_each_slice(const ModelConfig& config, const Shard& shard,
                     const std::function<void(const ModuleSlice&, MatrixKind)>& visit) {
   auto visit_all = [&](const MatrixSlices& slices, MatrixKind kind) {
     for (const ModuleSlice& slice : slices) visit(slice, kind);
   };
-  visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
+  const bool embeds = shard.owns(unit::kEmbed);
+  if (embeds) visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     const LayerSlices slices = layer_slices(config, shard, layer);
-    visit_all(slices.qkv, MatrixKind::layer);
-    visit_all(slices.output, MatrixKind::layer);
+    if (shard.owns(unit::attention(layer))) {
+      visit_all(slices.qkv, MatrixKind::layer);
+      visit_all(slices.output, MatrixKind::layer);
+    }
+    if (!shard.owns(unit::mlp(layer))) continue;
     visit_all(slices.gate_up, MatrixKind::layer);
     visit_all(slices.down, MatrixKind::layer);
   }
-  if (!config.tied_head) visit_all(head_slices(config, shard), MatrixKind::vocabulary);
+  if (shard.owns(unit::head(config.layers)) && !(config.tied_head && embeds))
+    visit_all(head_slices(config, shard), MatrixKind::vocabulary);
 }
 
 uint64_t quantized_bytes(const ModuleSlice& slice, const QuantSpec& spec) {
@@ -85,15 +94,16 @@ DeviceVector::DeviceVector(Device& device, std::span<const float> values)
 }
 
 size_t ModelWeights::bytes_per_step() const {
-  size_t bytes = head->bytes();
+  size_t bytes = head ? head->bytes() : 0;
   for (const LayerWeights& w : layers) {
-    bytes += w.qkv->bytes() + w.output->bytes() + w.gate_up->bytes() + w.down->bytes();
+    if (w.qkv) bytes += w.qkv->bytes() + w.output->bytes();
+    if (w.gate_up) bytes += w.gate_up->bytes() + w.down->bytes();
   }
   return bytes;
 }
 
 size_t ModelWeights::bytes() const {
-  return bytes_per_step() + (embedding == head ? 0 : embedding->bytes());
+  return bytes_per_step() + (!embedding || embedding == head ? 0 : embedding->bytes());
 }
 
 }  // namespace dinfer

@@ -28,7 +28,8 @@ class DeviceVector {
   std::unique_ptr<Buffer> buffer_;
 };
 
-// What one rank holds of one layer. Rows = outputs. With `heads`, `kv_heads`, `ffn` of its shard:
+// What one rank holds of one layer; the matrices of units that it does not own are none. Rows =
+// outputs. With `heads`, `kv_heads`, `ffn` of its shard:
 struct LayerWeights {
   DeviceVector attention_norm;      // [hidden]
   std::unique_ptr<Weight> qkv;      // [(heads + 2 kv_heads) * head_dim, hidden] = [q; k; v]
@@ -44,10 +45,11 @@ struct LayerWeights {
 };
 
 struct ModelWeights {
-  std::shared_ptr<const Weight> embedding;  // [vocab slice, hidden]
-  std::vector<LayerWeights> layers;
-  DeviceVector final_norm;             // [hidden]
-  std::shared_ptr<const Weight> head;  // [vocab slice, hidden]; the embedding itself when tied
+  std::shared_ptr<const Weight> embedding;  // [vocab slice, hidden], or none
+  std::vector<LayerWeights> layers;         // all of the model's
+  DeviceVector final_norm;                  // [hidden]
+  std::shared_ptr<const Weight> head;  // [vocab slice, hidden], or none; the embedding itself where
+                                       // tied and both are here
 
   // Weight bytes that one decoding step reads: the layers and the head.
   size_t bytes_per_step() const;
@@ -63,24 +65,22 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 // straight into the logits. Matrices that the file has quantised stay as they are; groups follow
 // fitting_quantization.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                          const TensorShard& shard, const QuantSpec& quant, Device& device,
+                          const Shard& shard, const QuantSpec& quant, Device& device,
                           const LoadProgress& progress = {});
 
 // Bytes of the model's files that load_weights reads for this shard: `total` of its progress.
-uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
-                       const TensorShard& shard);
+uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config, const Shard& shard);
 
 // About the device memory that load_weights needs for the matrices: for planning before loading.
 uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const TensorShard& shard, const QuantSpec& quant);
+                              const Shard& shard, const QuantSpec& quant);
 
 // The same for random_weights.
-uint64_t random_weight_bytes(const ModelConfig& config, const TensorShard& shard,
-                             const QuantSpec& quant);
+uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard, const QuantSpec& quant);
 
 // Weights of the config's shapes with random values, quantised as above (bf16 when quant.bits is
 // 0): for benchmarks. The values depend on the shard. Activations stay finite.
-ModelWeights random_weights(const ModelConfig& config, const TensorShard& shard,
-                            const QuantSpec& quant, Device& device, uint64_t seed);
+ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantSpec& quant,
+                            Device& device, uint64_t seed);
 
 }  // namespace dinfer

@@ -38,37 +38,97 @@ Range kv_heads_of(const ModelConfig& config, int64_t ranks, int64_t rank) {
   return {head, head + 1};
 }
 
+void check_divides(const ModelConfig& config, int ranks) {
+  if (fits(config, ranks)) return;
+  const auto most = static_cast<int>(std::min<int64_t>(config.heads, 1 << 20));
+  fail(ExitCode::config,
+       "tensor parallelism over {} ranks cannot split this model: {} query heads must divide by "
+       "the ranks, and {} KV heads divide by the ranks or the ranks by them; rank counts that "
+       "work: {} (CUDA_VISIBLE_DEVICES, --tp or the launcher choose)",
+       ranks, config.heads, config.kv_heads, fmt::join(tensor_parallel_sizes(config, most), ", "));
+}
+
 }  // namespace
 
-Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alignment) {
+std::string unit::name(int64_t unit, int64_t layers) {
+  if (unit == kEmbed) return "embed";
+  if (unit == head(layers)) return "head";
+  const int64_t layer = (unit - 1) / 2;
+  return fmt::format("L{}.{}", layer, unit == attention(layer) ? "attention" : "mlp");
+}
+
+bool Shard::owns(int64_t unit) const {
+  return std::ranges::any_of(
+      units, [unit](const Range& own) { return own.begin <= unit && unit < own.end; });
+}
+
+std::vector<int> Placement::group_of(int rank) const {
+  const Shard& shard = shards.at(static_cast<size_t>(rank));
+  for (const Stage& stage : stages)
+    if (std::ranges::find(stage.ranks, rank) != stage.ranks.end()) return stage.ranks;
+  check(shard.size == 1, "a group of several ranks owns units");
+  return {rank};
+}
+
+Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& groups,
+                std::span<const int> owners, int64_t ffn_alignment) {
   check(config.heads > 0 && config.kv_heads > 0, "a model has heads");
-  check(ranks >= 1 && ffn_alignment >= 1, "ranks and alignment are positive");
-  if (!fits(config, ranks)) {
-    const auto most = static_cast<int>(std::min<int64_t>(config.heads, 1 << 20));
-    fail(ExitCode::config,
-         "tensor parallelism over {} ranks cannot split this model: {} query heads must divide by "
-         "the ranks, and {} KV heads divide by the ranks or the ranks by them; rank counts that "
-         "work: {} (CUDA_VISIBLE_DEVICES, --tp or the launcher choose)",
-         ranks, config.heads, config.kv_heads,
-         fmt::join(tensor_parallel_sizes(config, most), ", "));
-  }
+  check(!groups.empty() && ffn_alignment >= 1, "there are ranks, and the alignment is positive");
+  check(std::ssize(owners) == unit::count(config.layers), "every unit has an owner");
+  const auto size = static_cast<int>(groups.front().size());
+  check_divides(config, size);
 
   Placement placement;
-  Stage stage{.layers = {0, config.layers}, .embed = true, .head = true};
-  stage.ranks.resize(static_cast<size_t>(ranks));
-  std::iota(stage.ranks.begin(), stage.ranks.end(), 0);
-  placement.stages.push_back(std::move(stage));
-  for (int rank = 0; rank < ranks; ++rank) {
-    placement.shards.push_back({
-        .rank = rank,
-        .size = ranks,
-        .heads = cut(config.heads, ranks, rank, 1),
-        .kv_heads = kv_heads_of(config, ranks, rank),
-        .ffn = cut(config.ffn, ranks, rank, ffn_alignment),
-        .vocab = cut(config.vocab, ranks, rank, kVocabAlignment),
-    });
+  placement.shards.resize(groups.size() * groups.front().size());
+  for (const std::vector<int>& group : groups) {
+    check(std::ssize(group) == size, "groups are of one size");
+    for (int index = 0; index < size; ++index)
+      placement.shards.at(static_cast<size_t>(group[static_cast<size_t>(index)])) = {
+          .rank = index,
+          .size = size,
+          .heads = cut(config.heads, size, index, 1),
+          .kv_heads = kv_heads_of(config, size, index),
+          .ffn = cut(config.ffn, size, index, ffn_alignment),
+          .vocab = cut(config.vocab, size, index, kVocabAlignment),
+      };
   }
+  for (int64_t u = 0; u < std::ssize(owners); ++u) {
+    const int owner = owners[static_cast<size_t>(u)];
+    if (u > 0 && owner == owners[static_cast<size_t>(u - 1)])
+      placement.stages.back().units.end = u + 1;
+    else
+      placement.stages.push_back({{u, u + 1}, groups.at(static_cast<size_t>(owner))});
+  }
+  for (const Stage& stage : placement.stages)
+    for (int rank : stage.ranks)
+      placement.shards.at(static_cast<size_t>(rank)).units.push_back(stage.units);
   return placement;
+}
+
+Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alignment) {
+  return pipeline(config, ranks, 1, ffn_alignment);
+}
+
+Placement pipeline(const ModelConfig& config, int tp, int stages, int64_t ffn_alignment) {
+  check(tp >= 1 && stages >= 1, "there are ranks");
+  if (stages > config.layers)
+    fail(ExitCode::config, "--pp {}: the model has {} layers, and each stage needs one: --pp {}",
+         stages, config.layers, config.layers);
+  std::vector<std::vector<int>> groups(static_cast<size_t>(stages));
+  std::vector<int> owners;
+  owners.reserve(static_cast<size_t>(unit::count(config.layers)));
+  owners.push_back(0);
+  for (int stage = 0; stage < stages; ++stage) {
+    std::vector<int>& group = groups[static_cast<size_t>(stage)];
+    group.resize(static_cast<size_t>(tp));
+    std::iota(group.begin(), group.end(), stage * tp);
+    // Rounded up, so that what is left over goes to the first stages.
+    const auto boundary = [&](int64_t s) { return (config.layers * s + stages - 1) / stages; };
+    owners.insert(owners.end(), static_cast<size_t>(2 * (boundary(stage + 1) - boundary(stage))),
+                  stage);
+  }
+  owners.push_back(stages - 1);
+  return place(config, groups, owners, ffn_alignment);
 }
 
 std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,34 +16,62 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-// The part of every owned unit that one rank of a tensor-parallel group holds.
-struct TensorShard {
-  int rank = 0;    // within the group
+// The units of a model by number, in their order: the embedding, attention and MLP of each layer,
+// the head (with the norm before it). Each but the first takes a hidden state, each but the last
+// gives one.
+namespace unit {
+inline constexpr int64_t kEmbed = 0;
+constexpr int64_t attention(int64_t layer) { return 1 + 2 * layer; }
+constexpr int64_t mlp(int64_t layer) { return 2 + 2 * layer; }
+constexpr int64_t head(int64_t layers) { return 1 + 2 * layers; }
+constexpr int64_t count(int64_t layers) { return 2 + 2 * layers; }
+
+// "embed", "L3.attention", "L3.mlp", "head"
+std::string name(int64_t unit, int64_t layers);
+}  // namespace unit
+
+// What one rank holds: of each of its units the part that is its own in the tensor-parallel group.
+struct Shard {
+  int rank = 0;  // within the group
   int size = 1;
-  Range heads;     // query heads
-  Range kv_heads;  // replicated where ranks outnumber them
-  Range ffn;       // columns of gate and up, rows of down's input
-  Range vocab;     // rows of embedding and head
+  Range heads;               // query heads
+  Range kv_heads;            // replicated where ranks outnumber them
+  Range ffn;                 // columns of gate and up, rows of down's input
+  Range vocab;               // rows of embedding and head
+  std::vector<Range> units;  // ascending, not adjoining
+
+  bool owns(int64_t unit) const;
 };
 
-// A run of units with one owner: layers [begin, end), with the embedding and the head where marked.
+// Adjoining units with one owner: a tensor-parallel group of ranks, ascending.
 struct Stage {
-  Range layers;
-  bool embed = false;
-  bool head = false;
-  std::vector<int> ranks;  // the tensor-parallel group that owns it
+  Range units;
+  std::vector<int> ranks;
 };
 
 // Who owns what: data, decided once before any weight is read, the same on all ranks.
 struct Placement {
-  std::vector<Stage> stages;
-  std::vector<TensorShard> shards;  // by rank
+  std::vector<Stage> stages;  // in the order of the units; adjoining ones have different owners
+  std::vector<Shard> shards;  // by rank
+
+  // The ranks of the group that `rank` is in.
+  std::vector<int> group_of(int rank) const;
 };
 
-// One stage over all ranks. Query heads must divide by `ranks`; KV heads divide, or `ranks` divides
-// by them. Otherwise Error(config) that lists the counts that work. FFN cuts fall on multiples of
-// `ffn_alignment` (the quantisation group) and may be uneven; vocabulary cuts may be uneven too.
+// The units shared out to groups: unit u belongs to the group of ranks groups[owners[u]]. Groups
+// are disjoint, of one size, and hold all ranks from 0; a group may own nothing. Query heads must
+// divide by the size of a group; KV heads divide, or the size divides by them. Otherwise
+// Error(config) that lists the sizes that work. FFN cuts fall on multiples of `ffn_alignment` (the
+// quantisation group) and may be uneven; vocabulary cuts may be uneven too.
+Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& groups,
+                std::span<const int> owners, int64_t ffn_alignment);
+
+// One stage over all ranks.
 Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alignment);
+
+// `stages` runs of whole layers, each owned by the next `tp` ranks, as even in layers as can be
+// (the later ones shorter, since the head is work, too). More stages than layers: Error(config).
+Placement pipeline(const ModelConfig& config, int tp, int stages, int64_t ffn_alignment);
 
 // The rank counts up to `most` that tensor_parallel accepts, ascending.
 std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most);

@@ -85,7 +85,7 @@ class Rank {
  public:
   Rank(Communicator& group, const SchedulerLimits& limits)
       : config_(test::tiny_config()), placement_(tensor_parallel(config_, group.size(), 32)) {
-    const TensorShard& shard = placement_.shards[static_cast<size_t>(group.rank())];
+    const Shard& shard = placement_.shards[static_cast<size_t>(group.rank())];
     const auto checkpoint = test::tiny_checkpoint(config_, 11);
     model_ = std::make_unique<Transformer>(
         *device_, group, config_, shard, load_weights(*checkpoint, config_, shard, {}, *device_),
@@ -94,7 +94,7 @@ class Rank {
                    .logit_rows = limits.max_logit_rows,
                    .positions = limits.max_seq_len});
     std::vector<Range> slices;
-    for (const TensorShard& each : placement_.shards) slices.push_back(each.vocab);
+    for (const Shard& each : placement_.shards) slices.push_back(each.vocab);
     sampler_ = std::make_unique<Sampler>(*device_, group, slices);
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits.max_seqs),
                             .blocks = limits.blocks,

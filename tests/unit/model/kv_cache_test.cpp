@@ -10,7 +10,7 @@ namespace {
 
 TEST(KvCache, HoldsThisRanksHeadsOfEveryLayer) {
   const ModelConfig config = test::tiny_config();
-  const TensorShard shard = tensor_parallel(config, 2, 32).shards[1];
+  const Shard shard = tensor_parallel(config, 2, 32).shards[1];
   const auto device = make_reference_device();
   const KvCache cache(*device, config, shard, 16, 3);
   EXPECT_EQ(cache.blocks(), 3);
@@ -23,8 +23,8 @@ TEST(KvCache, HoldsThisRanksHeadsOfEveryLayer) {
 
 TEST(KvCache, ABlockIsPlannedOverLayersKeysAndValues) {
   const ModelConfig config = test::tiny_config();
-  const TensorShard one = tensor_parallel(config, 1, 32).shards[0];
-  const TensorShard replicated = tensor_parallel(config, 4, 32).shards[3];
+  const Shard one = tensor_parallel(config, 1, 32).shards[0];
+  const Shard replicated = tensor_parallel(config, 4, 32).shards[3];
   // layers * (keys, values) * KV heads * tokens * head_dim * bytes
   EXPECT_EQ(KvCache::bytes_per_block(config, one, DType::f16, 32), 2u * 2 * 2 * 32 * 16 * 2);
   EXPECT_EQ(KvCache::bytes_per_block(config, replicated, DType::f32, 16), 2u * 2 * 1 * 16 * 16 * 4);

@@ -28,7 +28,7 @@ inline int64_t blocks_for(int64_t tokens) { return (tokens + kBlockSize - 1) / k
 
 // One rank's model with room for `tokens` tokens.
 inline Transformer make_model(Device& device, Communicator& group, const Checkpoint& checkpoint,
-                              const ModelConfig& config, const TensorShard& shard,
+                              const ModelConfig& config, const Shard& shard,
                               const QuantSpec& quant, int64_t tokens) {
   KvCache cache(device, config, shard, kBlockSize, 2 * blocks_for(tokens) + 1);
   return {device,
@@ -47,7 +47,7 @@ inline std::vector<float> logits_of(const Checkpoint& checkpoint, const ModelCon
   const Placement placement = tensor_parallel(config, run.ranks, run.ffn_alignment);
   std::vector<float> result(static_cast<size_t>(length * config.vocab));
   spawn(run.ranks, [&](Communicator& group) {
-    const TensorShard& shard = placement.shards[static_cast<size_t>(group.rank())];
+    const Shard& shard = placement.shards[static_cast<size_t>(group.rank())];
     const auto device = run.make_device();
     Transformer model = make_model(*device, group, checkpoint, config, shard, run.quant, length);
     std::vector<int32_t> blocks;

@@ -162,7 +162,7 @@ TEST(Transformer, SequencesOfOneStepKeepTheirOwnRotation) {
 
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
-    const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+    const Shard shard = tensor_parallel(config, 1, 32).shards[0];
     Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 40);
     auto last_logits = [&](const std::vector<int64_t>& limits) {
       std::vector<int32_t> tokens;
@@ -199,7 +199,7 @@ TEST(Transformer, AStepWithoutWantedLogitsOnlyFillsTheCache) {
   const std::vector<float> expected = logits_of(*checkpoint, config, prompt);
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
-    const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+    const Shard shard = tensor_parallel(config, 1, 32).shards[0];
     Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 16);
     const std::vector<int32_t> blocks{2};
     const int64_t limit = 6;
@@ -223,7 +223,7 @@ TEST(Transformer, AStepBeyondItsLimitsIsABug) {
   const auto checkpoint = tiny_checkpoint(config, 9);
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
-    const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+    const Shard shard = tensor_parallel(config, 1, 32).shards[0];
     Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 4);
     const std::vector<int32_t> blocks{0}, tokens{1, 2, 3, 4, 5};
     const int64_t limit = 5;

@@ -17,7 +17,7 @@ using test::tiny_checkpoint;
 using test::tiny_config;
 
 // The f32 bytes of a rank's matrices, by hand.
-uint64_t slice_bytes(const ModelConfig& c, const TensorShard& s) {
+uint64_t slice_bytes(const ModelConfig& c, const Shard& s) {
   const int64_t qkv = (s.heads.size() + 2 * s.kv_heads.size()) * c.head_dim * c.hidden;
   const int64_t output = s.heads.size() * c.head_dim * c.hidden;
   const int64_t mlp = 3 * s.ffn.size() * c.hidden;
@@ -39,7 +39,7 @@ TEST(Weights, ARankReadsItsSlicesAndNothingElse) {
   const ModelConfig config = wide_config();
   const auto checkpoint = tiny_checkpoint(config, 1);
   uint64_t before = 0;
-  for (const TensorShard& shard : tensor_parallel(config, 4, 32).shards) {
+  for (const Shard& shard : tensor_parallel(config, 4, 32).shards) {
     const auto device = make_reference_device();
     load_weights(*checkpoint, config, shard, {}, *device);
     const uint64_t norms = static_cast<uint64_t>((2 * config.layers + 1) * config.hidden) * 4;
@@ -54,7 +54,7 @@ TEST(Weights, ProgressRisesToItsTotal) {
   const ModelConfig config = tiny_config();
   const auto checkpoint = tiny_checkpoint(config, 1);
   const auto device = make_reference_device();
-  const TensorShard shard = tensor_parallel(config, 2, 32).shards[1];
+  const Shard shard = tensor_parallel(config, 2, 32).shards[1];
   uint64_t last = 0;
   load_weights(*checkpoint, config, shard, {}, *device, [&](uint64_t done, uint64_t total) {
     EXPECT_GT(done, last);
@@ -67,7 +67,7 @@ TEST(Weights, ProgressRisesToItsTotal) {
 TEST(Weights, ATiedHeadIsTheEmbedding) {
   ModelConfig config = tiny_config();
   const auto device = make_reference_device();
-  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const auto untied = tiny_checkpoint(config, 1);
   const ModelWeights two = load_weights(*untied, config, shard, {}, *device);
   EXPECT_NE(two.head, two.embedding);
@@ -84,7 +84,7 @@ TEST(Weights, ATiedHeadIsTheEmbedding) {
 TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
   const ModelConfig config = tiny_config();
   const auto checkpoint = tiny_checkpoint(config, 1);
-  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const double vocabulary = 2.0 * 80 * 64;
   const double elements = static_cast<double>(slice_bytes(config, shard)) / 4;
   const double bits8 = 8 + 16.0 / 32;
@@ -122,7 +122,7 @@ TEST(Weights, ColumnsThatNoGroupDividesStayPlain) {
   config.ffn = 120;
   config.head_dim = 6;
   const auto checkpoint = tiny_checkpoint(config, 1);
-  const TensorShard shard = tensor_parallel(config, 1, 32).shards[0];
+  const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const std::vector<int32_t> prompt{3, 14, 15, 9};
   EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 8, .group = 32}),
             slice_bytes(config, shard));
@@ -138,7 +138,7 @@ TEST(Weights, RandomWeightsKeepActivationsFinite) {
   for (int bits : {0, 8, 4}) {
     test::spawn(2, [&](Communicator& group) {
       const auto device = make_reference_device();
-      const TensorShard shard =
+      const Shard shard =
           tensor_parallel(config, 2, 32).shards[static_cast<size_t>(group.rank())];
       Transformer model(*device, group, config, shard,
                         random_weights(config, shard, {.bits = bits, .group = 32}, *device, 3),

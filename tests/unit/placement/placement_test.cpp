@@ -37,7 +37,7 @@ ModelConfig shape(int64_t heads, int64_t kv_heads, int64_t ffn, int64_t vocab) {
 template <class Member>
 void expect_tiles(const Placement& placement, Member member, int64_t size) {
   int64_t at = 0;
-  for (const TensorShard& shard : placement.shards) {
+  for (const Shard& shard : placement.shards) {
     const Range range = shard.*member;
     EXPECT_EQ(range.begin, at);
     EXPECT_GT(range.size(), 0);
@@ -55,10 +55,10 @@ TEST(Placement, RangesTileEveryDimensionForAllSizesThatFit) {
       SCOPED_TRACE(fmt::format("heads {} ranks {}", config.heads, ranks));
       const Placement placement = tensor_parallel(config, ranks, 32);
       ASSERT_EQ(placement.shards.size(), static_cast<size_t>(ranks));
-      expect_tiles(placement, &TensorShard::heads, config.heads);
-      expect_tiles(placement, &TensorShard::ffn, config.ffn);
-      expect_tiles(placement, &TensorShard::vocab, config.vocab);
-      for (const TensorShard& shard : placement.shards) {
+      expect_tiles(placement, &Shard::heads, config.heads);
+      expect_tiles(placement, &Shard::ffn, config.ffn);
+      expect_tiles(placement, &Shard::vocab, config.vocab);
+      for (const Shard& shard : placement.shards) {
         // Each query head's own KV head, and no other, is on its rank.
         const int64_t per_kv = config.heads / config.kv_heads;
         EXPECT_EQ(shard.kv_heads.begin, shard.heads.begin / per_kv);
@@ -74,8 +74,7 @@ TEST(Placement, RangesTileEveryDimensionForAllSizesThatFit) {
 TEST(Placement, OneRankOwnsAll) {
   const Placement placement = tensor_parallel(smollm2(), 1, 32);
   ASSERT_EQ(placement.stages.size(), 1u);
-  EXPECT_EQ(placement.stages[0].layers, (Range{0, 30}));
-  EXPECT_TRUE(placement.stages[0].embed && placement.stages[0].head);
+  EXPECT_EQ(placement.stages[0].units, (Range{0, 62}));
   EXPECT_EQ(placement.stages[0].ranks, (Sizes{0}));
   EXPECT_EQ(placement.shards[0].ffn, (Range{0, 1536}));
   EXPECT_EQ(placement.shards[0].kv_heads, (Range{0, 3}));
@@ -110,6 +109,61 @@ TEST(Placement, RefusesWhatCannotBeSplitAndListsWhatCan) {
     EXPECT_NE(message.find("9 query heads"), std::string::npos) << message;
     EXPECT_NE(message.find("3 KV heads"), std::string::npos) << message;
     EXPECT_NE(message.find("work: 1, 3, 9"), std::string::npos) << message;
+  }
+}
+
+TEST(Placement, StagesAreRunsOfUnitsWithOneOwner) {
+  ModelConfig config = smollm2();
+  config.layers = 2;  // embed, L0.attention, L0.mlp, L1.attention, L1.mlp, head
+  const std::vector<int> owners{1, 1, 0, 0, 1, 1};
+  const Placement placement = place(config, {{0}, {1}}, owners, 32);
+  ASSERT_EQ(placement.stages.size(), 3u);
+  EXPECT_EQ(placement.stages[0].units, (Range{0, 2}));
+  EXPECT_EQ(placement.stages[1].units, (Range{2, 4}));
+  EXPECT_EQ(placement.stages[1].ranks, (Sizes{0}));
+  EXPECT_EQ(placement.stages[2].units, (Range{4, 6}));
+  EXPECT_EQ(placement.shards[1].units, (std::vector<Range>{{0, 2}, {4, 6}}));
+  EXPECT_TRUE(placement.shards[0].owns(unit::mlp(0)));
+  EXPECT_FALSE(placement.shards[0].owns(unit::mlp(1)));
+  EXPECT_FALSE(placement.shards[0].owns(unit::kEmbed));
+  EXPECT_EQ(placement.shards[0].heads, (Range{0, 9}));
+}
+
+TEST(Placement, UnitsAreNamedInTheirOrder) {
+  const std::vector<std::string> names{"embed",        "L0.attention", "L0.mlp",
+                                       "L1.attention", "L1.mlp",       "head"};
+  ASSERT_EQ(unit::count(2), std::ssize(names));
+  for (int64_t u = 0; u < unit::count(2); ++u)
+    EXPECT_EQ(unit::name(u, 2), names[static_cast<size_t>(u)]);
+}
+
+TEST(Placement, APipelineGivesItsFirstStagesTheLayersLeftOver) {
+  ModelConfig config = shape(4, 2, 160, 512);
+  config.layers = 7;
+  const Placement placement = pipeline(config, 2, 3, 32);
+  ASSERT_EQ(placement.stages.size(), 3u);
+  EXPECT_EQ(placement.stages[0].units, (Range{0, unit::attention(3)}));
+  EXPECT_EQ(placement.stages[1].units, (Range{unit::attention(3), unit::attention(5)}));
+  EXPECT_EQ(placement.stages[2].units, (Range{unit::attention(5), unit::count(7)}));
+  EXPECT_EQ(placement.stages[2].ranks, (Sizes{4, 5}));
+  EXPECT_EQ(placement.group_of(3), (Sizes{2, 3}));
+  EXPECT_EQ(placement.shards[5].rank, 1);
+  EXPECT_EQ(placement.shards[5].heads, (Range{2, 4}));
+}
+
+TEST(Placement, EveryStageOfAPipelineHasALayer) {
+  ModelConfig config = smollm2();
+  for (config.layers = 1; config.layers < 12; ++config.layers) {
+    for (int stages = 1; stages <= config.layers; ++stages) {
+      int64_t at = 0;
+      for (const Stage& stage : pipeline(config, 1, stages, 32).stages) {
+        EXPECT_EQ(stage.units.begin, at);
+        EXPECT_GE(stage.units.size(), 2);
+        at = stage.units.end;
+      }
+      EXPECT_EQ(at, unit::count(config.layers));
+    }
+    EXPECT_THROW(pipeline(config, 1, static_cast<int>(config.layers) + 1, 32), Error);
   }
 }
 
