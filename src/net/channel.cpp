@@ -32,7 +32,7 @@ bool Channel::flush() {
         ::send(fd(), outgoing_.data() + sent_, outgoing_.size() - sent_, MSG_NOSIGNAL);
     if (bytes < 0 && would_block(errno)) return false;
     if (bytes < 0)
-      lost_ = std::generic_category().message(errno);
+      lose(errno);
     else
       sent_ += static_cast<size_t>(bytes);
   }
@@ -51,6 +51,12 @@ std::optional<Frame> Channel::receive() {
     lost_ = error.what();
     return std::nullopt;
   }
+}
+
+// The other side may have said why it left before it closed.
+void Channel::lose(int error) {
+  read_some();
+  if (lost_.empty()) lost_ = std::generic_category().message(error);
 }
 
 void Channel::read_some() {

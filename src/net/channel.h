@@ -43,6 +43,7 @@ class Channel {
 
  private:
   void read_some();
+  void lose(int error);
 
   Socket socket_;
   FrameWriter writer_;

@@ -73,8 +73,11 @@ TEST_P(ControlPlaneConformance, NobodyLeavesABarrierBeforeAllHaveEntered) {
 TEST_P(ControlPlaneConformance, ARankThatNeverComesIsNamedWhenTheDeadlinePasses) {
   if (size() == 1) GTEST_SKIP() << "one rank waits for nobody";
   const int absent = size() - 1;
+  // The rank whose deadline passes first tells the others: it began to wait after all had come
+  // here.
+  const auto start = std::chrono::steady_clock::now();
+  control().barrier(soon());
   if (rank() != absent) {
-    const auto start = std::chrono::steady_clock::now();
     control().set_phase("the test of deadlines");
     try {
       control().barrier(Deadline::after(Seconds(0.3)));
@@ -147,19 +150,23 @@ TEST_P(ControlPlaneConformance, AnIdleRankSleepsAndWakesSoon) {
   control().barrier(soon());
   const double cpu_before = cpu_seconds();
   const Clock::time_point start = Clock::now();
-  Bytes message(sizeof start);
-  if (rank() == 0) {
-    std::this_thread::sleep_for(std::chrono::seconds(2));
-    const Clock::time_point sent = Clock::now();
-    std::memcpy(message.data(), &sent, sizeof sent);
+  Seconds soonest{1};  // of five: other programs may hold the cores for a moment
+  for (int i = 0; i < 5; ++i) {
+    Clock::time_point sent;
+    Bytes message(sizeof sent);
+    if (rank() == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(400));
+      sent = Clock::now();
+      std::memcpy(message.data(), &sent, sizeof sent);
+    }
+    control().broadcast(message, soon());
+    const Clock::time_point woken = Clock::now();
+    std::memcpy(&sent, message.data(), sizeof sent);
+    soonest = std::min<Seconds>(soonest, woken - sent);
   }
-  control().broadcast(message, soon());
-  const Clock::time_point woken = Clock::now();
-  Clock::time_point sent;
-  std::memcpy(&sent, message.data(), sizeof sent);
   // The targets are 2% and 5 ms; the bounds leave room for a busy machine.
-  EXPECT_LT((cpu_seconds() - cpu_before) / Seconds(woken - start).count(), 0.04);
-  EXPECT_LT(Seconds(woken - sent).count(), 0.020);
+  EXPECT_LT((cpu_seconds() - cpu_before) / Seconds(Clock::now() - start).count(), 0.04);
+  EXPECT_LT(soonest.count(), 0.020);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ControlPlaneConformance, testing::ValuesIn(control_implementations()),
