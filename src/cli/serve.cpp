@@ -13,6 +13,7 @@
 #include "cli/serve_endpoint.h"
 #include "cli/start.h"
 #include "server/server.h"
+#include "server/tool_format.h"
 #include "text/load_text.h"
 
 namespace dinfer {
@@ -79,7 +80,10 @@ std::shared_ptr<const ServedModel> served_model(const Head& head, const Options&
   model->eos = end_tokens(head);
   model->max_seq_len = head.engine.limits().max_seq_len;
   model->vocab = std::min<int64_t>(head.config.vocab, head.tokenizer->vocab_size());
-  model->grammars = std::make_shared<GrammarCache>(*model->tokenizer, model->vocab, model->eos);
+  const TemplateTools tools = tools_of_template(model->chat_template_source);
+  model->grammars =
+      std::make_shared<GrammarCache>(*model->tokenizer, model->vocab, model->eos,
+                                     special_tokens_of(*tools.format, *model->tokenizer));
   model->created = std::chrono::duration_cast<std::chrono::seconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();

@@ -4,8 +4,12 @@
 
 namespace dinfer {
 
-GrammarCache::GrammarCache(const Tokenizer& tokenizer, int64_t vocab, std::vector<int32_t> ends)
-    : tokenizer_(tokenizer), vocab_(vocab), ends_(std::move(ends)) {}
+GrammarCache::GrammarCache(const Tokenizer& tokenizer, int64_t vocab, std::vector<int32_t> ends,
+                           std::vector<int32_t> specials)
+    : tokenizer_(tokenizer),
+      vocab_(vocab),
+      ends_(std::move(ends)),
+      specials_(std::move(specials)) {}
 
 std::shared_ptr<TokenGrammar> GrammarCache::find(const std::string& key,
                                                  const std::function<void(Grammar&)>& build) {
@@ -16,7 +20,7 @@ std::shared_ptr<TokenGrammar> GrammarCache::find(const std::string& key,
     grammars_.splice(grammars_.begin(), grammars_, known);
     return grammars_.front().second;
   }
-  if (!trie_) trie_ = std::make_shared<TokenTrie>(tokenizer_, vocab_);
+  if (!trie_) trie_ = std::make_shared<TokenTrie>(tokenizer_, vocab_, specials_);
   Grammar grammar;
   build(grammar);
   grammars_.emplace_front(key, std::make_shared<TokenGrammar>(std::move(grammar), trie_, ends_));

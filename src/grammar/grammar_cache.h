@@ -17,8 +17,9 @@ namespace dinfer {
 // outlives it.
 class GrammarCache {
  public:
-  // `ends`: tokens that end a text.
-  GrammarCache(const Tokenizer& tokenizer, int64_t vocab, std::vector<int32_t> ends);
+  // `ends`: tokens that end a text. `specials`: other special tokens that may stand in it.
+  GrammarCache(const Tokenizer& tokenizer, int64_t vocab, std::vector<int32_t> ends,
+               std::vector<int32_t> specials = {});
 
   // The grammar of this key, made by `build` where it is not there. `build` sets the start; its
   // Error(usage) goes on.
@@ -30,7 +31,7 @@ class GrammarCache {
  private:
   const Tokenizer& tokenizer_;
   int64_t vocab_;
-  std::vector<int32_t> ends_;
+  std::vector<int32_t> ends_, specials_;
   std::mutex mutex_;
   std::shared_ptr<const TokenTrie> trie_;  // made with the first grammar
   std::list<std::pair<std::string, std::shared_ptr<TokenGrammar>>> grammars_;  // last used first

@@ -11,16 +11,17 @@ namespace {
 constexpr size_t kLongestToken = 4096;  // bytes; longer ones are left out
 
 // Each token's bytes as they stand behind other text: a tokenizer may strip what begins a text.
-std::vector<std::string> token_texts(const Tokenizer& tokenizer, int64_t vocab) {
+std::vector<std::string> token_texts(const Tokenizer& tokenizer, int64_t vocab,
+                                     const std::vector<int32_t>& specials) {
   std::vector<int32_t> ids = tokenizer.encode("a", {.add_special = false});
   if (ids.size() > 1) ids = {ids.back()};
   const size_t before = tokenizer.decode(ids, false).size();
   ids.push_back(0);
   std::vector<std::string> texts(static_cast<size_t>(vocab));
   for (int32_t token = 0; token < vocab; ++token) {
-    if (tokenizer.decode({&token, 1}, true).empty() &&
-        !tokenizer.decode({&token, 1}, false).empty())
-      continue;  // special
+    const bool special = tokenizer.decode({&token, 1}, true).empty() &&
+                         !tokenizer.decode({&token, 1}, false).empty();
+    if (special && std::ranges::find(specials, token) == specials.end()) continue;
     ids.back() = token;
     std::string text = tokenizer.decode(ids, false);
     if (text.size() > before && text.size() - before <= kLongestToken)
@@ -31,8 +32,9 @@ std::vector<std::string> token_texts(const Tokenizer& tokenizer, int64_t vocab) 
 
 }  // namespace
 
-TokenTrie::TokenTrie(const Tokenizer& tokenizer, int64_t vocab)
-    : texts_(token_texts(tokenizer, vocab)) {
+TokenTrie::TokenTrie(const Tokenizer& tokenizer, int64_t vocab,
+                     const std::vector<int32_t>& specials)
+    : texts_(token_texts(tokenizer, vocab, specials)) {
   std::vector<int32_t> order(texts_.size());
   std::iota(order.begin(), order.end(), 0);
   std::erase_if(order, [&](int32_t id) { return text(id).empty(); });

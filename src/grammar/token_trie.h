@@ -10,11 +10,12 @@
 namespace dinfer {
 
 // A vocabulary as a tree of the tokens' bytes: what a grammar allows next is found by one walk over
-// it, which leaves out whole branches. Special tokens and tokens without text are not in it.
+// it, which leaves out whole branches. Special tokens but for the named ones, and tokens without
+// text, are not in it.
 class TokenTrie {
  public:
-  // Ids in [0, vocab) of the tokenizer.
-  TokenTrie(const Tokenizer& tokenizer, int64_t vocab);
+  // Ids in [0, vocab) of the tokenizer; `specials`: special tokens that may stand in a text.
+  TokenTrie(const Tokenizer& tokenizer, int64_t vocab, const std::vector<int32_t>& specials = {});
 
   // The tokens whose bytes may follow in `state`.
   TokenMask allowed(GrammarMachine& machine, GrammarMachine::State state) const;

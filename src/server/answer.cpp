@@ -16,13 +16,14 @@ double since(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts,
-                     Metrics& metrics, std::shared_ptr<HttpReply> reply, AnswerFrame frame,
+                     Metrics& metrics, std::shared_ptr<HttpReply> reply,
+                     std::unique_ptr<AnswerFormat> format,
                      std::vector<std::pair<std::string, std::string>> headers)
     : generation_(std::move(generation)),
       texts_(texts),
       metrics_(metrics),
       reply_(std::move(reply)),
-      frame_(std::move(frame)),
+      format_(std::move(format)),
       headers_(std::move(headers)),
       open_(generation_.sequences()),
       began_(Clock::now()) {
@@ -68,6 +69,7 @@ void ApiAnswer::begin() {
   HttpResponse head{.content_type = "text/event-stream", .headers = headers_};
   head.headers.emplace_back("Cache-Control", "no-cache");
   head.headers.emplace_back("X-Accel-Buffering", "no");
+  head.body = format_->begin();
   reply_->start_stream(std::move(head));
 }
 
@@ -106,7 +108,9 @@ void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
       choice.part.stop_token = event.id;
     return;  // the end itself follows
   }
+  const size_t thoughts = choice.part.reasoning.size();
   add_text(choice, choice.text.push(event.id));
+  if (choice.part.reasoning.size() > thoughts) ++usage_.reasoning_tokens;
   if (choice.text.stopped()) {
     choice.part.stop_reason = choice.text.stop_text();
     if (generation_.include_stop) add_text(choice, choice.text.stop_text());
@@ -143,7 +147,13 @@ void ApiAnswer::add(Choice& choice, ReasoningReader::Piece piece) {
 void ApiAnswer::add(Choice& choice, ToolCallReader::Piece piece) {
   choice.part.text += piece.text;
   choice.called |= !piece.calls.empty();
-  std::ranges::move(piece.calls, std::back_inserter(choice.part.calls));
+  for (ToolCall& call : piece.calls) {
+    const bool goes_on = call.id.empty() && !choice.part.calls.empty();
+    if (goes_on)
+      choice.part.calls.back().arguments += call.arguments;
+    else
+      choice.part.calls.push_back(std::move(call));
+  }
 }
 
 void ApiAnswer::finish(Choice& choice, std::string reason) {
@@ -160,50 +170,35 @@ void ApiAnswer::finish(Choice& choice, std::string reason) {
 
 // Sends what the choice has, and begins a new part.
 void ApiAnswer::send_part(Choice& choice) {
-  const bool null_usage = generation_.include_usage;
-  if (frame_.chat && !choice.begun)
-    send_event(role_chunk(frame_, choice.part.index, running_usage(), null_usage));
-  choice.begun = true;
-  send_event(text_chunk(frame_, choice.part, running_usage(), null_usage, texts_));
+  reply_->write(format_->piece(choice.part, usage_));
   size_t offset = choice.part.text_offset;
   for (const TokenEntry& entry : choice.part.entries) offset += characters(texts_.of(entry.id));
   choice.part = {.index = choice.part.index,
-                 .first_call = choice.part.first_call + choice.part.calls.size(),
                  .has_logprobs = choice.part.has_logprobs,
                  .text_offset = offset,
                  .stop_token = choice.part.stop_token};
-}
-
-void ApiAnswer::send_event(const std::string& json) { reply_->write("data: " + json + "\n\n"); }
-
-std::optional<Usage> ApiAnswer::running_usage() const {
-  if (!generation_.continuous_usage) return std::nullopt;
-  return usage_;
 }
 
 void ApiAnswer::end() {
   finished_ = true;
   metrics_.request_latency.observe(since(began_));
   if (generation_.stream) {
-    if (generation_.include_usage) send_event(usage_chunk(frame_, usage_));
-    reply_->write("data: [DONE]\n\n");
+    reply_->write(format_->end(usage_));
     reply_->end();
     return;
   }
   std::vector<ChoicePart> parts;
   for (Choice& choice : choices_) parts.push_back(std::move(choice.part));
-  reply_->send({.headers = headers_, .body = whole_answer(frame_, parts, usage_, texts_)});
+  reply_->send({.headers = headers_, .body = format_->whole(parts, usage_)});
 }
 
-// A stream that has begun ends with an error event: never with a finish_reason.
 void ApiAnswer::fail(const EngineEvent& event) {
   finished_ = true;
   status_ = event.status;
   const ApiError error = event.status == 503 ? ApiError::unavailable("draining", event.error, 10)
                                              : ApiError::of_status(event.status, event.error);
   if (generation_.stream) {
-    send_event(error.json());
-    reply_->write("data: [DONE]\n\n");
+    reply_->write(format_->failure(error));
     return reply_->end();
   }
   HttpResponse response = error.response();

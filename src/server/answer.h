@@ -20,7 +20,7 @@ namespace dinfer {
 class ApiAnswer {
  public:
   ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts, Metrics& metrics,
-            std::shared_ptr<HttpReply> reply, AnswerFrame frame,
+            std::shared_ptr<HttpReply> reply, std::unique_ptr<AnswerFormat> format,
             std::vector<std::pair<std::string, std::string>> headers);
 
   // The engine's work for it: sequence i has the handle `first_handle` + i.
@@ -35,7 +35,6 @@ class ApiAnswer {
 
   bool finished() const { return finished_; }
   const Usage& usage() const { return usage_; }
-  const std::string& request_id() const { return frame_.id; }
   int status() const { return status_; }
 
  private:
@@ -51,7 +50,7 @@ class ApiAnswer {
     std::optional<ReasoningReader> reasoning;  // then
     std::optional<ToolCallReader> calls;
     ChoicePart part;  // what is not sent yet
-    bool begun = false, done = false, called = false;
+    bool done = false, called = false;
     int64_t tokens = 0;
     Clock::time_point last_token;
   };
@@ -63,16 +62,14 @@ class ApiAnswer {
   void finish(Choice& choice, std::string reason);
   void fail(const EngineEvent& event);
   void send_part(Choice& choice);
-  void send_event(const std::string& json);
   void observe_token(Choice& choice);
   void end();
-  std::optional<Usage> running_usage() const;
 
   Generation generation_;
   TokenTexts& texts_;
   Metrics& metrics_;
   std::shared_ptr<HttpReply> reply_;
-  AnswerFrame frame_;
+  std::unique_ptr<AnswerFormat> format_;
   std::vector<std::pair<std::string, std::string>> headers_;
   std::vector<Choice> choices_;
   Usage usage_;

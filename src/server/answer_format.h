@@ -9,7 +9,8 @@
 
 #include "base/json.h"
 #include "engine/sampler.h"
-#include "server/tool_calls.h"
+#include "server/api_error.h"
+#include "server/tool_call_reader.h"
 #include "text/tokenizer.h"
 
 namespace dinfer {
@@ -37,12 +38,12 @@ struct TokenEntry {
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t cached_tokens = 0;  // of the prompts
+  int64_t cached_tokens = 0;     // of the prompts
+  int64_t reasoning_tokens = 0;  // of the answers
 };
 
-// What all chunks of an answer share.
+// What an answer says of itself.
 struct AnswerFrame {
-  bool chat = false;
   std::string id;
   std::string model;
   int64_t created = 0;
@@ -52,9 +53,8 @@ struct AnswerFrame {
 struct ChoicePart {
   int index = 0;
   std::string text;
-  std::string reasoning;  // that comes before the text
-  std::vector<ToolCall> calls;
-  size_t first_call = 0;  // calls before this piece
+  std::string reasoning;        // that comes before the text
+  std::vector<ToolCall> calls;  // or pieces of them
   bool has_logprobs = false;
   std::vector<TokenEntry> entries;
   size_t text_offset = 0;     // characters before this piece: completions report it
@@ -63,15 +63,23 @@ struct ChoicePart {
   std::optional<int32_t> stop_token;
 };
 
-// The object of a whole answer, and those of a stream's events. The parts' log-probabilities are
-// in the form of their endpoint.
-std::string whole_answer(const AnswerFrame& frame, std::span<const ChoicePart> choices,
-                         const Usage& usage, TokenTexts& texts);
-std::string role_chunk(const AnswerFrame& frame, int index, const std::optional<Usage>& usage,
-                       bool null_usage);
-std::string text_chunk(const AnswerFrame& frame, const ChoicePart& part,
-                       const std::optional<Usage>& usage, bool null_usage, TokenTexts& texts);
-std::string usage_chunk(const AnswerFrame& frame, const Usage& usage);
+// An answer in the form of its endpoint: one object, or the events of a stream as they are sent.
+// One object serves one answer; its parts' log-probabilities are in the form of the endpoint, too.
+class AnswerFormat {
+ public:
+  virtual ~AnswerFormat() = default;
+
+  virtual std::string whole(std::span<const ChoicePart> choices, const Usage& usage) = 0;
+
+  virtual std::string begin() = 0;  // of a stream, before any token
+  virtual std::string piece(const ChoicePart& part, const Usage& usage) = 0;
+  virtual std::string end(const Usage& usage) = 0;
+  // A stream that has begun ends with an error: never with a finish_reason.
+  virtual std::string failure(const ApiError& error) = 0;
+};
+
+// Tokens as chat and responses report them.
+OrderedJson token_logprobs(std::span<const TokenEntry> entries, TokenTexts& texts);
 
 // Characters of UTF-8 text.
 size_t characters(std::string_view text);

@@ -7,7 +7,9 @@
 #include "base/build_info.h"
 #include "base/log.h"
 #include "server/api_error.h"
+#include "server/chunk_format.h"
 #include "server/page.h"
+#include "server/responses_format.h"
 #include "server/tool_request.h"
 
 namespace dinfer {
@@ -110,6 +112,7 @@ const std::map<std::string, Api::Route>& Api::routes() {
       {"/detokenize", {"POST", false, &Api::detokenize}},
       {"/v1/chat/completions", {"POST", false, &Api::chat}},
       {"/v1/completions", {"POST", false, &Api::complete}},
+      {"/v1/responses", {"POST", false, &Api::respond}},
   };
   return table;
 }
@@ -306,6 +309,11 @@ void Api::complete(const std::shared_ptr<Call>& call) {
                     [this, call](Generation generation) { generate(call, std::move(generation)); });
 }
 
+void Api::respond(const std::shared_ptr<Call>& call) {
+  parse<Generation>(call, read_responses_request,
+                    [this, call](Generation generation) { generate(call, std::move(generation)); });
+}
+
 void Api::need_model() const {
   if (state_ == State::loading || state_ == State::dead) throw state_error(state_);
 }
@@ -368,6 +376,21 @@ int Api::retry_after() const {
       std::clamp(std::ceil(static_cast<double>(driver_->waiting()) / rate), 1.0, 60.0));
 }
 
+std::unique_ptr<AnswerFormat> Api::format_of(Generation& generation, const std::string& id) {
+  const bool chat = generation.form == AnswerForm::chat;
+  AnswerFrame frame{.model = model_->names[0], .created = now_s()};
+  if (generation.form == AnswerForm::response) {
+    frame.id = "resp_" + id;
+    return std::make_unique<ResponsesFormat>(std::move(frame), std::move(generation.asked),
+                                             *texts_);
+  }
+  frame.id = (chat ? "chatcmpl-" : "cmpl-") + id;
+  const ChunkFormat::Options options{.chat = chat,
+                                     .include_usage = generation.include_usage,
+                                     .continuous_usage = generation.continuous_usage};
+  return std::make_unique<ChunkFormat>(std::move(frame), options, *texts_);
+}
+
 void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
   if (state_ != State::ready) throw state_error(state_);
   admit(generation.sequences());
@@ -376,15 +399,12 @@ void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
     headers.emplace_back("X-Dinfer-Ignored", joined(generation.ignored));
   if (!generation.warning.empty()) headers.emplace_back("X-Dinfer-Warning", generation.warning);
   generation.salt = options_.keys.tag(call->request.header("authorization")) + generation.salt;
-  AnswerFrame frame{.chat = generation.chat,
-                    .id = (generation.chat ? "chatcmpl-" : "cmpl-") + call->id,
-                    .model = model_->names[0],
-                    .created = now_s()};
+  std::unique_ptr<AnswerFormat> format = format_of(generation, call->id);
   auto live = std::make_shared<Live>();
   live->call = call;
   live->first_handle = next_handle_;
   live->answer = std::make_unique<ApiAnswer>(std::move(generation), *model_, *texts_, metrics_,
-                                             call->reply, std::move(frame), std::move(headers));
+                                             call->reply, std::move(format), std::move(headers));
   const size_t count = live->answer->sequences();
   for (size_t i = 0; i < count; ++i) live_[next_handle_ + i] = live;
   next_handle_ += count;

@@ -86,6 +86,7 @@ class Api {
   void detokenize(const std::shared_ptr<Call>& call);
   void chat(const std::shared_ptr<Call>& call);
   void complete(const std::shared_ptr<Call>& call);
+  void respond(const std::shared_ptr<Call>& call);
 
   void need_model() const;
   // Runs `read` on the body beside this thread, then `use` with what it gave, here.
@@ -93,6 +94,7 @@ class Api {
   void parse(const std::shared_ptr<Call>& call,
              std::function<Result(const OrderedJson&, const ServedModel&, const ApiLimits&)> read,
              std::function<void(Result)> use);
+  std::unique_ptr<AnswerFormat> format_of(Generation& generation, const std::string& id);
   void generate(const std::shared_ptr<Call>& call, Generation generation);
   void admit(size_t sequences);
   int retry_after() const;

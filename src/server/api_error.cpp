@@ -31,6 +31,15 @@ ApiError ApiError::bad_field(const std::string& param, const std::string& messag
           param.empty() ? message : param + ": " + message, param};
 }
 
+ApiError ApiError::with_param(const std::string& param) const {
+  const std::string begin = param_ + ": ";
+  std::string message = what();
+  if (message.starts_with(begin)) message = param + ": " + message.substr(begin.size());
+  ApiError error(status_, type_, code_, message, param);
+  error.retry_after_s_ = retry_after_s_;
+  return error;
+}
+
 ApiError ApiError::of_status(int status, const std::string& message) {
   const bool server = status >= 500;
   return {status, server ? "server_error" : "invalid_request_error",

@@ -22,8 +22,10 @@ class ApiError : public std::runtime_error {
 
   int status() const { return status_; }
   const std::string& type() const { return type_; }
-  std::string json() const;       // the body
-  HttpResponse response() const;  // with the headers that go with the status
+  const std::string& param() const { return param_; }
+  ApiError with_param(const std::string& param) const;  // the field by another name
+  std::string json() const;                             // the body
+  HttpResponse response() const;                        // with the headers that go with the status
 
   // A 400 that names the field.
   static ApiError bad_field(const std::string& param, const std::string& message,

@@ -155,7 +155,7 @@ Generation read_chat_request(const OrderedJson& body, const ServedModel& model,
                              const ApiLimits& limits) {
   ApiFields fields(body, "");
   read_model_name(fields, model);
-  Generation generation{.chat = true};
+  Generation generation{.form = AnswerForm::chat};
   generation.max_tokens = smaller_limit(fields, model, generation);
   fields.refuse("echo", "is not available for chat", {false});
   fields.refuse("prompt", "is a field of /v1/completions: chat has messages");

@@ -153,7 +153,8 @@ void read_common_fields(ApiFields& fields, const ServedModel& model, const ApiLi
   if (generation.grammar && generation.min_tokens > 0)
     throw ApiError::bad_field("min_tokens", "is not available beside response_format or tools",
                               "unsupported_parameter");
-  generation.skip_special = fields.boolean("skip_special_tokens").value_or(true);
+  const bool skip_special = fields.boolean("skip_special_tokens").value_or(true);
+  if (!generation.grammar) generation.skip_special = skip_special;
   read_stream_options(fields, generation);
   generation.salt = fields.text("cache_salt", 1024).value_or("");
   generation.timeout_s =
@@ -163,13 +164,14 @@ void read_common_fields(ApiFields& fields, const ServedModel& model, const ApiLi
     throw ApiError::bad_field(generation.ignored[0], "is not known here (--strict-api)",
                               "unsupported_parameter");
   }
+  const char* field = generation.form == AnswerForm::completion ? "prompt" : "messages";
   for (const GenerationPrompt& prompt : generation.prompts) {
     const auto tokens = static_cast<int64_t>(prompt.tokens.size());
     const int64_t room = generation.max_tokens == 0 ? 0 : 1;
-    if (tokens == 0) throw ApiError::bad_field(generation.chat ? "messages" : "prompt", "is empty");
+    if (tokens == 0) throw ApiError::bad_field(field, "is empty");
     if (tokens + room > model.max_seq_len) {
       throw ApiError::bad_field(
-          generation.chat ? "messages" : "prompt",
+          field,
           fmt::format("this model's maximum context length is {} tokens, the prompt has {}{}",
                       model.max_seq_len, tokens, room ? " and one is needed for the answer" : ""),
           "context_length_exceeded");

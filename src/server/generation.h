@@ -9,7 +9,7 @@
 #include "engine/sampling_params.h"
 #include "grammar/grammar_cache.h"
 #include "server/api_fields.h"
-#include "server/tool_calls.h"
+#include "server/tool_format.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -51,9 +51,12 @@ struct GenerationPrompt {
   std::string text;  // for echo
 };
 
+// In which form an answer is given.
+enum class AnswerForm : uint8_t { completion, chat, response };
+
 // One request to continue text, checked and tokenized: prompts x n sequences.
 struct Generation {
-  bool chat = false;
+  AnswerForm form = AnswerForm::completion;
   std::vector<GenerationPrompt> prompts;
   int n = 1;
   SamplingParams sampling;  // without `stream`, which is the choice's
@@ -65,15 +68,16 @@ struct Generation {
   bool include_stop = false;  // the stop text is part of the answer
   bool skip_special = true;
   bool echo = false;
-  std::string salt;                       // of the prefix cache
-  std::shared_ptr<TokenGrammar> grammar;  // that answers follow; may be null
-  std::optional<ToolFormat> tool_format;  // answers may have calls
+  std::string salt;                         // of the prefix cache
+  std::shared_ptr<TokenGrammar> grammar;    // that answers follow; may be null
+  const ToolFormat* tool_format = nullptr;  // answers may have calls
   std::optional<bool>
       reasoning;          // answers may begin with thoughts; true: the prompt has begun them
   int top_logprobs = -1;  // -1: no log-probabilities
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   double timeout_s = 600;
+  OrderedJson asked;                 // what a response repeats of its request
   std::vector<std::string> ignored;  // fields without effect
   std::string warning;
 
@@ -85,6 +89,8 @@ Generation read_chat_request(const OrderedJson& body, const ServedModel& model,
                              const ApiLimits& limits);
 Generation read_completion_request(const OrderedJson& body, const ServedModel& model,
                                    const ApiLimits& limits);
+Generation read_responses_request(const OrderedJson& body, const ServedModel& model,
+                                  const ApiLimits& limits);
 
 // Ids of a conversation: the fields messages, chat_template_kwargs, documents and
 // add_generation_prompt, with `tools`.

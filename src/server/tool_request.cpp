@@ -40,8 +40,9 @@ ToolFunction read_tool(const OrderedJson& given, const std::string& path) {
   text_field(function, "description");
   function.boolean("strict");
   if (const OrderedJson* parameters = function.find("parameters")) {
-    if (!parameters->is_object())
-      throw ApiError::bad_field(path + ".function.parameters", "must be a JSON Schema");
+    if (!parameters->is_object() || parameters->value("type", OrderedJson("object")) != "object")
+      throw ApiError::bad_field(path + ".function.parameters",
+                                "must be a JSON Schema of type object");
     read.parameters = *parameters;
     if (!read.parameters.contains("type") && !read.parameters.contains("$ref"))
       read.parameters["type"] = "object";
@@ -159,6 +160,8 @@ void constrain(ApiFields& fields, const ServedModel& model, const ToolRequest& t
     throw ApiError::bad_field("response_format", "is not available beside tools",
                               "unsupported_parameter");
   const std::string field = schema ? "response_format" : "tools";
+  // What the grammar lets through is all text: it knows the special tokens of calls alone.
+  generation.skip_special = !schema && !tools.active();
   try {
     if (schema) {
       generation.grammar = model.grammars->find("schema " + schema->dump(), [&](Grammar& grammar) {
@@ -166,8 +169,7 @@ void constrain(ApiFields& fields, const ServedModel& model, const ToolRequest& t
         grammar.set_start(add_schema(*schema, grammar, json, grammar.end()));
       });
     } else if (tools.active()) {
-      std::string key = fmt::format("tools {} {} {}", static_cast<int>(tools.rule.format),
-                                    tools.rule.must_call, tools.rule.several);
+      std::string key = fmt::format("tools {} {}", tools.rule.must_call, tools.rule.several);
       for (const ToolFunction& function : tools.functions)
         key += " " + function.name + " " + function.parameters.dump();
       generation.grammar = model.grammars->find(

@@ -68,6 +68,9 @@ with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
     endpoint = {"base_url": "http://127.0.0.1:%d/v1" % server.port, "api_key": "none", "model": "default", "temperature": 0,
                 "max_retries": 0}
     check_chat(ChatOpenAI(**endpoint, max_tokens=24))
+    by_responses = ChatOpenAI(**endpoint, max_tokens=24, use_responses_api=True)
+    assert by_responses.invoke(MESSAGES).text == ChatOpenAI(**endpoint, max_tokens=24).invoke(MESSAGES).content
+    assert "".join(chunk.text for chunk in by_responses.stream(MESSAGES)) == by_responses.invoke(MESSAGES).text
     check_forms(ChatOpenAI(**endpoint, max_tokens=200))
     check_tools(ChatOpenAI(**endpoint, max_tokens=200))
     text = OpenAI(**endpoint, max_tokens=8).invoke("One, two,")

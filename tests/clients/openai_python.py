@@ -64,7 +64,9 @@ def check_tools(client, name):
 
     named = {"type": "function", "function": {"name": "paint"}}
     with client.chat.completions.stream(**asked, tool_choice=named) as stream:
+        deltas = [event for event in stream if event.type == "tool_calls.function.arguments.delta"]
         final = stream.get_final_completion().choices[0]
+    assert len(deltas) > 2, "arguments come as they are written"
     assert final.finish_reason == "tool_calls", final
     arguments = json.loads(final.message.tool_calls[0].function.arguments)
     assert final.message.tool_calls[0].function.name == "paint"
@@ -75,6 +77,49 @@ def check_tools(client, name):
                        {"role": "tool", "tool_call_id": call.id, "content": "done"}]
     automatic = client.chat.completions.create(**{**asked, "messages": more, "max_tokens": 30}).choices[0]
     assert automatic.finish_reason in ("stop", "length", "tool_calls"), automatic
+
+
+def check_responses(client, name, text):
+    """The same model through /v1/responses: text, events, forms, calls and their results."""
+    asked = {"model": name, "instructions": QUESTION[0]["content"], "input": QUESTION[1]["content"], "temperature": 0}
+    whole = client.responses.create(**asked, max_output_tokens=24)
+    assert whole.output_text == text and whole.status in ("completed", "incomplete"), whole
+    assert whole.usage.output_tokens > 0 and whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
+    with client.responses.stream(**asked, max_output_tokens=24) as stream:
+        events = list(stream)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[0].type == "response.created" and events[-1].type in ("response.completed", "response.incomplete")
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == text
+    assert events[-1].response.output[0].content[0].text == text and events[-1].response.usage == whole.usage
+    turns = [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}, *whole.output,
+             {"role": "user", "content": "Another."}]
+    assert client.responses.create(model=name, input=turns, max_output_tokens=4).output_text is not None
+    top = client.responses.create(**asked, max_output_tokens=2, include=["message.output_text.logprobs"], top_logprobs=2)
+    assert len(top.output[0].content[0].logprobs[0].top_logprobs) == 2
+
+    class Colour(pydantic.BaseModel):
+        name: typing.Annotated[str, pydantic.Field(max_length=20)]
+        warm: bool
+
+    assert isinstance(client.responses.parse(**asked, text_format=Colour, max_output_tokens=200).output_parsed, Colour)
+    tool = {"type": "function", "name": "paint", "strict": True, "parameters": {
+        "type": "object", "properties": {"colour": {"enum": ["red", "green"]}, "layers": {"type": "integer", "maximum": 9}},
+        "required": ["colour", "layers"], "additionalProperties": False}}
+    with client.responses.stream(**asked, tools=[tool], tool_choice="required", parallel_tool_calls=False,
+                                 max_output_tokens=200) as stream:
+        deltas = [event.delta for event in stream if event.type == "response.function_call_arguments.delta"]
+        final = stream.get_final_response()
+    call = final.output[0]
+    assert call.type == "function_call" and call.name == "paint" and json.loads(call.arguments)["layers"] <= 9, call
+    assert len(deltas) > 2 and "".join(deltas) == call.arguments, deltas
+    history = [{"role": "user", "content": QUESTION[1]["content"]}, call.model_dump(exclude_none=True),
+               {"type": "function_call_output", "call_id": call.call_id, "output": "done"}]
+    after = client.responses.create(model=name, input=history, tools=[tool], max_output_tokens=16)
+    assert after.output, after
+    error = refused(openai.BadRequestError, lambda: client.responses.create(**asked, previous_response_id="resp_1"))
+    assert error.param == "previous_response_id", error
+    error = refused(openai.BadRequestError, lambda: client.responses.create(model=name, input=[{"role": "cook", "content": ""}]))
+    assert error.param == "input[0].role", error
 
 
 with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
@@ -113,6 +158,7 @@ with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
 
     check_structured(client, name)
     check_tools(client, name)
+    check_responses(client, name, ran["text"])
 
     # A stream that is closed early leaves nothing behind.
     stream = client.chat.completions.create(model=name, messages=QUESTION, stream=True, max_tokens=400,

@@ -45,7 +45,8 @@ def check_keys():
                                         ("GET", "/metrics", False), ("GET", "/v1/dinfer/status", False),
                                         ("GET", "/v1/models", False), ("GET", "/tokenizer_info", False),
                                         ("POST", "/tokenize", False), ("POST", "/detokenize", False),
-                                        ("POST", "/v1/chat/completions", False), ("POST", "/v1/completions", False)):
+                                        ("POST", "/v1/chat/completions", False), ("POST", "/v1/completions", False),
+                                        ("POST", "/v1/responses", False)):
                 body = {"prompt": "canary-prompt", "tokens": [1], "max_tokens": 1} if method == "POST" else None
                 for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret-canary-1"}):
                     assert (server.request(method, path, body, headers)[0] == 401) != open_, (path, headers)

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "server/chunk_format.h"
 #include "tests/unit/server/letters.h"
 
 namespace dinfer {
@@ -45,7 +46,7 @@ class AnswerTest : public ::testing::Test {
   AnswerTest() : texts_(tokenizer_), reply_(std::make_shared<Recorder>()) {
     model_.names = {"letters"};
     model_.tokenizer = &tokenizer_;
-    generation_.chat = true;
+    generation_.form = AnswerForm::chat;
     generation_.prompts = {{.tokens = {1, 2}, .text = "ab"}};
     generation_.eos = {0};
   }
@@ -56,7 +57,12 @@ class AnswerTest : public ::testing::Test {
             texts_,
             metrics_,
             reply_,
-            {.chat = generation_.chat, .id = "x-1", .model = "letters"},
+            std::make_unique<ChunkFormat>(
+                AnswerFrame{.id = "x-1", .model = "letters"},
+                ChunkFormat::Options{.chat = generation_.form == AnswerForm::chat,
+                                     .include_usage = generation_.include_usage,
+                                     .continuous_usage = generation_.continuous_usage},
+                texts_),
             {{"X-Request-Id", "1"}}};
   }
   static EngineEvent token(char letter) {
@@ -153,7 +159,7 @@ TEST_F(AnswerTest, a_failed_whole_answer_has_a_status) {
 }
 
 TEST_F(AnswerTest, echo_gives_the_prompt_with_its_log_probabilities) {
-  generation_.chat = false;
+  generation_.form = AnswerForm::completion;
   generation_.echo = true;
   generation_.top_logprobs = 1;
   ApiAnswer whole = answer();

@@ -3,19 +3,30 @@
 #include <gtest/gtest.h>
 
 #include "grammar/grammar_machine.h"
+#include "server/tool_call_reader.h"
 
 namespace dinfer {
 namespace {
 
 const std::string kCall = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>";
 
-// A whole answer, read in pieces of so many bytes.
-ToolCallReader::Piece read(ToolFormat format, std::string_view text, size_t step) {
+const ToolFormat& format_of(const std::string& signs) {
+  return *tools_of_template("{% if tools %}" + signs).format;
+}
+const ToolFormat& bare() { return format_of("\"parameters\": dictionary"); }
+
+// A whole answer, read in pieces of so many bytes; its calls with all of their arguments.
+ToolCallReader::Piece read(const ToolFormat& format, std::string_view text, size_t step) {
   ToolCallReader reader(format);
   ToolCallReader::Piece all;
   const auto add = [&](ToolCallReader::Piece piece) {
     all.text += piece.text;
-    for (ToolCall& call : piece.calls) all.calls.push_back(std::move(call));
+    for (ToolCall& call : piece.calls) {
+      if (!call.id.empty())
+        all.calls.push_back(std::move(call));
+      else
+        all.calls.at(call.index).arguments += call.arguments;
+    }
   };
   for (size_t at = 0; at < text.size(); at += step) add(reader.push(text.substr(at, step)));
   add(reader.finish());
@@ -24,26 +35,50 @@ ToolCallReader::Piece read(ToolFormat format, std::string_view text, size_t step
 
 TEST(ToolCallReader, CallsAndTextComeApartWhereverTheyAreCut) {
   for (const size_t step : {1u, 2u, 3u, 7u, 1000u}) {
-    const auto both = read(ToolFormat::tagged, "Well: " + kCall + "\n" + kCall, step);
+    const auto both = read(tagged_format(), "Well: " + kCall + "\n" + kCall, step);
     EXPECT_EQ(both.text, "Well: ");
     ASSERT_EQ(both.calls.size(), 2u);
     EXPECT_EQ(both.calls[0].name, "f");
-    EXPECT_EQ(both.calls[1].arguments, "{\"x\":1}");
+    EXPECT_EQ(both.calls[1].arguments, "{\"x\": 1}");
     EXPECT_NE(both.calls[0].id, both.calls[1].id);
-    EXPECT_EQ(read(ToolFormat::tagged, "a < b <tool", step).text, "a < b <tool");
+    EXPECT_EQ(read(tagged_format(), "a < b <tool", step).text, "a < b <tool");
     const std::string tricky =
-        "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"</tool_call>\"}}</tool_call>";
-    ASSERT_EQ(read(ToolFormat::tagged, tricky, step).calls.size(), 1u);
-    const auto cut = read(ToolFormat::tagged, kCall.substr(0, 30), step);
-    EXPECT_EQ(cut.text, kCall.substr(0, 30));
-    EXPECT_TRUE(cut.calls.empty());
-    const auto bare = read(ToolFormat::bare, "{\"name\": \"f\", \"parameters\": {}}", step);
-    EXPECT_EQ(bare.text, "");
-    ASSERT_EQ(bare.calls.size(), 1u);
-    EXPECT_EQ(bare.calls[0].arguments, "{}");
-    EXPECT_EQ(read(ToolFormat::bare, "no {call}", step).text, "no {call}");
-    EXPECT_EQ(read(ToolFormat::bare, "{\"name\"", step).text, "{\"name\"");
+        R"(<tool_call>{"name": "f", "arguments": {"x": "</tool_call>\"}"}}</tool_call>)";
+    const auto one = read(tagged_format(), tricky, step);
+    ASSERT_EQ(one.calls.size(), 1u);
+    EXPECT_EQ(one.calls[0].arguments, R"({"x": "</tool_call>\"}"})");
+    const auto answer = read(bare(), "{\"name\": \"f\", \"parameters\": {}}", step);
+    EXPECT_EQ(answer.text, "");
+    ASSERT_EQ(answer.calls.size(), 1u);
+    EXPECT_EQ(answer.calls[0].arguments, "{}");
+    EXPECT_EQ(read(bare(), "no {call}", step).text, "no {call}");
+    EXPECT_EQ(read(bare(), "{\"name\"", step).text, "{\"name\"");
   }
+}
+
+TEST(ToolCallReader, ACallThatIsCutIsTextUntilItsNameIsKnown) {
+  for (const size_t step : {1u, 5u, 1000u}) {
+    const auto unnamed = read(tagged_format(), kCall.substr(0, 20), step);
+    EXPECT_EQ(unnamed.text, kCall.substr(0, 20));
+    EXPECT_TRUE(unnamed.calls.empty());
+    const auto cut = read(tagged_format(), kCall.substr(0, 45), step);
+    EXPECT_EQ(cut.text, "");
+    ASSERT_EQ(cut.calls.size(), 1u);
+    EXPECT_EQ(cut.calls[0].arguments, "{\"x\": ");
+  }
+}
+
+TEST(ToolCallReader, ArgumentsComeAsTheyAreWritten) {
+  ToolCallReader reader(tagged_format());
+  EXPECT_TRUE(reader.push("<tool_call>{\"name\":\"f\", \"argu").calls.empty());
+  const auto begun = reader.push("ments\": {\"x").calls;
+  ASSERT_EQ(begun.size(), 2u);
+  EXPECT_EQ(begun[0].name, "f");
+  EXPECT_EQ(begun[1].arguments, "{\"x");
+  const auto more = reader.push("\": 12").calls;
+  ASSERT_EQ(more.size(), 1u);
+  EXPECT_TRUE(more[0].id.empty());
+  EXPECT_EQ(more[0].arguments, "\": 12");
 }
 
 class Rules {
@@ -88,19 +123,53 @@ TEST(ToolGrammar, CallsOnlyOrTextWithCalls) {
   EXPECT_FALSE(may.has("<tool_call>free"));
   EXPECT_FALSE(may.has(kCall + " text"));
 
-  const Rules bare({.format = ToolFormat::bare});
-  EXPECT_TRUE(bare.has("{\"name\": \"f\", \"parameters\": {\"x\": 1}}"));
-  EXPECT_TRUE(bare.has("any text {"));
-  EXPECT_FALSE(bare.has("{\"name\": \"f\"}"));
-  EXPECT_FALSE(Rules({.format = ToolFormat::bare, .must_call = true}).has("text"));
+  const Rules whole({.format = &bare()});
+  EXPECT_TRUE(whole.has("{\"name\": \"f\", \"parameters\": {\"x\": 1}}"));
+  EXPECT_TRUE(whole.has("any text {"));
+  EXPECT_FALSE(whole.has("{\"name\": \"f\"}"));
+  EXPECT_FALSE(Rules({.format = &bare(), .must_call = true}).has("text"));
 }
 
 TEST(ToolFormat, IsThatOfTheTemplate) {
   EXPECT_FALSE(tools_of_template("{{ messages }}").shows_tools);
   EXPECT_TRUE(tools_of_template("{% if tools %}<tool_call>{% endif %}").known_format);
-  EXPECT_EQ(tools_of_template("{{ tools }} {\"name\": name, \"parameters\": dictionary of}").format,
-            ToolFormat::bare);
+  EXPECT_TRUE(bare().mark.empty());
   EXPECT_FALSE(tools_of_template("{{ tools }}[CALLS]").known_format);
+  EXPECT_FALSE(tools_of_template("{{ tools }}<tool_call><function=").known_format);
+}
+
+// Each way of writing two calls: the grammar lets it through, and the reader finds the calls.
+TEST(ToolFormat, EveryFormatIsWrittenAndRead) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"<tool_call>", kCall + kCall},
+      {"[TOOL_CALLS]",
+       R"([TOOL_CALLS][{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}])"},
+      {"[TOOL_CALLS][ARGS]", R"([TOOL_CALLS]f[ARGS]{"x": 1}[TOOL_CALLS]g[ARGS]{})"},
+      {"<|tool_call|><|/tool_call|>",
+       R"(<|tool_call|>[{"name": "f", "arguments": {"x": 1}},{"name": "g", "arguments": {}}]<|/tool_call|>)"},
+      {"<|tool_call|>",
+       R"(<|tool_call|> [{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}])"},
+      {"<｜tool▁calls▁begin｜>",
+       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"x\": 1}<｜tool▁call▁end｜>"
+       "<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
+      {"<｜tool▁calls▁begin｜>```json",
+       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"x\": "
+       "1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```"
+       "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}};
+  for (const auto& [signs, text] : cases) {
+    const ToolFormat& format = format_of(signs);
+    ASSERT_TRUE(tools_of_template("tools " + signs).known_format) << signs;
+    EXPECT_TRUE(Rules({.format = &format, .must_call = true}).has(text)) << text;
+    EXPECT_TRUE(Rules({.format = &format}).has("Well: " + text)) << text;
+    EXPECT_FALSE(Rules({.format = &format, .several = false}).has(text)) << text;
+    for (const size_t step : {1u, 4u, 1000u}) {
+      const auto found = read(format, "Well: " + text, step);
+      EXPECT_EQ(found.text, "Well: ") << text;
+      ASSERT_EQ(found.calls.size(), 2u) << text;
+      EXPECT_EQ(found.calls[0].arguments, "{\"x\": 1}");
+      EXPECT_EQ(found.calls[1].index, 1u);
+    }
+  }
 }
 
 TEST(ToolText, TemplatesWithoutToolsGetMessages) {

@@ -1,0 +1,115 @@
+#include "server/tool_format.h"
+
+#include <algorithm>
+#include <array>
+
+namespace dinfer {
+
+namespace {
+
+constexpr std::string_view kNameKey = R"( {"name": ")", kArgumentsKey = R"(", "arguments": )";
+
+constexpr ToolFormat kTagged{.mark = "<tool_call>",
+                             .before = kNameKey,
+                             .middle = kArgumentsKey,
+                             .after = " } </tool_call>",
+                             .between = " <tool_call>"};
+
+// Llama 3: the whole answer is {"name": ..., "parameters": {...}}.
+constexpr ToolFormat kBare{
+    .before = R"({"name": ")", .middle = R"(", "parameters": )", .after = " }", .repeats = false};
+
+// Mistral until 2024: [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...].
+constexpr ToolFormat kMistralList{.mark = "[TOOL_CALLS]",
+                                  .begin = " [",
+                                  .before = kNameKey,
+                                  .middle = kArgumentsKey,
+                                  .after = " }",
+                                  .between = ",",
+                                  .end = " ]"};
+
+// Mistral since: [TOOL_CALLS]NAME[ARGS]{...}.
+constexpr ToolFormat kMistralNamed{
+    .mark = "[TOOL_CALLS]", .middle = "[ARGS]", .between = "[TOOL_CALLS]"};
+
+// Phi 4 mini: <|tool_call|>[{"name": ..., "arguments": {...}}]<|/tool_call|>.
+constexpr ToolFormat kPhi{.mark = "<|tool_call|>",
+                          .begin = " [",
+                          .before = kNameKey,
+                          .middle = kArgumentsKey,
+                          .after = " }",
+                          .between = ",",
+                          .end = " ]<|/tool_call|>"};
+
+// Granite 3: the same, with nothing behind the list.
+constexpr ToolFormat kGranite{.mark = "<|tool_call|>",
+                              .begin = " [",
+                              .before = kNameKey,
+                              .middle = kArgumentsKey,
+                              .after = " }",
+                              .between = ",",
+                              .end = " ]"};
+
+// DeepSeek V3 and R1: the arguments stand in a fenced block.
+constexpr ToolFormat kDeepSeekFenced{.mark = "<｜tool▁calls▁begin｜>",
+                                     .before = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+                                     .middle = "\n```json\n",
+                                     .after = "\n```<｜tool▁call▁end｜>",
+                                     .between = "\n",
+                                     .end = "<｜tool▁calls▁end｜>"};
+
+// DeepSeek since V3.1.
+constexpr ToolFormat kDeepSeek{.mark = "<｜tool▁calls▁begin｜>",
+                               .before = "<｜tool▁call▁begin｜>",
+                               .middle = "<｜tool▁sep｜>",
+                               .after = "<｜tool▁call▁end｜>",
+                               .end = "<｜tool▁calls▁end｜>"};
+
+// A template that has all of `signs` writes calls so; null: in a way that is not known here. The
+// first row that fits counts.
+struct Sign {
+  std::array<std::string_view, 2> signs;
+  const ToolFormat* format;
+};
+constexpr std::array<Sign, 9> kSigns{{
+    {{"<function=", "<tool_call>"}, nullptr},  // Qwen 3 Coder: parameters as XML
+    {{"<tool_call>", ""}, &kTagged},
+    {{"\"parameters\": dictionary", ""}, &kBare},
+    {{"[TOOL_CALLS]", "[ARGS]"}, &kMistralNamed},
+    {{"[TOOL_CALLS]", ""}, &kMistralList},
+    {{"<|tool_call|>", "<|/tool_call|>"}, &kPhi},
+    {{"<|tool_call|>", ""}, &kGranite},
+    {{"<｜tool▁calls▁begin｜>", "```json"}, &kDeepSeekFenced},
+    {{"<｜tool▁calls▁begin｜>", ""}, &kDeepSeek},
+}};
+
+}  // namespace
+
+const ToolFormat& tagged_format() { return kTagged; }
+
+TemplateTools tools_of_template(std::string_view source) {
+  const auto has = [&](std::string_view text) {
+    return source.find(text) != std::string_view::npos;
+  };
+  if (!has("tools")) return {.format = &kTagged};
+  for (const Sign& sign : kSigns) {
+    if (!std::ranges::all_of(sign.signs, has)) continue;
+    if (!sign.format) break;
+    return {.format = sign.format, .shows_tools = true, .known_format = true};
+  }
+  return {.format = &kTagged, .shows_tools = true};
+}
+
+std::vector<int32_t> special_tokens_of(const ToolFormat& format, const Tokenizer& tokenizer) {
+  std::vector<int32_t> found;
+  for (const std::string_view text : {format.mark, format.begin, format.before, format.middle,
+                                      format.after, format.between, format.end}) {
+    for (const int32_t id : tokenizer.encode(text, {.add_special = false, .parse_special = true})) {
+      if (tokenizer.decode({&id, 1}, true).empty() && !tokenizer.decode({&id, 1}, false).empty())
+        found.push_back(id);
+    }
+  }
+  return found;
+}
+
+}  // namespace dinfer
