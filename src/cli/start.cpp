@@ -328,8 +328,9 @@ void Start::load() {
     const StepLimits step{.rows = limits_.max_batch_tokens,
                           .logit_rows = limits_.max_logit_rows,
                           .positions = limits_.max_seq_len};
-    model_ = std::make_unique<Transformer>(*device_, *group_, config_, shard(), std::move(weights),
-                                           std::move(cache), step);
+    model_ = std::make_unique<Transformer>(
+        *device_, ModelPeers{*group_, *group_, placement_.stages_of(world().rank)}, config_,
+        shard(), std::move(weights), std::move(cache), step);
     std::vector<Range> slices;
     for (const Shard& each : placement_.shards) slices.push_back(each.vocab);
     sampler_ = std::make_unique<Sampler>(*device_, *group_, std::move(slices));
@@ -337,7 +338,8 @@ void Start::load() {
                             .blocks = limits_.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
                             .rows = limits_.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*model_, *sampler_, bounds, limits_.max_seq_len);
+    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), ResultRoute{*group_, 0}, bounds,
+                                       limits_.max_seq_len);
     if (tokenizer.valid()) tokenizer_ = tokenizer.get();
   });
 }

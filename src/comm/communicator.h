@@ -34,6 +34,10 @@ class Communicator {
   // Point to point; matched in order for a pair of ranks.
   virtual void send(int destination, std::span<const std::byte> data) = 0;
   virtual void receive(int source, std::span<std::byte> data) = 0;
+
+  // The same between buffers in host memory; receive_host is done on return.
+  virtual void send_host(int destination, std::span<const std::byte> data) = 0;
+  virtual void receive_host(int source, std::span<std::byte> data) = 0;
 };
 
 }  // namespace dinfer

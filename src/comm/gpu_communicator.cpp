@@ -135,6 +135,14 @@ class GpuCommunicator final : public Communicator {
     copy(data.data(), staging_.data(), data.size());
   }
 
+  void send_host(int destination, std::span<const std::byte> data) override {
+    host_->send_host(destination, data);
+  }
+
+  void receive_host(int source, std::span<std::byte> data) override {
+    host_->receive_host(source, data);
+  }
+
  private:
   // Which kernel sums `bytes`, or a first part of them; empty: NCCL does.
   std::optional<cuda::PeerPath> peer_path(size_t bytes) const {

@@ -80,6 +80,14 @@ class StagedCommunicator final : public Communicator {
     }
   }
 
+  void send_host(int destination, std::span<const std::byte> data) override {
+    host_->send_host(destination, data);
+  }
+
+  void receive_host(int source, std::span<std::byte> data) override {
+    host_->receive_host(source, data);
+  }
+
  private:
   // The pinned buffer of the part of `device` that begins at `at`.
   std::span<std::byte> staged(std::span<const std::byte> device, size_t at) {

@@ -72,6 +72,12 @@ class MpiCommunicator final : public Communicator {
     requests_.wait(deadline(), "receive");
   }
 
+  void send_host(int destination, std::span<const std::byte> data) override {
+    send(destination, data);
+  }
+
+  void receive_host(int source, std::span<std::byte> data) override { receive(source, data); }
+
  private:
   Deadline deadline() const { return Deadline::after(step_timeout_); }
 

@@ -23,6 +23,12 @@ class SingleCommunicator final : public Communicator {
     all_gather(in, out);
   }
 
+  void send_host(int, std::span<const std::byte>) override {
+    check(false, "send in a group of one");
+  }
+  void receive_host(int, std::span<std::byte>) override {
+    check(false, "receive in a group of one");
+  }
   void send(int, std::span<const std::byte>) override { check(false, "send in a group of one"); }
   void receive(int, std::span<std::byte>) override { check(false, "receive in a group of one"); }
 };

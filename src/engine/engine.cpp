@@ -37,21 +37,47 @@ bool Engine::step() {
   for (uint64_t id : std::exchange(cancelled_, {})) {
     if (scheduler_.remove(id)) finish(id, FinishReason::cancelled);
   }
-  if (scheduler_.idle()) return false;
-  const StepPlan plan = scheduler_.next();
-  for (const Admission& admission : plan.admissions) {
-    Live& live = live_.at(admission.sequence);
-    if (live.started) continue;  // and preempted
-    live.started = Clock::now();
-    live.cached_tokens = admission.cached;
+  issue_ahead();
+  if (under_way_.empty()) return false;
+  collect();
+  return true;
+}
+
+// Begins steps until every stage of the model has one to work at.
+void Engine::issue_ahead() {
+  while (std::ssize(under_way_) < limits().depth && !scheduler_.idle()) {
+    std::optional<StepPlan> plan = scheduler_.next();
+    if (!plan) return;
+    for (const Admission& admission : plan->admissions) {
+      Live& live = live_.at(admission.sequence);
+      if (live.started) continue;  // and preempted
+      live.started = Clock::now();
+      live.cached_tokens = admission.cached;
+    }
+    issue(*plan);
+    under_way_.push_back(*std::move(plan));
   }
-  StepResult result = execute(plan);
+}
+
+// Ends the oldest step under way.
+void Engine::collect() {
+  const StepPlan plan = std::move(under_way_.front());
+  under_way_.pop_front();
+  StepResult result;
+  if (!plan.work.empty()) {
+    in_step_ = true;
+    control_.set_phase(describe(plan));
+    result = worker_.result();
+    in_step_ = false;
+    control_.set_phase("idle");
+  }
+  if (result.work.size() != plan.work.size())
+    fail(ExitCode::peer, "the result of {} has {} parts", describe(plan), result.work.size());
   std::vector<int32_t> sampled;
   for (const WorkResult& work : result.work) sampled.push_back(work.token);
   for (const Outcome& outcome : scheduler_.commit(plan, sampled)) {
     deliver(plan.work[outcome.work], result.work[outcome.work], outcome);
   }
-  return true;
 }
 
 void Engine::run_until_idle() {
@@ -59,26 +85,28 @@ void Engine::run_until_idle() {
   }
 }
 
-void Engine::heartbeat() { execute(scheduler_.next_idle()); }
+void Engine::heartbeat() { issue(scheduler_.next_idle()); }
 
 void Engine::shut_down(int32_t exit_code) {
+  for (; !under_way_.empty(); under_way_.pop_front())
+    if (!under_way_.front().work.empty()) worker_.result();
   StepPlan plan = scheduler_.next_idle();
   plan.stop = exit_code;
-  execute(plan);
+  issue(plan);
 }
 
-StepResult Engine::execute(const StepPlan& plan) {
+// Tells all ranks to take the step, and takes part in it.
+void Engine::issue(const StepPlan& plan) {
   using Seconds = std::chrono::duration<double>;
   in_step_ = true;
   if (!plan.stop) control_.set_phase(describe(plan));
   Bytes message = encode(plan);
   control_.broadcast(message, Deadline::after(Seconds(step_timeout_s_)));
-  StepResult result = worker_.execute(plan);
+  worker_.execute(plan);
   // A heartbeat is answered, so that the head learns who lives.
   if (plan.heartbeat()) control_.barrier(Deadline::after(Seconds(kAnswerShare * stall_timeout_s_)));
   in_step_ = false;
   control_.set_phase("idle");
-  return result;
 }
 
 void Engine::deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome) {

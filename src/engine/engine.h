@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <span>
@@ -75,7 +76,8 @@ class Engine {
   // Ends a request wherever it is; its on_done follows in the next step.
   void cancel(uint64_t id);
 
-  // One step of all that waits and runs, callbacks included. False: there was nothing to do.
+  // One step of all that waits and runs, callbacks included; where the model has several stages,
+  // the next steps are begun before the oldest ends. False: there was nothing to do.
   bool step();
   void run_until_idle();
 
@@ -89,7 +91,8 @@ class Engine {
   // All ranks leave their loops with this exit code. Nothing may follow.
   void shut_down(int32_t exit_code);
 
-  // True during a step, and for good after one that failed: the ranks have lost each other.
+  // True while a step is given out or awaited, and for good after one that failed: the ranks have
+  // lost each other.
   bool in_step() const { return in_step_; }
 
   const SchedulerLimits& limits() const { return scheduler_.limits(); }
@@ -105,7 +108,9 @@ class Engine {
     int64_t cached_tokens = 0;
   };
 
-  StepResult execute(const StepPlan& plan);
+  void issue(const StepPlan& plan);
+  void issue_ahead();
+  void collect();
   void deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome);
   void report_prompt(Live& live, const SlotWork& work, const WorkResult& result);
   void finish(uint64_t id, FinishReason reason);
@@ -116,6 +121,7 @@ class Engine {
   double step_timeout_s_;
   double stall_timeout_s_;
   bool in_step_ = false;
+  std::deque<StepPlan> under_way_;
   std::unordered_map<uint64_t, Live> live_;
   std::vector<uint64_t> cancelled_;
 };

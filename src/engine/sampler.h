@@ -16,6 +16,7 @@ namespace dinfer {
 struct TokenLogprob {
   int32_t id = -1;
   float logprob = 0;
+  bool operator==(const TokenLogprob&) const = default;
 };
 
 // What is wanted of one row of logits. The same on all ranks, in the same order.
@@ -34,6 +35,7 @@ struct RowResult {
   float logprob = 0;              // with report.logprobs: of `target`, or else of `token`
   std::vector<TokenLogprob> top;  // report.top, most likely first
   std::vector<float> logits;      // report.logits: [vocab]
+  bool operator==(const RowResult&) const = default;
 };
 
 struct RecordLayout;

@@ -9,10 +9,11 @@ struct Scheduler::Sequence {
   uint64_t id = 0;
   SequenceSpec spec;
   std::vector<int32_t> tokens;  // prompt and output
-  int64_t computed = 0;         // tokens whose keys and values are in the cache
+  int64_t planned = 0;          // tokens that a step has computed or is about to
+  int64_t computed = 0;         // of those, the ones that are in the cache
   int64_t scored = 0;           // prompt rows whose logits were already reported
   uint32_t slot = 0;
-  bool sampled_last = false;  // the last token is the one that the slot sampled
+  bool sampled_last = false;  // the last token is one that was sampled
   bool complete = false;      // by its constraint: nothing may follow
   std::vector<int32_t> blocks;
   KvBlocks::Text text;   // of the blocks that are published
@@ -29,7 +30,8 @@ struct Scheduler::Sequence {
     return {tokens.begin(), tokens.begin() + computed};
   }
   bool generates() const { return spec.max_tokens != 0; }
-  bool decoding() const { return sampled_last && computed + 1 == length(); }
+  bool decoding() const { return sampled_last && planned + 1 == length(); }
+  bool under_way() const { return planned > computed; }
 };
 
 Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), blocks_(limits.blocks) {
@@ -74,8 +76,9 @@ bool Scheduler::remove(uint64_t id) {
   return false;
 }
 
-StepPlan Scheduler::next() {
-  StepPlan plan{.step = ++step_};
+std::optional<StepPlan> Scheduler::next() {
+  check(std::ssize(under_way_) < limits_.depth, "commit() comes before more steps");
+  StepPlan plan;
   Budget budget{limits_.max_batch_tokens, limits_.max_logit_rows};
   const uint64_t preemptions_before = preemptions_;
   schedule_decodes(plan, budget);
@@ -83,8 +86,20 @@ StepPlan Scheduler::next() {
     if (!sequence->decoding()) schedule_chunk(*sequence, {}, plan, budget);
   }
   if (preemptions_ == preemptions_before) admit(plan, budget);
+  if (plan.work.empty() && !under_way_.empty()) return std::nullopt;
+  plan.step = ++step_;
   plan.releases = std::exchange(releases_, {});
+  if (!plan.work.empty()) under_way_.push_back(sequences_of(plan));
   return plan;
+}
+
+// By work item.
+std::vector<uint64_t> Scheduler::sequences_of(const StepPlan& plan) const {
+  std::unordered_map<uint32_t, uint64_t> by_slot;
+  for (const auto& sequence : running_) by_slot[sequence->slot] = sequence->id;
+  std::vector<uint64_t> sequences;
+  for (const SlotWork& work : plan.work) sequences.push_back(by_slot.at(work.slot));
+  return sequences;
 }
 
 StepPlan Scheduler::next_idle() {
@@ -93,12 +108,19 @@ StepPlan Scheduler::next_idle() {
 
 std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int32_t> sampled) {
   check(sampled.size() == plan.work.size(), "one token or -1 for each work item");
-  std::unordered_map<uint32_t, Sequence*> by_slot;
-  for (const auto& sequence : running_) by_slot[sequence->slot] = sequence.get();
   std::vector<Outcome> outcomes;
+  if (plan.work.empty()) return outcomes;
+  check(!under_way_.empty(), "commit() of a step that next() gave");
+  const std::vector<uint64_t> ids = std::move(under_way_.front());
+  under_way_.pop_front();
+  check(ids.size() == plan.work.size(), "commit() takes the steps in their order");
+  std::unordered_map<uint64_t, Sequence*> by_id;
+  for (const auto& sequence : running_) by_id[sequence->id] = sequence.get();
   for (size_t i = 0; i < plan.work.size(); ++i) {
     const SlotWork& work = plan.work[i];
-    Sequence& sequence = *by_slot.at(work.slot);
+    const auto found = by_id.find(ids[i]);
+    if (found == by_id.end()) continue;
+    Sequence& sequence = *found->second;
     sequence.computed = work.position + work.token_count();
     publish(sequence);
     if (work.rows == LogitRows::all) sequence.scored = sequence.computed;
@@ -134,9 +156,10 @@ bool Scheduler::begin(Sequence& sequence, std::vector<int32_t>& blocks) {
   }
   sequence.published = sequence.blocks.size();
   sequence.computed = static_cast<int64_t>(sequence.published) * limits_.block_size;
+  sequence.planned = sequence.computed;
   if (!grow(sequence, blocks)) {
     blocks_.give_back(std::exchange(sequence.blocks, {}));
-    sequence.computed = 0;
+    sequence.computed = sequence.planned = 0;
     return false;
   }
   blocks = sequence.blocks;
@@ -180,26 +203,37 @@ void Scheduler::preempt(size_t running_index) {
   auto sequence = std::move(running_[running_index]);
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(running_index));
   release(*sequence);
-  sequence->computed = 0;
+  sequence->computed = sequence->planned = 0;
   sequence->sampled_last = false;
   waiting_.push_front(std::move(sequence));
   ++preemptions_;
 }
 
+// Makes room by the youngest sequence, which has no work in the plan yet. False where that is the
+// one at `index` itself, or one that a step under way computes.
+bool Scheduler::give_way(size_t index) {
+  if (running_.back()->under_way()) return false;
+  preempt(running_.size() - 1);
+  return index < running_.size();
+}
+
 void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
-  // The victim is always the youngest, so none that already has work in this plan.
-  for (size_t i = 0; i < running_.size(); ++i) {
+  size_t room = (running_.size() + limits_.depth - 1) / limits_.depth;
+  for (size_t i = 0; i < running_.size() && room > 0; ++i) {
     if (!running_[i]->decoding()) continue;
     std::vector<int32_t> appended;
-    while (i < running_.size() && !grow(*running_[i], appended)) preempt(running_.size() - 1);
-    if (i == running_.size()) return;
-    const Sequence& sequence = *running_[i];
-    SlotWork work{.slot = sequence.slot, .position = sequence.computed};
+    while (!grow(*running_[i], appended))
+      if (!give_way(i)) return;
+    Sequence& sequence = *running_[i];
+    SlotWork work{.slot = sequence.slot, .position = sequence.planned};
+    work.tokens = {sequence.tokens.back()};
     work.blocks = std::move(appended);
     work.rows = LogitRows::last;
     work.sample = true;
     if (sequence.spec.constraint) work.allowed = sequence.spec.constraint->allowed();
     plan.work.push_back(std::move(work));
+    ++sequence.planned;
+    --room;
     --budget.rows;
     --budget.logit_rows;
   }
@@ -208,7 +242,7 @@ void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
 // The next tokens of a prompt (or of a preempted sequence), as many as the step still takes.
 void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
                                Budget& budget) {
-  const int64_t begin = sequence.computed;
+  const int64_t begin = sequence.planned;
   int64_t count = std::min(sequence.length() - begin, budget.rows);
   const bool reports =
       sequence.spec.score && begin >= sequence.scored && begin < sequence.prompt_tokens();
@@ -232,6 +266,7 @@ void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, 
   if (reports && begin + count < sequence.length()) {
     work.next_token = sequence.tokens[static_cast<size_t>(begin + count)];
   }
+  sequence.planned += count;
   budget.rows -= count;
   budget.logit_rows -= reports ? count : work.sample ? 1 : 0;
   plan.work.push_back(std::move(work));

@@ -38,6 +38,7 @@ struct SchedulerLimits {
   int32_t block_size = 16;       // tokens of a KV block
   int32_t blocks = 1;
   bool prefix_cache = false;  // sequences that begin alike share KV blocks
+  int32_t depth = 1;          // steps under way at once: the stages of the model
 };
 
 // A sequence as the scheduler needs to know it.
@@ -65,6 +66,10 @@ struct Outcome {
 // blocks of its known tokens when it is admitted and one more as it grows; where none is free, the
 // youngest sequence gives up its blocks and waits to be computed again from its tokens. Blocks that
 // hold the beginning of its tokens already are taken as they are (prefix cache).
+// Up to limits.depth steps may be under way, so that all stages of a model have work: a sequence
+// whose next token is not known yet waits for the step that samples it, and decoding sequences are
+// dealt out to the steps in equal parts. Ranks take steps in order, so blocks that a step under way
+// still writes to may go to another sequence.
 // Pure logic on the head, no threads, no model.
 class Scheduler {
  public:
@@ -86,13 +91,15 @@ class Scheduler {
   uint64_t admitted_tokens() const { return admitted_tokens_; }
   uint64_t cached_tokens() const { return cached_tokens_; }
 
-  // The next step; without work when there is nothing to do. commit() must follow before the next.
-  StepPlan next();
+  // The next step; without work when there is nothing to do. None when there is nothing to do
+  // before the commit() of a step under way; at most limits.depth of them are.
+  std::optional<StepPlan> next();
 
-  // A step that does nothing but free slots: a heartbeat.
+  // A step that does nothing but free slots: a heartbeat. Only while no step is under way.
   StepPlan next_idle();
 
-  // Takes in what `plan` sampled: one token for each work item, -1 where none was.
+  // Takes in what the oldest step under way, `plan`, sampled: one token for each work item, -1
+  // where none was. Sequences that were removed meanwhile have no outcome.
   std::vector<Outcome> commit(const StepPlan& plan, std::span<const int32_t> sampled);
 
   const SchedulerLimits& limits() const { return limits_; }
@@ -108,7 +115,9 @@ class Scheduler {
   bool begin(Sequence& sequence, std::vector<int32_t>& blocks);
   void publish(Sequence& sequence);
   bool grow(Sequence& sequence, std::vector<int32_t>& appended);
+  bool give_way(size_t index);
   void preempt(size_t running_index);
+  std::vector<uint64_t> sequences_of(const StepPlan& plan) const;
   void release(Sequence& sequence);
   void schedule_decodes(StepPlan& plan, Budget& budget);
   void schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
@@ -124,6 +133,7 @@ class Scheduler {
   std::vector<uint32_t> releases_;                  // slots that the next plan frees
   uint64_t next_id_ = 0;
   uint64_t step_ = 0;
+  std::deque<std::vector<uint64_t>> under_way_;  // steps, with the sequence of each work item
   uint64_t preemptions_ = 0;
   uint64_t admitted_tokens_ = 0, cached_tokens_ = 0;
 };

@@ -9,7 +9,7 @@ namespace dinfer {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
-constexpr uint16_t kVersion = 4;
+constexpr uint16_t kVersion = 5;
 constexpr const char* kWhat = "step plan from the head";
 
 // Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
@@ -160,6 +160,7 @@ class Decoder {
     w.position = in_.get<int64_t>();
     require(w.position >= 0, "has a negative position");
     w.tokens = in_.get_list<int32_t>();
+    require(!w.tokens.empty(), "has work without tokens");
     for (int32_t token : w.tokens) require_token(token);
     w.blocks = in_.get_list<int32_t>();
     for (int32_t block : w.blocks)

@@ -43,7 +43,7 @@ struct Admission {
 struct SlotWork {
   uint32_t slot = 0;
   int64_t position = 0;         // of the first token
-  std::vector<int32_t> tokens;  // empty: the one token that this slot sampled last
+  std::vector<int32_t> tokens;  // at least one
   std::vector<int32_t> blocks;  // KV blocks appended to the slot's table
   LogitRows rows = LogitRows::none;
   bool sample = false;      // from the last row
@@ -51,12 +51,13 @@ struct SlotWork {
   int32_t next_token = -1;  // rows = all: what follows the chunk, -1 at the end
   bool operator==(const SlotWork&) const = default;
 
-  int64_t token_count() const { return tokens.empty() ? 1 : static_cast<int64_t>(tokens.size()); }
+  int64_t token_count() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-// What all ranks do next: only what changes. Ranks keep each slot's block table, sampling
-// parameters and last sampled token, so a plan can be made before the step that it builds on is
-// done. Applied in this order: releases, admissions, work. No work and no stop: a heartbeat.
+// What all ranks do next: only what changes. Ranks keep each slot's block table and sampling
+// parameters. Tokens are named, sampled ones too, since the ranks that embed them need not be those
+// that sampled them. Applied in this order: releases, admissions, work. No work and no stop: a
+// heartbeat.
 struct StepPlan {
   uint64_t step = 0;  // counts up by one
   std::vector<uint32_t> releases;

@@ -17,16 +17,26 @@ template <class... Args>
        fmt::format(format, std::forward<Args>(args)...));
 }
 
+[[noreturn]] void parted_from(int rank) {
+  fail(ExitCode::peer,
+       "rank {} did other work than rank 0 in the steps so far: the ranks have parted", rank);
+}
+
+// Whole rows of a large vocabulary, for as many tokens as a step may score.
+constexpr uint64_t kMostResultBytes = uint64_t{1} << 32;
+
 }  // namespace
 
-Worker::Worker(Transformer& model, Sampler& sampler, const PlanLimits& limits, int64_t max_seq_len)
+Worker::Worker(Transformer& model, Sampler* sampler, const ResultRoute& route,
+               const PlanLimits& limits, int64_t max_seq_len)
     : model_(model),
       sampler_(sampler),
+      route_(route),
       limits_(limits),
       max_seq_len_(max_seq_len),
       slots_(limits.slots) {}
 
-StepResult Worker::execute(const StepPlan& plan) {
+void Worker::execute(const StepPlan& plan) {
   if (plan.step != next_step_) parted("step {} where {} was due", plan.step, next_step_);
   ++next_step_;
   note(plan.step);
@@ -37,12 +47,45 @@ StepResult Worker::execute(const StepPlan& plan) {
   logit_rows_.clear();
   tasks_.clear();
   for (const SlotWork& work : plan.work) take_tokens(work);
-  if (plan.work.empty()) return {};
+  if (plan.work.empty()) return;
   // Spans into the block tables are taken once all tables have their final length.
   for (size_t i = 0; i < plan.work.size(); ++i)
     chunks_[i].blocks = slots_[plan.work[i].slot].blocks;
   const Tensor logits = model_.forward({tokens_, chunks_, length_limits_, logit_rows_});
-  return sample(plan, logits);
+  if (sampler_) return report(sample(plan, logits));
+  if (route_.all.rank() == 0) digests_.push_back(digest_);
+}
+
+// The head keeps what it sampled; of the ranks of the last stage one tells it otherwise.
+void Worker::report(StepResult result) {
+  if (route_.all.rank() == 0) {
+    results_.push_back(std::move(result));
+  } else if (route_.all.rank() == route_.reporter) {
+    const std::vector<std::byte> message = encode(result);
+    const auto bytes = static_cast<uint64_t>(message.size());
+    route_.all.send_host(0, std::as_bytes(std::span(&bytes, 1)));
+    route_.all.send_host(0, message);
+  }
+}
+
+StepResult Worker::result() {
+  StepResult result;
+  if (route_.reporter == 0) {
+    check(!results_.empty(), "a step was executed");
+    result = std::move(results_.front());
+    results_.pop_front();
+    return result;
+  }
+  check(!digests_.empty(), "a step was executed");
+  uint64_t bytes = 0;
+  route_.all.receive_host(route_.reporter, std::as_writable_bytes(std::span(&bytes, 1)));
+  if (bytes > kMostResultBytes) parted_from(route_.reporter);
+  std::vector<std::byte> message(bytes);
+  route_.all.receive_host(route_.reporter, message);
+  result = decode_step_result(message);
+  if (result.digest != digests_.front()) parted_from(route_.reporter);
+  digests_.pop_front();
+  return result;
 }
 
 void Worker::apply_changes(const StepPlan& plan) {
@@ -72,13 +115,8 @@ void Worker::take_tokens(const SlotWork& work) {
   if (work.position != slot.length) {
     parted("slot {} is at position {}, not {}", work.slot, slot.length, work.position);
   }
-  if (work.tokens.empty() && slot.last_sampled < 0) {
-    parted("slot {} has not sampled a token to go on from", work.slot);
-  }
-  const std::span<const int32_t> tokens = work.tokens.empty()
-                                              ? std::span<const int32_t>(&slot.last_sampled, 1)
-                                              : std::span<const int32_t>(work.tokens);
-  const auto count = static_cast<int64_t>(tokens.size());
+  const std::span<const int32_t> tokens(work.tokens);
+  const auto count = std::ssize(tokens);
   slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
   const int64_t room = static_cast<int64_t>(slot.blocks.size()) * model_.cache().block_size();
   if (slot.length + count > std::min(room, max_seq_len_)) {
@@ -97,6 +135,7 @@ void Worker::take_tokens(const SlotWork& work) {
     }
   }
   slot.length += count;
+  for (const int32_t token : tokens) note(static_cast<uint64_t>(token));
   note(work.slot);
   note(static_cast<uint64_t>(slot.length));
 
@@ -119,9 +158,9 @@ void Worker::take_tokens(const SlotWork& work) {
 }
 
 StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
-  StepResult result{.work = std::vector<WorkResult>(plan.work.size())};
+  StepResult result{.digest = digest_, .work = std::vector<WorkResult>(plan.work.size())};
   if (tasks_.empty()) return result;
-  std::vector<RowResult> rows = sampler_.run(logits, tasks_, digest_);
+  std::vector<RowResult> rows = sampler_->run(logits, tasks_, digest_);
   size_t next = 0;
   for (size_t i = 0; i < plan.work.size(); ++i) {
     const SlotWork& work = plan.work[i];
@@ -130,11 +169,7 @@ StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
                                                          : 0;
     for (int64_t row = 0; row < count; ++row)
       result.work[i].rows.push_back(std::move(rows[next++]));
-    if (!work.sample) continue;
-    const int32_t token = result.work[i].rows.back().token;
-    result.work[i].token = token;
-    slots_[work.slot].last_sampled = token;
-    note(static_cast<uint64_t>(token));
+    if (work.sample) result.work[i].token = result.work[i].rows.back().token;
   }
   return result;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -8,29 +9,33 @@
 #include "device/device.h"
 #include "engine/sampler.h"
 #include "engine/step_plan.h"
+#include "engine/step_result.h"
 #include "model/transformer.h"
 
 namespace dinfer {
 
-// Logits rows of one work item of a plan.
-struct WorkResult {
-  int32_t token = -1;           // sampled from the last row, or -1
-  std::vector<RowResult> rows;  // those that were asked for, in order of position
+// How the head learns what the model's last stage sampled.
+struct ResultRoute {
+  Communicator& all;  // ranks of the job; outlives the worker
+  int reporter = 0;   // the rank that tells the head; 0: the head samples itself
 };
 
-// What a step gave, by work item: the same on all ranks.
-struct StepResult {
-  std::vector<WorkResult> work;
-};
-
-// One rank's part of a step: keeps the slots' state as plans change it, runs the model and samples.
+// One rank's part of steps: keeps the slots' state as plans change it, runs the model and, where
+// the rank owns its head, samples.
 class Worker {
  public:
-  Worker(Transformer& model, Sampler& sampler, const PlanLimits& limits, int64_t max_seq_len);
+  // `sampler` is none where the rank does not own the model's head.
+  Worker(Transformer& model, Sampler* sampler, const ResultRoute& route, const PlanLimits& limits,
+         int64_t max_seq_len);
 
-  // Collective: every rank executes the same plan. A plan that does not fit the slots' state is an
-  // Error(peer): the head and this rank have parted.
-  StepResult execute(const StepPlan& plan);
+  // Collective: every rank executes the same plans in the same order. A plan that does not fit the
+  // slots' state is an Error(peer): the head and this rank have parted. The head may return before
+  // the other ranks are done.
+  void execute(const StepPlan& plan);
+
+  // On the head, once for each plan with work: what the oldest step whose result was not taken yet
+  // gave. Waits for it.
+  StepResult result();
 
   const PlanLimits& limits() const { return limits_; }
 
@@ -39,7 +44,6 @@ class Worker {
     bool used = false;
     Admission admission;
     int64_t length = 0;  // tokens whose keys and values are in the cache
-    int32_t last_sampled = -1;
     std::vector<int32_t> blocks;
     TokenCounts counts;  // kept where penalties need it
   };
@@ -47,15 +51,19 @@ class Worker {
   void apply_changes(const StepPlan& plan);
   void take_tokens(const SlotWork& work);
   StepResult sample(const StepPlan& plan, Tensor logits);
+  void report(StepResult result);
   void note(uint64_t value);  // into the digest
 
   Transformer& model_;
-  Sampler& sampler_;
+  Sampler* sampler_;
+  ResultRoute route_;
   PlanLimits limits_;
   int64_t max_seq_len_;
   std::vector<Slot> slots_;
   uint64_t next_step_ = 1;
   uint64_t digest_ = 0xcbf29ce484222325u;
+  std::deque<StepResult> results_;  // on the head that samples, in order
+  std::deque<uint64_t> digests_;    // on the head that does not, of the steps without a result
 
   // Of the step at work.
   std::vector<int32_t> tokens_;

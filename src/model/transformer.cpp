@@ -16,32 +16,40 @@ int64_t wide_floats(const ModelConfig& config, const Shard& shard, const StepLim
 
 }  // namespace
 
-// The forward pass reads from here down: embed, layers of attention and MLP, head. Matrices before
-// a sum over the group hold this rank's columns, the others its rows (Megatron-LM's split,
-// https://arxiv.org/abs/1909.08053); the residual stream is whole, and equal, on every rank.
+// The forward pass reads from here down: stages of units, which are the embedding, attention and
+// MLP of the layers, and the head. Matrices before a sum over the group hold this rank's columns,
+// the others its rows (Megatron-LM's split, https://arxiv.org/abs/1909.08053); the residual stream
+// is whole, and equal, on every rank of the group.
 Tensor Transformer::forward(const StepInput& step) {
   take_chunks(step);
   take_rows(step);
-  device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_},
-              group_.recordable(), [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
+  device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_}, recordable_,
+              [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
   return view(*wide_, std::ssize(step.logit_rows), shard_.vocab.size());
 }
 
 void Transformer::compute(int64_t rows, int64_t wanted) {
   Tensor hidden = view(*hidden_, rows, config_.hidden);
+  const auto bytes = std::as_writable_bytes(
+      std::span(hidden.data, static_cast<size_t>(hidden.rows * hidden.columns)));
+  for (const OwnStage& stage : peers_.stages) {
+    if (stage.from >= 0) peers_.all.receive(stage.from, bytes);
+    for (int64_t unit = stage.units.begin; unit < stage.units.end; ++unit)
+      run_unit(unit, hidden, wanted);
+    if (stage.to >= 0) peers_.all.send(stage.to, bytes);
+  }
+}
+
+void Transformer::run_unit(int64_t unit, Tensor hidden, int64_t wanted) {
+  if (unit == unit::kEmbed) return embed(hidden);
+  if (unit == unit::head(config_.layers)) return head(hidden, wanted);
+  const int64_t layer = (unit - 1) / 2;
+  unit == unit::attention(layer) ? attention(layer, hidden) : mlp(layer, hidden);
+}
+
+void Transformer::embed(Tensor hidden) {
   device_.embed(*weights_.embedding, shard_.vocab.begin, 1.0f, hidden);
   sum_over_group(hidden);
-
-  for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    attention(layer, hidden);
-    mlp(layer, hidden);
-  }
-
-  if (wanted == 0) return;
-  Tensor logits = view(*wide_, wanted, shard_.vocab.size());
-  Tensor last = view(*last_, wanted, config_.hidden);
-  device_.gather_rows(hidden, last);
-  device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
 }
 
 // hidden += output(attend(qkv(norm(hidden))))
@@ -68,13 +76,22 @@ void Transformer::mlp(int64_t layer, Tensor hidden) {
   sum_over_group(hidden);
 }
 
+// logits = head(norm(hidden)), of the rows that are wanted
+void Transformer::head(Tensor hidden, int64_t wanted) {
+  if (wanted == 0) return;
+  Tensor logits = view(*wide_, wanted, shard_.vocab.size());
+  Tensor last = view(*last_, wanted, config_.hidden);
+  device_.gather_rows(hidden, last);
+  device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
+}
+
 // The residual stream is a term of one rank's partial sum.
 Output Transformer::residual_output() const {
-  return group_.rank() == 0 ? Output::added_to : Output::replaced;
+  return peers_.group.rank() == 0 ? Output::added_to : Output::replaced;
 }
 
 void Transformer::sum_over_group(Tensor part) {
-  group_.all_reduce_sum({part.data, static_cast<size_t>(part.rows * part.columns)});
+  peers_.group.all_reduce_sum({part.data, static_cast<size_t>(part.rows * part.columns)});
 }
 
 AttentionSpec Transformer::attention_spec(int64_t layer) const {
@@ -100,13 +117,14 @@ void Transformer::take_chunks(const StepInput& step) {
   }
 }
 
-// A step of one token a sequence gets as many rows as the device likes: those past the sequences
-// have a token that is in no embedding, and nobody looks at their logits.
+// A step of one token a sequence gets as many rows as the device likes, where it records steps (and
+// then all devices are of one kind): those past the sequences have a token that is in no embedding,
+// and nobody looks at their logits.
 void Transformer::take_rows(const StepInput& step) {
   tokens_.assign(step.tokens.begin(), step.tokens.end());
   logit_rows_.assign(step.logit_rows.begin(), step.logit_rows.end());
   const size_t rows = tokens_.size();
-  if (chunks_.size() != rows || logit_rows_.size() != rows) return;
+  if (!recordable_ || chunks_.size() != rows || logit_rows_.size() != rows) return;
   const int64_t most = std::min(limits_.rows, limits_.logit_rows);
   const auto padded =
       static_cast<size_t>(std::min(device_.recurring_rows(static_cast<int64_t>(rows)), most));
@@ -120,18 +138,20 @@ Tensor Transformer::view(Buffer& buffer, int64_t rows, int64_t columns) const {
   return {reinterpret_cast<float*>(buffer.data()), rows, columns};
 }
 
-Transformer::Transformer(Device& device, Communicator& group, const ModelConfig& config,
+Transformer::Transformer(Device& device, const ModelPeers& peers, const ModelConfig& config,
                          const Shard& shard, ModelWeights weights, KvCache cache,
                          const StepLimits& limits)
     : device_(device),
-      group_(group),
+      peers_(peers),
+      recordable_(peers.group.recordable() && peers.all.recordable()),
       config_(config),
       shard_(shard),
       weights_(std::move(weights)),
       cache_(std::move(cache)),
       rope_(device, config, limits.positions),
       limits_(limits) {
-  check(group.rank() == shard.rank && group.size() == shard.size, "the shard is of this group");
+  check(peers.group.rank() == shard.rank && peers.group.size() == shard.size,
+        "the shard is of this group");
   check(std::ssize(config.window) == config.layers, "every layer has a window");
   auto floats = [&](int64_t count) {
     return device.allocate(static_cast<size_t>(count) * sizeof(float));

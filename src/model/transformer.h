@@ -30,15 +30,22 @@ struct StepLimits {
   int64_t positions = 0;  // tokens of the longest sequence
 };
 
-// The forward pass of one rank of a tensor-parallel group.
+// Whom a rank computes with. All of these outlive the model.
+struct ModelPeers {
+  Communicator& group;  // the ranks that own the same units
+  Communicator& all;    // of the job: hidden states go from stage to stage
+  std::vector<OwnStage> stages;
+};
+
+// The forward pass of one rank: its part of its stages.
 class Transformer {
  public:
-  Transformer(Device& device, Communicator& group, const ModelConfig& config, const Shard& shard,
-              ModelWeights weights, KvCache cache, const StepLimits& limits);
+  Transformer(Device& device, const ModelPeers& peers, const ModelConfig& config,
+              const Shard& shard, ModelWeights weights, KvCache cache, const StepLimits& limits);
 
-  // Runs the step's tokens through all layers, appending to the KV cache. Returns the logits
-  // [logit_rows, this rank's vocabulary slice], in device memory, valid until the next call.
-  // Collective over the group.
+  // Runs the step's tokens through the rank's stages, appending to the KV cache. Where the rank
+  // owns the head, returns the logits [logit_rows, its vocabulary slice], in device memory, valid
+  // until the next call; otherwise nothing of note. Collective over all ranks that own units.
   Tensor forward(const StepInput& step);
 
   const ModelWeights& weights() const { return weights_; }
@@ -50,6 +57,9 @@ class Transformer {
 
  private:
   void compute(int64_t rows, int64_t wanted);
+  void run_unit(int64_t unit, Tensor hidden, int64_t wanted);
+  void embed(Tensor hidden);
+  void head(Tensor hidden, int64_t wanted);
   void attention(int64_t layer, Tensor hidden);
   void mlp(int64_t layer, Tensor hidden);
   void sum_over_group(Tensor part);
@@ -62,7 +72,8 @@ class Transformer {
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
 
   Device& device_;
-  Communicator& group_;
+  ModelPeers peers_;
+  bool recordable_;
   ModelConfig config_;
   Shard shard_;
   ModelWeights weights_;

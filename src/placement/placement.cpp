@@ -70,6 +70,18 @@ std::vector<int> Placement::group_of(int rank) const {
   return {rank};
 }
 
+std::vector<OwnStage> Placement::stages_of(int rank) const {
+  std::vector<OwnStage> own;
+  const auto place = static_cast<size_t>(shards.at(static_cast<size_t>(rank)).rank);
+  for (size_t i = 0; i < stages.size(); ++i) {
+    if (stages[i].ranks[place] != rank) continue;
+    own.push_back({.units = stages[i].units,
+                   .from = i > 0 ? stages[i - 1].ranks[place] : -1,
+                   .to = i + 1 < stages.size() ? stages[i + 1].ranks[place] : -1});
+  }
+  return own;
+}
+
 Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& groups,
                 std::span<const int> owners, int64_t ffn_alignment) {
   check(config.heads > 0 && config.kv_heads > 0, "a model has heads");

@@ -49,6 +49,14 @@ struct Stage {
   std::vector<int> ranks;
 };
 
+// A stage as one of its ranks sees it. Hidden states travel between ranks of the same place in
+// their groups.
+struct OwnStage {
+  Range units;
+  int from = -1;  // the rank that gives its input; -1: it begins the model
+  int to = -1;    // the rank that takes its output; -1: it ends the model
+};
+
 // Who owns what: data, decided once before any weight is read, the same on all ranks.
 struct Placement {
   std::vector<Stage> stages;  // in the order of the units; adjoining ones have different owners
@@ -56,6 +64,9 @@ struct Placement {
 
   // The ranks of the group that `rank` is in.
   std::vector<int> group_of(int rank) const;
+
+  // The stages of `rank`, in their order.
+  std::vector<OwnStage> stages_of(int rank) const;
 };
 
 // The units shared out to groups: unit u belongs to the group of ranks groups[owners[u]]. Groups

@@ -1,10 +1,12 @@
 #include "tests/support/thread_world.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -50,7 +52,16 @@ class Room {
   void fail_with(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     if (!error_) error_ = error;
+    for (const auto& [members, room] : rooms_) room->fail_with(error);
     changed_.notify_all();
+  }
+
+  // The room of some of its ranks.
+  Room& of(const std::vector<int>& members) {
+    const std::lock_guard lock(mutex_);
+    std::unique_ptr<Room>& room = rooms_[members];
+    if (!room) room = std::make_unique<Room>(static_cast<int>(members.size()));
+    return *room;
   }
 
   void rethrow() const {
@@ -79,6 +90,7 @@ class Room {
   std::condition_variable changed_;
   std::vector<Message> messages_;
   std::map<std::pair<int, int>, std::deque<Message>> mail_;
+  std::map<std::vector<int>, std::unique_ptr<Room>> rooms_;
   int arrived_ = 0;
   int64_t round_ = 0;
   std::exception_ptr error_;
@@ -129,6 +141,14 @@ class ThreadCommunicator : public Communicator {
     std::copy(message.begin(), message.end(), data.begin());
   }
 
+  void send_host(int destination, std::span<const std::byte> data) override {
+    send(destination, data);
+  }
+
+  void receive_host(int source, std::span<std::byte> data) override { receive(source, data); }
+
+  Room& room() { return room_; }
+
  private:
   static Message copy_of(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
 
@@ -138,6 +158,14 @@ class ThreadCommunicator : public Communicator {
 };
 
 }  // namespace
+
+std::unique_ptr<Communicator> subgroup(Communicator& world, const std::vector<int>& members) {
+  const auto own = std::ranges::find(members, world.rank());
+  check(own != members.end(), "a rank is a member of its group");
+  return std::make_unique<ThreadCommunicator>(
+      dynamic_cast<ThreadCommunicator&>(world).room().of(members),
+      static_cast<int>(own - members.begin()), static_cast<int>(members.size()));
+}
 
 void spawn(int ranks, const std::function<void(Communicator& group)>& rank_main) {
   Room room(ranks);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <vector>
 
 #include "comm/communicator.h"
 
@@ -10,5 +12,9 @@ namespace dinfer::test {
 // the first exception is thrown again here; ranks that wait for one that threw give up with
 // Error(peer). Deterministic: sums are taken in rank order.
 void spawn(int ranks, const std::function<void(Communicator& group)>& rank_main);
+
+// A group of some of the ranks of `world`, as spawn() made it, `members` ascending. Collective over
+// the members.
+std::unique_ptr<Communicator> subgroup(Communicator& world, const std::vector<int>& members);
 
 }  // namespace dinfer::test

@@ -1,9 +1,11 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <numeric>
 #include <set>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -31,35 +33,17 @@ class Executor {
  public:
   explicit Executor(Scheduler& scheduler) : scheduler_(scheduler) {}
 
+  // Begins as many steps as may be under way, and ends the oldest.
   std::vector<Outcome> step() {
-    plan = scheduler_.next();
-    for (uint32_t slot : plan.releases) EXPECT_EQ(slots_.erase(slot), 1u);
-    for (const Admission& admission : plan.admissions) {
-      const auto cached = static_cast<size_t>(admission.cached);
-      EXPECT_TRUE(
-          slots_.emplace(admission.slot, Slot{.sequence = admission.sequence, .cached = cached})
-              .second);
+    while (std::ssize(under_way_) < scheduler_.limits().depth && !scheduler_.idle()) {
+      std::optional<StepPlan> next = scheduler_.next();
+      if (!next) break;
+      begin(*std::move(next));
     }
+    if (under_way_.empty()) return {};
     std::vector<int32_t> sampled;
-    int64_t rows = 0, logit_rows = 0;
-    for (const SlotWork& work : plan.work) {
-      Slot& slot = slots_.at(work.slot);
-      if (slot.cached > slot.tokens.size()) take_cached(slot, work);
-      EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
-      if (work.tokens.empty()) slot.tokens.push_back(slot.sampled.value());
-      slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
-      slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
-      EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);
-      write(slot, static_cast<size_t>(work.position));
-      rows += work.token_count();
-      logit_rows += work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
-      slot.sampled.reset();
-      if (work.sample) slot.sampled = 1000 + static_cast<int32_t>(slot.tokens.size());
-      sampled.push_back(slot.sampled.value_or(-1));
-    }
-    EXPECT_LE(rows, scheduler_.limits().max_batch_tokens);
-    EXPECT_LE(logit_rows, scheduler_.limits().max_logit_rows);
-    expect_blocks_disjoint();
+    std::tie(plan, sampled) = std::move(under_way_.front());
+    under_way_.pop_front();
     auto outcomes = scheduler_.commit(plan, sampled);
     for (const Outcome& outcome : outcomes) {
       if (outcome.token >= 0) outputs[outcome.sequence].push_back(outcome.token);
@@ -73,9 +57,10 @@ class Executor {
       ASSERT_LT(i, 10000) << "the scheduler does not come to an end";
       step();
     }
+    while (!under_way_.empty()) step();
   }
 
-  StepPlan plan;
+  StepPlan plan;  // the one that ended last
   std::map<uint64_t, std::vector<int32_t>> outputs;
   std::map<uint64_t, FinishReason> finished;
 
@@ -86,6 +71,37 @@ class Executor {
     std::vector<int32_t> tokens, blocks;
     std::optional<int32_t> sampled;
   };
+
+  void begin(StepPlan plan) {
+    for (uint32_t slot : plan.releases) EXPECT_EQ(slots_.erase(slot), 1u);
+    for (const Admission& admission : plan.admissions) {
+      const auto cached = static_cast<size_t>(admission.cached);
+      EXPECT_TRUE(
+          slots_.emplace(admission.slot, Slot{.sequence = admission.sequence, .cached = cached})
+              .second);
+    }
+    std::vector<int32_t> sampled;
+    int64_t rows = 0, logit_rows = 0;
+    for (const SlotWork& work : plan.work) {
+      Slot& slot = slots_.at(work.slot);
+      if (slot.cached > slot.tokens.size()) take_cached(slot, work);
+      EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
+      if (slot.sampled) EXPECT_EQ(work.tokens, std::vector<int32_t>{*slot.sampled});
+      slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
+      slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
+      EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);
+      write(slot, static_cast<size_t>(work.position));
+      rows += work.token_count();
+      logit_rows += work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
+      slot.sampled.reset();
+      if (work.sample) slot.sampled = 1000 + static_cast<int32_t>(slot.tokens.size());
+      sampled.push_back(slot.sampled.value_or(-1));
+    }
+    EXPECT_LE(rows, scheduler_.limits().max_batch_tokens);
+    EXPECT_LE(logit_rows, scheduler_.limits().max_logit_rows);
+    expect_blocks_disjoint();
+    under_way_.emplace_back(std::move(plan), std::move(sampled));
+  }
 
   // What the cache holds of a sequence's beginning: its blocks come with its first work.
   void take_cached(Slot& slot, const SlotWork& work) {
@@ -112,6 +128,7 @@ class Executor {
   }
 
   Scheduler& scheduler_;
+  std::deque<std::pair<StepPlan, std::vector<int32_t>>> under_way_;
   std::map<uint32_t, Slot> slots_;
   std::vector<int32_t> cache_ = std::vector<int32_t>(4 * 1000, -1);  // token of each place
 };
@@ -129,7 +146,7 @@ TEST(Scheduler, a_prompt_runs_in_chunks_and_samples_at_its_end) {
   EXPECT_EQ(executor.plan.work[0].tokens, prompt(4, 116));
   EXPECT_TRUE(executor.plan.work[0].sample);
   executor.step();
-  EXPECT_TRUE(executor.plan.work[0].tokens.empty()) << "goes on from what the slot sampled";
+  EXPECT_EQ(executor.plan.work[0].tokens, std::vector<int32_t>{1020});
   EXPECT_EQ(executor.finished.at(1), FinishReason::length);
   EXPECT_EQ(executor.outputs.at(1), (std::vector<int32_t>{1020, 1021}));
 }
@@ -325,8 +342,12 @@ TEST(Scheduler, cached_blocks_make_room_for_others) {
 }
 
 TEST(Scheduler, shared_blocks_survive_preemption_removal_and_crowds) {
-  for (const int32_t blocks : {14, 25, 60}) {
-    Scheduler scheduler(caching(limits(5, 17, blocks, 50)));
+  for (const auto& [blocks, depth] :
+       {std::pair{14, 1}, {25, 1}, {60, 1}, {14, 2}, {25, 2}, {60, 3}, {14, 4}}) {
+    SCOPED_TRACE(testing::Message() << blocks << " blocks, " << depth << " steps under way");
+    SchedulerLimits bounds = caching(limits(5, 17, blocks, 50));
+    bounds.depth = depth;
+    Scheduler scheduler(bounds);
     Executor executor(scheduler);
     std::map<uint64_t, size_t> expected;
     for (int i = 0; i < 120; ++i) {
@@ -347,8 +368,13 @@ TEST(Scheduler, shared_blocks_survive_preemption_removal_and_crowds) {
   }
 }
 
-TEST(Scheduler, many_sequences_of_all_kinds_come_to_their_ends) {
-  Scheduler scheduler(limits(5, 11, 12, 40));
+class SchedulerDepth : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Stages, SchedulerDepth, testing::Values(1, 2, 3, 5));
+
+TEST_P(SchedulerDepth, many_sequences_of_all_kinds_come_to_their_ends) {
+  SchedulerLimits bounds = limits(5, 11, 12, 40);
+  bounds.depth = GetParam();
+  Scheduler scheduler(bounds);
   Executor executor(scheduler);
   std::map<uint64_t, size_t> expected;
   for (int i = 0; i < 60; ++i) {
@@ -362,6 +388,53 @@ TEST(Scheduler, many_sequences_of_all_kinds_come_to_their_ends) {
   executor.run();
   EXPECT_EQ(executor.finished.size(), 60u);
   for (const auto& [id, count] : expected) EXPECT_EQ(executor.outputs.at(id).size(), count) << id;
+}
+
+TEST(Scheduler, every_stage_has_a_part_of_the_decoding_sequences) {
+  SchedulerLimits bounds = limits(8, 64, 40);
+  bounds.depth = 2;
+  Scheduler scheduler(bounds);
+  for (int i = 0; i < 8; ++i) scheduler.add({.prompt = prompt(3), .max_tokens = 5});
+  const auto commit = [&](const StepPlan& plan) {
+    scheduler.commit(plan, std::vector<int32_t>(plan.work.size(), 7));
+  };
+  const StepPlan prompts = scheduler.next().value();
+  EXPECT_EQ(prompts.work.size(), 8u);
+  EXPECT_FALSE(scheduler.next()) << "all of them wait for their first token";
+  commit(prompts);
+  const StepPlan first = scheduler.next().value(), second = scheduler.next().value();
+  EXPECT_EQ(first.work.size(), 4u);
+  EXPECT_EQ(second.work.size(), 4u);
+  std::set<uint32_t> slots;
+  for (const StepPlan* plan : {&first, &second})
+    for (const SlotWork& work : plan->work) slots.insert(work.slot);
+  EXPECT_EQ(slots.size(), 8u);
+  commit(first);
+  EXPECT_EQ(scheduler.next().value().work.size(), 4u);
+}
+
+TEST(Scheduler, chunks_of_one_prompt_are_under_way_together) {
+  SchedulerLimits bounds = limits(2, 8, 20);
+  bounds.depth = 3;
+  Scheduler scheduler(bounds);
+  scheduler.add({.prompt = prompt(20), .max_tokens = 2});
+  for (const int64_t tokens : {8, 8, 4})
+    EXPECT_EQ(scheduler.next().value().work.at(0).token_count(), tokens);
+}
+
+TEST(Scheduler, a_sequence_removed_under_way_has_no_outcome) {
+  SchedulerLimits bounds = limits(1, 8, 8);
+  bounds.depth = 2;
+  Scheduler scheduler(bounds);
+  const uint64_t gone = scheduler.add({.prompt = prompt(4)});
+  const StepPlan plan = scheduler.next().value();
+  EXPECT_TRUE(scheduler.remove(gone));
+  const uint64_t next = scheduler.add({.prompt = prompt(4)});
+  const StepPlan after = scheduler.next().value();
+  EXPECT_EQ(after.releases, std::vector<uint32_t>{0});
+  EXPECT_EQ(after.admissions.at(0).slot, 0u) << "the slot is used again at once";
+  EXPECT_TRUE(scheduler.commit(plan, std::vector<int32_t>{7}).empty());
+  EXPECT_EQ(scheduler.commit(after, std::vector<int32_t>{8}).at(0).sequence, next);
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ StepPlan full_plan() {
   plan.admissions = {admission};
   plan.work = {{.slot = 0,
                 .position = 17,
+                .tokens = {998},
                 .blocks = {8},
                 .rows = LogitRows::last,
                 .sample = true,
@@ -103,6 +104,7 @@ TEST(StepPlan, what_the_limits_exclude_is_refused) {
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].allowed = {1}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens = {1000}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens.assign(16, 1); }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].tokens.clear(); }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.work[1].next_token = 1000; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached = -1; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached = 3; }));

@@ -59,6 +59,26 @@ TEST(Transformer, AnyNumberOfRanksEqualsOne) {
   expect_ranks_agree(rich_config(6, 3, 128), {}, {3, 6});
 }
 
+TEST(Transformer, AnyOwnersOfUnitsEqualOneRank) {
+  ModelConfig config = tiny_config();
+  config.layers = 3;
+  config.window.assign(3, 0);
+  for (const bool tied : {false, true}) {
+    config.tied_head = tied;
+    const auto checkpoint = tiny_checkpoint(config, 5);
+    const auto expected = logits_of(*checkpoint, config, prompt_of(21, config.vocab));
+    for (const std::vector<int>& owners : {std::vector{0, 0, 0, 0, 1, 1, 1, 1},
+                                           {1, 1, 1, 1, 0, 0, 0, 0},
+                                           {0, 1, 0, 1, 0, 1, 0, 1},
+                                           {2, 1, 1, 0, 0, 0, 2, 2},
+                                           {1, 1, 1, 1, 1, 1, 1, 0}}) {
+      const auto staged = logits_of(*checkpoint, config, prompt_of(21, config.vocab),
+                                    {.ranks = 3, .chunk = 4, .owners = owners});
+      EXPECT_LT(relative_error(staged, expected), kRounding) << testing::PrintToString(owners);
+    }
+  }
+}
+
 TEST(Transformer, KvHeadsReplicatedOverRanksEqualOneRank) {
   expect_ranks_agree(rich_config(9, 3, 96), {}, {3, 9});
   expect_ranks_agree(rich_config(8, 1, 96), {}, {2, 8});
@@ -163,7 +183,9 @@ TEST(Transformer, SequencesOfOneStepKeepTheirOwnRotation) {
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
     const Shard shard = tensor_parallel(config, 1, 32).shards[0];
-    Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 40);
+    Transformer model =
+        test::make_model(*device, {group, group, {{.units = {0, unit::count(config.layers)}}}},
+                         *checkpoint, config, shard, {}, 40);
     auto last_logits = [&](const std::vector<int64_t>& limits) {
       std::vector<int32_t> tokens;
       std::vector<SequenceChunk> chunks;
@@ -200,7 +222,9 @@ TEST(Transformer, AStepWithoutWantedLogitsOnlyFillsTheCache) {
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
     const Shard shard = tensor_parallel(config, 1, 32).shards[0];
-    Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 16);
+    Transformer model =
+        test::make_model(*device, {group, group, {{.units = {0, unit::count(config.layers)}}}},
+                         *checkpoint, config, shard, {}, 16);
     const std::vector<int32_t> blocks{2};
     const int64_t limit = 6;
     const SequenceChunk head{.tokens = 5, .blocks = blocks};
@@ -224,7 +248,9 @@ TEST(Transformer, AStepBeyondItsLimitsIsABug) {
   test::spawn(1, [&](Communicator& group) {
     const auto device = make_reference_device();
     const Shard shard = tensor_parallel(config, 1, 32).shards[0];
-    Transformer model = test::make_model(*device, group, *checkpoint, config, shard, {}, 4);
+    Transformer model =
+        test::make_model(*device, {group, group, {{.units = {0, unit::count(config.layers)}}}},
+                         *checkpoint, config, shard, {}, 4);
     const std::vector<int32_t> blocks{0}, tokens{1, 2, 3, 4, 5};
     const int64_t limit = 5;
     const SequenceChunk chunk{.tokens = 5, .blocks = blocks};

@@ -138,12 +138,11 @@ TEST(Weights, RandomWeightsKeepActivationsFinite) {
   for (int bits : {0, 8, 4}) {
     test::spawn(2, [&](Communicator& group) {
       const auto device = make_reference_device();
-      const Shard shard =
-          tensor_parallel(config, 2, 32).shards[static_cast<size_t>(group.rank())];
-      Transformer model(*device, group, config, shard,
-                        random_weights(config, shard, {.bits = bits, .group = 32}, *device, 3),
-                        KvCache(*device, config, shard, 16, 2),
-                        {.rows = 20, .logit_rows = 20, .positions = 20});
+      const Shard shard = tensor_parallel(config, 2, 32).shards[static_cast<size_t>(group.rank())];
+      Transformer model(
+          *device, {group, group, {{.units = {0, unit::count(config.layers)}}}}, config, shard,
+          random_weights(config, shard, {.bits = bits, .group = 32}, *device, 3),
+          KvCache(*device, config, shard, 16, 2), {.rows = 20, .logit_rows = 20, .positions = 20});
       const std::vector<int32_t> tokens(20, 5), blocks{1, 0};
       const std::vector<int64_t> rows{0, 19};
       const SequenceChunk chunk{.tokens = 20, .blocks = blocks};
