@@ -1,0 +1,69 @@
+#include "checkpoint/model_tensors.h"
+
+#include <fmt/format.h>
+
+namespace dinfer {
+namespace {
+
+class TensorList {
+ public:
+  void matrix(const std::string& module, int64_t rows, int64_t columns) {
+    tensors.push_back({module + ".weight", {rows, columns}});
+  }
+  void vector(const std::string& name, int64_t size) { tensors.push_back({name, {size}}); }
+  void linear(const std::string& module, int64_t rows, int64_t columns, bool bias) {
+    matrix(module, rows, columns);
+    if (bias) vector(module + ".bias", rows);
+  }
+
+  std::vector<ModelTensor> tensors;
+};
+
+void add_attention(TensorList& list, const ModelConfig& c, const std::string& layer) {
+  const std::string attention = layer + "self_attn.";
+  const int64_t q = c.heads * c.head_dim;
+  const int64_t kv = c.kv_heads * c.head_dim;
+  list.vector(layer + "input_layernorm.weight", c.hidden);
+  if (c.fused_qkv) {
+    list.linear(attention + "qkv_proj", q + 2 * kv, c.hidden, c.qkv_bias);
+  } else {
+    list.linear(attention + "q_proj", q, c.hidden, c.qkv_bias);
+    list.linear(attention + "k_proj", kv, c.hidden, c.qkv_bias);
+    list.linear(attention + "v_proj", kv, c.hidden, c.qkv_bias);
+  }
+  list.linear(attention + "o_proj", c.hidden, q, c.output_bias);
+  if (c.qk_norm) {
+    list.vector(attention + "q_norm.weight", c.head_dim);
+    list.vector(attention + "k_norm.weight", c.head_dim);
+  }
+}
+
+void add_mlp(TensorList& list, const ModelConfig& c, const std::string& layer) {
+  const std::string mlp = layer + "mlp.";
+  list.vector(layer + "post_attention_layernorm.weight", c.hidden);
+  if (c.fused_gate_up) {
+    list.linear(mlp + "gate_up_proj", 2 * c.ffn, c.hidden, c.mlp_bias);
+  } else {
+    list.linear(mlp + "gate_proj", c.ffn, c.hidden, c.mlp_bias);
+    list.linear(mlp + "up_proj", c.ffn, c.hidden, c.mlp_bias);
+  }
+  list.linear(mlp + "down_proj", c.hidden, c.ffn, c.mlp_bias);
+}
+
+}  // namespace
+
+std::vector<ModelTensor> model_tensors(const ModelConfig& config) {
+  TensorList list;
+  list.matrix("model.embed_tokens", config.vocab, config.hidden);
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const std::string layer = fmt::format("model.layers.{}.", i);
+    add_attention(list, config, layer);
+    add_mlp(list, config, layer);
+  }
+  list.vector("model.norm.weight", config.hidden);
+  // A tied head is the embedding, even where the file has a copy of it.
+  if (!config.tied_head) list.matrix("lm_head", config.vocab, config.hidden);
+  return std::move(list.tensors);
+}
+
+}  // namespace dinfer

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+
+namespace dinfer {
+
+// A tensor that a model has, under Hugging Face's name: {rows, columns} of a matrix, {size} of a norm
+// or a bias.
+struct ModelTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+
+  bool is_matrix() const { return shape.size() == 2; }
+};
+
+// Every tensor that this config needs, in the order of their use: what the loader asks for.
+std::vector<ModelTensor> model_tensors(const ModelConfig& config);
+
+}  // namespace dinfer
