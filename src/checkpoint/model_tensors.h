@@ -8,8 +8,8 @@
 
 namespace dinfer {
 
-// A tensor that a model has, under Hugging Face's name: {rows, columns} of a matrix, {size} of a norm
-// or a bias.
+// A tensor that a model has, under Hugging Face's name: {rows, columns} of a matrix, {size} of a
+// norm or a bias.
 struct ModelTensor {
   std::string name;
   std::vector<int64_t> shape;

@@ -27,10 +27,11 @@ uint64_t stored_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
   return static_cast<uint64_t>(static_cast<double>(tensor.bytes) * part / all);
 }
 
-// What --quant does to one tensor. Block types keep their own grouping.
-QuantSpec tensor_quantization(const QuantSpec& asked, MatrixKind kind, const TensorInfo& tensor) {
+// What quantisation does to one tensor. Block types keep their own grouping.
+QuantSpec tensor_quantization(const QuantChoice& asked, const std::string& module, MatrixKind kind,
+                              const TensorInfo& tensor) {
   if (traits_of(tensor.type).block_elements > 1) return {};
-  return matrix_quantization(asked, kind, tensor.shape.at(1));
+  return matrix_quantization(asked, module, kind, tensor.shape.at(1));
 }
 
 // Rows of heads stored for pairs (2i, 2i + 1), in the order for pairs (i, i + rotary / 2).
@@ -71,7 +72,7 @@ constexpr size_t kMostReaders = 8;
 class CheckpointSource final : public WeightSource {
  public:
   CheckpointSource(const Checkpoint& checkpoint, const ModelConfig& config, const Shard& shard,
-                   const QuantSpec& quant, Device& device, const LoadProgress& progress,
+                   const QuantChoice& quant, Device& device, const LoadProgress& progress,
                    uint64_t total)
       : checkpoint_(checkpoint),
         config_(config),
@@ -130,7 +131,7 @@ class CheckpointSource final : public WeightSource {
       HostMatrix part =
           load_matrix(checkpoint_, tensor,
                       {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
-                      tensor_quantization(quant_, kind, tensor));
+                      tensor_quantization(quant_, slice.module, kind, tensor));
       if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
       parts.push_back(std::move(part));
     }
@@ -147,7 +148,7 @@ class CheckpointSource final : public WeightSource {
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
-  QuantSpec quant_;
+  const QuantChoice& quant_;
   Device& device_;
   const LoadProgress& progress_;
   uint64_t done_ = 0;
@@ -159,7 +160,7 @@ class CheckpointSource final : public WeightSource {
 }  // namespace
 
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                          const Shard& shard, const QuantSpec& quant, Device& device,
+                          const Shard& shard, const QuantChoice& quant, Device& device,
                           const LoadProgress& progress) {
   CheckpointSource source(checkpoint, config, shard, quant, device, progress,
                           bytes_to_load(checkpoint, config, shard));
@@ -176,11 +177,11 @@ uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
 }
 
 uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const Shard& shard, const QuantSpec& quant) {
+                              const Shard& shard, const QuantChoice& quant) {
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");
-    const QuantSpec spec = tensor_quantization(quant, kind, tensor);
+    const QuantSpec spec = tensor_quantization(quant, slice.module, kind, tensor);
     bytes += spec.bits == 0 ? stored_bytes(tensor, slice) : quantized_bytes(slice, spec);
   });
   return bytes;

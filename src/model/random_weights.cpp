@@ -73,13 +73,13 @@ HostMatrix random_matrix(const Pattern& pattern, int64_t rows, int64_t columns,
 
 class RandomSource final : public WeightSource {
  public:
-  RandomSource(const QuantSpec& quant, Device& device, uint64_t seed)
+  RandomSource(const QuantChoice& quant, Device& device, uint64_t seed)
       : quant_(quant), device_(device), pattern_(seed) {}
 
   std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
     const int64_t rows = rows_in(slices), columns = slices.at(0).columns.size();
-    const QuantSpec quant = matrix_quantization(quant_, kind, columns);
-    const Weight*& first = made_[{rows, columns, quant.bits}];
+    const QuantSpec quant = matrix_quantization(quant_, slices.at(0).module, kind, columns);
+    const Weight*& first = made_[{rows, columns, quant.bits, quant.group}];
     if (first) return device_.clone(*first);
     auto weight = device_.upload(random_matrix(pattern_, rows, columns, quant));
     first = weight.get();
@@ -103,26 +103,26 @@ class RandomSource final : public WeightSource {
     return {device_, std::vector<float>(static_cast<size_t>(size), value)};
   }
 
-  QuantSpec quant_;
+  const QuantChoice& quant_;
   Device& device_;
   Pattern pattern_;
-  std::map<std::tuple<int64_t, int64_t, int>, const Weight*> made_;  // of a shape, in use
+  std::map<std::tuple<int64_t, int64_t, int, int>, const Weight*> made_;  // of a shape, in use
 };
 
 }  // namespace
 
 uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard,
-                             const QuantSpec& quant) {
+                             const QuantChoice& quant) {
   uint64_t bytes = 0;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
-    const QuantSpec spec = matrix_quantization(quant, kind, slice.columns.size());
+    const QuantSpec spec = matrix_quantization(quant, slice.module, kind, slice.columns.size());
     const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
     bytes += spec.bits == 0 ? elements * bytes_of(DType::bf16) : quantized_bytes(slice, spec);
   });
   return bytes;
 }
 
-ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantSpec& quant,
+ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantChoice& quant,
                             Device& device, uint64_t seed) {
   RandomSource source(quant, device, seed);
   return assemble_weights(config, shard, source);

@@ -29,8 +29,9 @@ class WeightSource {
 // All weights of a rank: which there are follows from the config, what they are from the source.
 ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, WeightSource& source);
 
-// What becomes of a plain matrix whose whole rows have `columns` elements.
-QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t columns);
+// What becomes of a module's plain matrix whose whole rows have `columns` elements.
+QuantSpec matrix_quantization(const QuantChoice& asked, const std::string& module, MatrixKind kind,
+                              int64_t columns);
 
 // Calls visit(slice, kind) for each slice of a matrix that the rank holds.
 void for_each_slice(const ModelConfig& config, const Shard& shard,

@@ -55,9 +55,11 @@ ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, Wei
   return weights;
 }
 
-QuantSpec matrix_quantization(const QuantSpec& asked, MatrixKind kind, int64_t columns) {
-  QuantSpec spec = asked;
-  if (spec.bits != 0 && kind == MatrixKind::vocabulary) spec.bits = kVocabularyBits;
+QuantSpec matrix_quantization(const QuantChoice& asked, const std::string& module, MatrixKind kind,
+                              int64_t columns) {
+  QuantSpec spec = asked.of(module);
+  const bool by_name = asked.modules.contains(module);
+  if (spec.bits != 0 && kind == MatrixKind::vocabulary && !by_name) spec.bits = kVocabularyBits;
   return fitting_quantization(spec, columns);
 }
 

@@ -60,12 +60,12 @@ struct ModelWeights {
 // Called as loading goes on; both in bytes of the model's files, of this rank's slices.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Reads this rank's slices and uploads them. With quant.bits, the layers' plain matrices are
-// grouped at that many bits, embedding and head at 8 bits, with 4 as with 8: the head's error goes
+// Reads this rank's slices and uploads them. Plain matrices are grouped as `quant` says; embedding
+// and head, where it does not name them, at 8 bits, with 4 as with 8: the head's error goes
 // straight into the logits. Matrices that the file has quantised stay as they are; groups follow
 // fitting_quantization.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
-                          const Shard& shard, const QuantSpec& quant, Device& device,
+                          const Shard& shard, const QuantChoice& quant, Device& device,
                           const LoadProgress& progress = {});
 
 // Bytes of the model's files that load_weights reads for this shard: `total` of its progress.
@@ -73,14 +73,15 @@ uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config, 
 
 // About the device memory that load_weights needs for the matrices: for planning before loading.
 uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const Shard& shard, const QuantSpec& quant);
+                              const Shard& shard, const QuantChoice& quant);
 
 // The same for random_weights.
-uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard, const QuantSpec& quant);
+uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard,
+                             const QuantChoice& quant);
 
-// Weights of the config's shapes with random values, quantised as above (bf16 when quant.bits is
-// 0): for benchmarks. The values depend on the shard. Activations stay finite.
-ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantSpec& quant,
+// Weights of the config's shapes with random values, quantised as above (bf16 where that
+// has no bits): for benchmarks. The values depend on the shard. Activations stay finite.
+ModelWeights random_weights(const ModelConfig& config, const Shard& shard, const QuantChoice& quant,
                             Device& device, uint64_t seed);
 
 }  // namespace dinfer

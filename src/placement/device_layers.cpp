@@ -43,7 +43,7 @@ std::optional<Number> parse(std::string_view text, Number most) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool whole = error == std::errc{} && end == text.data() + text.size();
-  if (!whole || value < 0 || value > most) return std::nullopt;
+  if (!whole || text.front() == '-' || value > most) return std::nullopt;
   return value;
 }
 
@@ -67,9 +67,8 @@ int64_t sum_of(const std::vector<Share>& shares) {
 std::string list_of(const std::vector<Share>& shares) {
   std::vector<std::string> entries;
   for (const Share& share : shares) {
-    entries.push_back(
-        fmt::format("{}:{}", share.device.cpu ? "cpu" : fmt::to_string(share.device.ordinal),
-                    share.layers));
+    entries.push_back(fmt::format(
+        "{}:{}", share.device.cpu ? "cpu" : fmt::to_string(share.device.ordinal), share.layers));
   }
   return fmt::format("{}", fmt::join(entries, ";"));
 }
@@ -100,10 +99,9 @@ std::string corrected(const std::vector<Share>& given, int64_t layers) {
 [[noreturn]] void fail_syntax(const std::string& text, std::string_view entry,
                               const ModelConfig& config) {
   const std::vector<Share> example =
-      config.layers > 1
-          ? std::vector<Share>{{{.ordinal = 0}, config.layers - config.layers / 2},
-                               {{.ordinal = 1}, config.layers / 2}}
-          : std::vector<Share>{{{.ordinal = 0}, config.layers}};
+      config.layers > 1 ? std::vector<Share>{{{.ordinal = 0}, config.layers - config.layers / 2},
+                                             {{.ordinal = 1}, config.layers / 2}}
+                        : std::vector<Share>{{{.ordinal = 0}, config.layers}};
   fail(ExitCode::usage,
        "-n \"{}\": \"{}\" is not ORD:NUM, the number of a device (or cpu) and how many layers it "
        "gets; for this model's {} layers for example: -n \"{}\"",
@@ -125,9 +123,8 @@ void check_shares(const std::string& text, const std::vector<Share>& shares,
   for (size_t i = 0; i < shares.size(); ++i) {
     const std::string name = shares[i].device.text();
     if (shares[i].layers == 0) {
-      fail(ExitCode::usage,
-           "-n \"{}\": {} gets no layer; leave it out, or give it some: -n \"{}\"", text, name,
-           corrected(shares, config.layers));
+      fail(ExitCode::usage, "-n \"{}\": {} gets no layer; leave it out, or give it some: -n \"{}\"",
+           text, name, corrected(shares, config.layers));
     }
     for (size_t j = 0; j < i; ++j) {
       if (shares[i].device == shares[j].device) {

@@ -24,10 +24,9 @@ DeviceMap make_device_map(const std::vector<DeviceName>& by_unit, std::string so
 void check_devices(const DeviceMap& map, int gpus) {
   for (const DeviceName& device : map.devices) {
     if (device.cpu || device.ordinal < gpus) continue;
-    const std::string there =
-        gpus == 0   ? "no GPU is visible"
-        : gpus == 1 ? "cuda:0 is the only one"
-                    : fmt::format("cuda:0 to cuda:{} are", gpus - 1);
+    const std::string there = gpus == 0   ? "no GPU is visible"
+                              : gpus == 1 ? "cuda:0 is the only one"
+                                          : fmt::format("cuda:0 to cuda:{} are", gpus - 1);
     fail(ExitCode::config,
          "{} places layers on {}, which is not there: {} (numbers count visible devices, after "
          "CUDA_VISIBLE_DEVICES)",

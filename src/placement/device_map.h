@@ -9,8 +9,8 @@
 
 namespace dinfer {
 
-// A device of a host. GPUs go by their visible ordinals, after CUDA_VISIBLE_DEVICES; beside them the
-// host has one CPU. In a job of CPU ranks, ordinal i is the i-th rank of the host.
+// A device of a host. GPUs go by their visible ordinals, after CUDA_VISIBLE_DEVICES; beside them
+// the host has one CPU. In a job of CPU ranks, ordinal i is the i-th rank of the host.
 struct DeviceName {
   bool cpu = false;
   int ordinal = 0;  // of a GPU

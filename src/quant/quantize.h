@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -21,6 +23,23 @@ struct Slice {
 struct QuantSpec {
   int bits = 0;    // 0, 4 or 8
   int group = 32;  // 32, 64 or 128
+
+  bool operator==(const QuantSpec&) const = default;
+};
+
+// Quantisation by module ("model.layers.0.mlp.down_proj"): its own, or that of all others.
+struct QuantChoice {
+  QuantChoice() = default;
+  // One spec for all.
+  QuantChoice(const QuantSpec& all) : otherwise(all) {}  // NOLINT(google-explicit-constructor)
+
+  const QuantSpec& of(const std::string& module) const {
+    const auto found = modules.find(module);
+    return found == modules.end() ? otherwise : found->second;
+  }
+
+  QuantSpec otherwise;
+  std::map<std::string, QuantSpec> modules;
 };
 
 // What a matrix with that many columns gets when `asked` is asked for: the largest power of two up

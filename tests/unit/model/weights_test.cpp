@@ -89,12 +89,12 @@ TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
   const double elements = static_cast<double>(slice_bytes(config, shard)) / 4;
   const double bits8 = 8 + 16.0 / 32;
   const double bits4 = 4 + 32.0 / 32;
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 8, .group = 32}),
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 8, .group = 32}),
             static_cast<uint64_t>(elements * bits8 / 8));
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 4, .group = 32}),
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 4, .group = 32}),
             static_cast<uint64_t>((vocabulary * bits8 + (elements - vocabulary) * bits4) / 8));
-  EXPECT_EQ(random_weight_bytes(config, shard, {.bits = 4, .group = 32}),
-            planned_weight_bytes(*checkpoint, config, shard, {.bits = 4, .group = 32}));
+  EXPECT_EQ(random_weight_bytes(config, shard, QuantSpec{.bits = 4, .group = 32}),
+            planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 4, .group = 32}));
   EXPECT_EQ(random_weight_bytes(config, shard, {}), static_cast<uint64_t>(2 * elements));
 }
 
@@ -116,6 +116,29 @@ TEST(Weights, QuantisationFallsBackToASmallerGroup) {
   EXPECT_LT(error_at(4), 0.4);
 }
 
+TEST(Weights, AModuleMayHaveAQuantisationOfItsOwn) {
+  const ModelConfig config = tiny_config();
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const Shard shard = tensor_parallel(config, 1, 32).shards[0];
+  QuantChoice choice{QuantSpec{.bits = 8, .group = 32}};
+  const uint64_t all8 = planned_weight_bytes(*checkpoint, config, shard, choice);
+  choice.modules["model.layers.0.mlp.down_proj"] = {};
+  const uint64_t down = static_cast<uint64_t>(config.hidden * config.ffn);
+  const uint64_t plain = planned_weight_bytes(*checkpoint, config, shard, choice);
+  EXPECT_EQ(plain, all8 - down * 17 / 16 + down * sizeof(float));
+
+  // Named, the embedding gets the bits asked for.
+  choice.modules["model.embed_tokens"] = {.bits = 4, .group = 32};
+  const uint64_t embedding = static_cast<uint64_t>(config.vocab * config.hidden);
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, choice),
+            plain - embedding * 17 / 16 + embedding * 5 / 8);
+
+  const auto device = make_reference_device();
+  const ModelWeights weights = load_weights(*checkpoint, config, shard, choice, *device);
+  EXPECT_EQ(weights.layers[0].down->bytes(), down * sizeof(float));
+  EXPECT_LT(weights.layers[1].down->bytes(), 2 * down);
+}
+
 TEST(Weights, ColumnsThatNoGroupDividesStayPlain) {
   ModelConfig config = tiny_config();
   config.hidden = 72;
@@ -124,7 +147,7 @@ TEST(Weights, ColumnsThatNoGroupDividesStayPlain) {
   const auto checkpoint = tiny_checkpoint(config, 1);
   const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const std::vector<int32_t> prompt{3, 14, 15, 9};
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {.bits = 8, .group = 32}),
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 8, .group = 32}),
             slice_bytes(config, shard));
   EXPECT_EQ(test::logits_of(*checkpoint, config, prompt, {.quant = {.bits = 4, .group = 32}}),
             test::logits_of(*checkpoint, config, prompt));
@@ -141,7 +164,7 @@ TEST(Weights, RandomWeightsKeepActivationsFinite) {
       const Shard shard = tensor_parallel(config, 2, 32).shards[static_cast<size_t>(group.rank())];
       Transformer model(
           *device, {group, group, {{.units = {0, unit::count(config.layers)}}}}, config, shard,
-          random_weights(config, shard, {.bits = bits, .group = 32}, *device, 3),
+          random_weights(config, shard, QuantSpec{.bits = bits, .group = 32}, *device, 3),
           KvCache(*device, config, shard, 16, 2), {.rows = 20, .logit_rows = 20, .positions = 20});
       const std::vector<int32_t> tokens(20, 5), blocks{1, 0};
       const std::vector<int64_t> rows{0, 19};
