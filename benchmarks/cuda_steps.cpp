@@ -32,7 +32,7 @@ using cuda::Rows;
 constexpr int64_t kHidden = 4096, kFfn = 14336;
 constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kBlock = 16;
 constexpr size_t kWeightBytes = size_t{4} << 30;
-constexpr int kReplays = 20, kMostRows = 64, kMostLayers = 32;
+constexpr int kReplays = 20, kMostRows = 256, kMostLayers = 32;
 
 class Benchmark {
  public:

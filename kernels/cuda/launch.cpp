@@ -1,5 +1,7 @@
 #include "kernels/cuda/launch.h"
 
+#include "kernels/cuda/warpgroup.h"
+
 namespace dinfer::cuda {
 
 Stream Stream::on(cudaStream_t handle) {
@@ -9,11 +11,13 @@ Stream Stream::on(cudaStream_t handle) {
     require(cudaDeviceGetAttribute(&value, name, device), "cudaDeviceGetAttribute");
     return value;
   };
+  const int capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+                         attribute(cudaDevAttrComputeCapabilityMinor);
   return {.handle = handle,
           .multiprocessors = attribute(cudaDevAttrMultiProcessorCount),
-          .capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
-                        attribute(cudaDevAttrComputeCapabilityMinor),
-          .shared_memory = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)};
+          .capability = capability,
+          .shared_memory = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+          .warpgroups = capability == 90 && has_warpgroup_code()};
 }
 
 }  // namespace dinfer::cuda

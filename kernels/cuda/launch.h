@@ -15,8 +15,9 @@ namespace dinfer::cuda {
 struct Stream {
   cudaStream_t handle = nullptr;
   int multiprocessors = 0;
-  int capability = 0;     // 90: compute capability 9.0
-  int shared_memory = 0;  // bytes, the most that a block can have
+  int capability = 0;       // 90: compute capability 9.0
+  int shared_memory = 0;    // bytes, the most that a block can have
+  bool warpgroups = false;  // there is code for warpgroups' products (warpgroup.cuh)
 
   // Bytes that each of so many blocks can have which share a multiprocessor. The system keeps 1 KiB
   // of each.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/cuda/matmul_batch.h"
 #include "kernels/cuda/matmul_cublas.h"
 #include "kernels/cuda/matmul_decode.h"
 #include "kernels/cuda/matmul_f32.h"
@@ -12,8 +13,11 @@
 namespace dinfer::cuda {
 namespace {
 
-// Up to so many rows, to read a quantised matrix once for every kDecodeRows of them is faster than
-// to unpack it.
+// Up to so many rows, to multiply a quantised matrix as it is stored (matmul_batch.h) is faster
+// than to unpack it.
+constexpr int64_t kBatchedRows = 1024;
+
+// The same for GPUs without warpgroups' products: to read it once for every kDecodeRows of them.
 constexpr int64_t kRepeatedRows = 32;
 
 // Quantised matrices are unpacked in pieces of this size, which stay in the L2 cache, mostly.
@@ -32,8 +36,11 @@ struct Parts {
 
   explicit Parts(const Matmul::Limits& limits) {
     const size_t width = (limits.columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock;
-
     prepared = aligned(std::max(limits.rows * 2, std::min(limits.rows, kRepeatedRows) * 4) * width);
+    if (limits.grouped) {
+      const int64_t rows = std::min(limits.rows, kBatchedRows);
+      prepared = std::max(prepared, aligned(batch_input_bytes(rows, static_cast<int64_t>(width))));
+    }
     cublas = limits.rows > Matmul::kDecodeRows ? CublasMatmul::kWorkspaceBytes : 0;
     unpacked = limits.grouped && limits.rows > kRepeatedRows ? kUnpackedBytes : 0;
   }
@@ -100,7 +107,17 @@ struct Matmul::State {
                               weight.padded_columns(), out});
   }
 
-  void many_grouped(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+  void many_batched(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+    const int64_t all = batch_tiles(rows.count) * batch_tile_rows(rows.count);
+    const BatchInputs inputs{
+        .values = prepared,
+        .factors = reinterpret_cast<float*>(prepared + all * 2 * weight.padded_columns())};
+    prepare_batch(stream, rows, weight.padded_columns(), inputs);
+    multiply_batch(stream, rows.count, inputs, weight,
+                   {decode.partial, parts.partial, decode.counters}, out);
+  }
+
+  void many_unpacked(const Rows& rows, const PackedMatrix& weight, const Products& out) {
     const int64_t width = weight.padded_columns();
     prepare_rows(stream, rows, Packing::bf16, prepared, width);
     const int64_t piece = static_cast<int64_t>(kUnpackedBytes / (2 * width)) / kPanel * kPanel;
@@ -141,13 +158,15 @@ void Matmul::multiply(const Rows& rows, const PackedMatrix& weight, const Produc
   check(rows.columns == weight.columns, "columns of rows and weight");
   if (rows.count <= kDecodeRows) {
     state_->few(rows, weight, out);
+  } else if (grouped && state_->stream.warpgroups && rows.count <= kBatchedRows) {
+    state_->many_batched(rows, weight, out);
   } else if (grouped && rows.count <= kRepeatedRows) {
     State::in_batches(state_->prepare(rows, weight), out, kDecodeRows,
                       [&](const Rows& some, const Products& to) {
                         multiply_decode(state_->stream, some, weight, state_->decode, to);
                       });
   } else if (grouped) {
-    state_->many_grouped(rows, weight, out);
+    state_->many_unpacked(rows, weight, out);
   } else if (weight.packing == Packing::f32) {
     state_->many_f32(rows, weight, out);
   } else {

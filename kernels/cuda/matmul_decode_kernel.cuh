@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/decode_forms.cuh"
+#include "kernels/cuda/grid_meeting.cuh"
 
 namespace dinfer::cuda {
 
@@ -167,21 +168,6 @@ __device__ void sum_warps(const DecodeTask& task, int item, const float* partial
   }
 }
 
-// Until all blocks have come here. They run at the same time: there are no more than fit.
-__device__ inline void meet_all_blocks(unsigned* counters) {
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    atomicAdd(&counters[0], 1u);
-    unsigned arrived = 0;
-    while (arrived < gridDim.x) {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(&counters[0]));
-    }
-    if (atomicAdd(&counters[1], 1u) == gridDim.x - 1) counters[0] = counters[1] = 0;
-  }
-  __syncthreads();
-}
-
 template <int kRows>
 __device__ void sum_slabs(const DecodeTask& task, const float* inverses) {
   const int rows = task.weight_rows, quads = Batch<kRows>::kOutputQuads;
@@ -270,7 +256,7 @@ __global__ void __launch_bounds__(32 * kDecodeMostWarps, 2)
     }
   }
   if (task.plan.slabs == 1) return;
-  meet_all_blocks(task.workspace.counters);
+  meet_all_blocks(task.workspace.counters, threads);
   sum_slabs<kRows>(task, inverses);
 }
 

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "kernels/cuda/matmul_batch.h"
+
+namespace dinfer::cuda {
+
+constexpr int kBatchPanels = static_cast<int>(kBatchTile / kPanel);
+
+// Columns of a stage: 1 KiB of each panel's codes.
+constexpr int kBatchStageBlocks(int bits) { return bits == 4 ? 2 : 1; }
+constexpr int kBatchCodeBytes = 1024;
+constexpr int kBatchMostStages = 12;
+
+// What multiply_batch() hands to its kernel. A "block" of columns is kColumnBlock of them.
+struct BatchTask {
+  const std::byte* codes = nullptr;
+  const std::byte* scales = nullptr;
+  BatchInputs inputs;
+  BatchWorkspace workspace;
+  Products out;
+  int64_t panel_code_bytes = 0;
+  int rows = 0;         // of the inputs
+  int weight_rows = 0;  // and of the matrix
+  int panels = 0, blocks = 0;
+  int group_shift = 0;  // log2 of the group
+  int groups = 0;       // of a row
+  int group_bytes = 0;  // scales and minimums of a group of a panel
+  bool symmetric = true;
+  int row_tiles = 0, input_tiles = 0, slabs = 1;
+  int stages = 0;  // of the ring
+
+  // Scales of a panel's part of a stage.
+  __host__ __device__ int stage_scale_bytes(int bits) const {
+    const int groups_of_stage =
+        kBatchStageBlocks(bits) * static_cast<int>(kColumnBlock) >> group_shift;
+    return (groups_of_stage > 0 ? groups_of_stage : 1) * group_bytes;
+  }
+  // Codes, scales and inputs of `tile_rows` rows.
+  __host__ __device__ int stage_bytes(int bits, int tile_rows) const {
+    const int inputs_of_stage =
+        kBatchStageBlocks(bits) * static_cast<int>(kColumnBlock) * 2 * tile_rows;
+    return kBatchPanels * (kBatchCodeBytes + stage_scale_bytes(bits)) + inputs_of_stage;
+  }
+  __host__ __device__ int stages_of_line(int bits) const {
+    return (blocks + kBatchStageBlocks(bits) - 1) / kBatchStageBlocks(bits);
+  }
+  __host__ __device__ int items() const { return row_tiles * slabs * input_tiles; }
+};
+
+// One file each, so that they compile side by side.
+void batch_4_bits(const Stream& stream, const BatchTask& task, bool half_scales);
+void batch_8_bits(const Stream& stream, const BatchTask& task, bool half_scales);
+
+}  // namespace dinfer::cuda
