@@ -13,6 +13,7 @@
 #include "bootstrap/mpi_control_plane.h"
 #include "bootstrap/mpi_session.h"
 #include "comm/mpi_communicator.h"
+#include "net/interfaces.h"
 #endif
 #if DINFER_HAS_CUDA
 #include <cuda.h>
@@ -90,6 +91,8 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
   std::shared_ptr<MpiSession> session = MpiSession::start(options.start_timeout);
   check_world_size(launcher, session->world().size);
   session->wait().set_longest_stop(kStopShare * options.stall_timeout);
+  session->start_pulse({.listen_host = address_of_interface(options.security.control_interface),
+                        .longest_silence = kSilenceShare * options.stall_timeout});
   Bootstrap mpi;
   mpi.world = session->world();
   mpi.name = choice.name;

@@ -17,9 +17,6 @@
 namespace dinfer {
 namespace {
 
-// Signs of life are looked at twice a second; a rank that stops is to be named within the timeout.
-constexpr double kSilenceShare = 0.9;
-
 // What this process knows before it has met the others.
 struct Meeting {
   StarPlan star;

@@ -1,5 +1,6 @@
 #include "bootstrap/mpi_session.h"
 
+#include <dlfcn.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,6 +46,14 @@ void skip_search_for_fabrics() {
   const char* local_ranks = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
   if (ranks && local_ranks && std::string_view(ranks) == local_ranks)
     setenv("OMPI_MCA_pml", "ob1", 0);
+}
+
+// Open MPI 4 gives what it has to say of a connection that broke to mpirun, and waits for its
+// answer: for a second, when mpirun has just seen a rank die. That is the second in which the head
+// has to tell its clients. Only MPI_Init needs MPI's own words; of losses dinfer says more. The
+// variable is that of --mca orte_execute_quiet, which is read too early.
+void hush_open_mpi() {
+  if (auto* quiet = static_cast<bool*>(dlsym(RTLD_DEFAULT, "orte_execute_quiet"))) *quiet = true;
 }
 
 // Cores that any rank of the host may use: launchers bind each rank to cores of its own.
@@ -93,6 +102,7 @@ MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
   MPI_Comm_set_errhandler(all_, MPI_ERRORS_RETURN);
   learn_world();
   learn_peers();
+  hush_open_mpi();
   endings_ = share(sizeof(std::atomic<int>) * world_.size);
   if (endings_)
     wait_->set_endings(reinterpret_cast<const std::atomic<int>*>(endings_->bytes().data()));
@@ -136,6 +146,17 @@ void MpiSession::learn_peers() {
   wait_ = std::make_unique<PeerWait>(world_.rank, std::move(peers), crowded);
 }
 
+void MpiSession::start_pulse(const MpiPulsePlan& plan) {
+  const ExitTimer bound = bound_start(start_timeout_, "the exchange of signs of life");
+  int all_seen = 1;
+  for (int rank = 0; rank < world_.size; ++rank)
+    if (!wait_->peer(rank).watchable) all_seen = 0;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &all_seen, 1, MPI_INT, MPI_MIN, all_), "MPI_Allreduce");
+  if (all_seen) return;
+  pulse_ = start_mpi_pulse(all_, world_, *wait_, plan);
+  if (pulse_) wait_->set_report(pulse_->fd(), [this] { return pulse_->loss(); });
+}
+
 MPI_Comm MpiSession::duplicate() {
   const ExitTimer bound = bound_start(start_timeout_, "MPI_Comm_dup");
   MPI_Comm copy = MPI_COMM_NULL;
@@ -171,6 +192,7 @@ std::optional<SharedMemory> MpiSession::share(size_t bytes) {
 
 void MpiSession::finish() {
   const ExitTimer bound = bound_start(start_timeout_, "MPI_Finalize");
+  if (pulse_) pulse_->leave();
   MPI_Finalize();
 }
 
@@ -182,6 +204,7 @@ void MpiSession::abort(ExitCode code) {
   std::fflush(nullptr);
   // MPI_Abort ends the head, too, which has clients to tell that a rank was lost.
   if (code == ExitCode::peer && world_.rank != 0) std::this_thread::sleep_for(kHeadSpeaks);
+  if (pulse_) pulse_->leave(code);
   const ExitTimer bound(kAbortBound, code, "");
   MPI_Abort(all_, static_cast<int>(code));
   _exit(static_cast<int>(code));

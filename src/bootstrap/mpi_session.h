@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "bootstrap/mpi_pulse.h"
 #include "bootstrap/peer_wait.h"
 #include "bootstrap/shared_memory.h"
 #include "bootstrap/world.h"
@@ -32,6 +33,10 @@ class MpiSession {
   const World& world() const { return world_; }
   PeerWait& wait() { return *wait_; }
 
+  // Collective: signs of life among ranks that cannot all watch each other's processes, such as
+  // those of several hosts. Elsewhere there is no need for them, and no connection is made.
+  void start_pulse(const MpiPulsePlan& plan);
+
   // Collective: a communicator of all ranks of its own, errors returned. It lives until finish().
   MPI_Comm duplicate();
 
@@ -53,6 +58,7 @@ class MpiSession {
   World world_;
   MPI_Comm all_ = MPI_COMM_NULL;
   MPI_Comm host_ = MPI_COMM_NULL;
+  std::unique_ptr<Pulse> pulse_;  // or null
   std::unique_ptr<PeerWait> wait_;
   std::optional<SharedMemory> endings_;  // std::atomic<int> a rank
 };

@@ -83,7 +83,7 @@ void Pulse::run() {
   Clock::time_point seen = Clock::now();
   Clock::time_point next_beat = seen;
   for (;;) {
-    wait(next_beat);
+    wait(std::min(next_beat, next_judgement()));
     const Clock::time_point now = Clock::now();
     if (now - seen > kOwnAbsence)
       for (Peer& peer : peers_) peer.heard = now;
@@ -96,6 +96,14 @@ void Pulse::run() {
     beat();
     next_beat = now + period_;
   }
+}
+
+// When the peer that has been silent longest is so for too long.
+Pulse::Clock::time_point Pulse::next_judgement() const {
+  Clock::time_point next = Clock::time_point::max();
+  for (const Peer& peer : peers_)
+    if (peer.open) next = std::min(next, peer.heard + longest_silence_ + 1ms);
+  return next;
 }
 
 void Pulse::wait(Clock::time_point until) {

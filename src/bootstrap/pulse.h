@@ -13,6 +13,9 @@
 
 namespace dinfer {
 
+// Of the time after which a stopped rank is to be named: signs of life come twice a second.
+inline constexpr double kSilenceShare = 0.9;
+
 // Signs of life among the ranks of a star, sent and heard by a thread of their own, so that neither
 // a long step nor a stuck one hides a loss: the head has a connection with each rank, the others
 // with the head, which passes on what it learns. A connection that ends is a rank that died; one
@@ -45,6 +48,7 @@ class Pulse {
   };
 
   void run();
+  Clock::time_point next_judgement() const;
   void wait(Clock::time_point until);
   void hear(Peer& peer, Clock::time_point now);
   void take(Peer& peer, const Frame& frame);

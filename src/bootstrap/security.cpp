@@ -1,42 +1,12 @@
 #include "bootstrap/security.h"
 
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <array>
-#include <memory>
-
 #include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "net/interfaces.h"
 #include "net/secret.h"
 
 namespace dinfer {
-namespace {
-
-// The address of a network interface, IPv4 before IPv6; the text itself where it names none.
-std::string address_of_interface(const std::string& name) {
-  ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) return name;
-  const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> owner(list, &freeifaddrs);
-  for (const int family : {AF_INET, AF_INET6}) {
-    for (const ifaddrs* each = list; each; each = each->ifa_next) {
-      if (name != each->ifa_name || !each->ifa_addr || each->ifa_addr->sa_family != family)
-        continue;
-      std::array<char, NI_MAXHOST> text{};
-      const socklen_t length =
-          family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-      if (getnameinfo(each->ifa_addr, length, text.data(), text.size(), nullptr, 0,
-                      NI_NUMERICHOST) == 0)
-        return text.data();
-    }
-  }
-  return name;
-}
-
-}  // namespace
 
 Security decide_security(const SecurityWishes& wishes, const Environment& environment) {
   Security security;

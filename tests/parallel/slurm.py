@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -56,13 +57,18 @@ def ranks_of(slurm):
     return found
 
 
-def check_killed_rank(slurm, victim):
-    """KillOnBadExit is 0: the job has to end itself."""
+def scoring(slurm):
+    """A job that waits for its next line, and its ranks."""
     job = slurm.srun("-n", 2, PMIX, BINARY, "score", *ENGINE, stdin=subprocess.PIPE)
     job.stdin.write('{"tokens":[1,2,3]}\n')
     job.stdin.flush()
     assert job.stdout.readline(), job.communicate()[1]
-    ranks = ranks_of(slurm)
+    return job, ranks_of(slurm)
+
+
+def check_killed_rank(slurm, victim):
+    """KillOnBadExit is 0: the job has to end itself."""
+    job, ranks = scoring(slurm)
     began = time.monotonic()
     os.kill(ranks[victim], signal.SIGKILL)
     err = job.communicate(timeout=30)[1]
@@ -71,6 +77,34 @@ def check_killed_rank(slurm, victim):
     assert "rank %d (pid %d on host node%d)" % (victim, ranks[victim], victim) in err, err
     assert took < 10 and not ranks_of(slurm), took
     print("rank %d killed: the step ended after %.1f s with %d" % (victim, took, job.returncode), flush=True)
+
+
+def check_stopped_rank(slurm):
+    """On the other node, where the head does not see its process, within a step."""
+    job, ranks = scoring(slurm)
+
+    def feed():
+        try:
+            for _ in range(20000):
+                job.stdin.write(json.dumps({"tokens": list(range(1, 200))}) + "\n")
+        except (OSError, ValueError):
+            pass
+
+    threading.Thread(target=feed, daemon=True).start()
+    threading.Thread(target=lambda: [None for _ in job.stdout], daemon=True).start()
+    time.sleep(0.4)
+    began = time.monotonic()
+    os.kill(ranks[1], signal.SIGSTOP)
+    log = ""
+    while "no answer from rank 1 (pid %d on host node1)" % ranks[1] not in log:
+        line = job.stderr.readline()
+        assert line, log
+        log += line
+    took = time.monotonic() - began
+    assert took < 5 and "during step" in log, (took, log)
+    code = job.wait(30)
+    assert code in (7, 137) and not ranks_of(slurm), code
+    print("rank 1 stopped within a step: named after %.1f s; srun ended with %d" % (took, code), flush=True)
 
 
 def check_scancel(slurm):
@@ -133,6 +167,7 @@ if __name__ == "__main__":
             check_without_pmix(slurm)
             check_killed_rank(slurm, 1)
             check_killed_rank(slurm, 0)
+            check_stopped_rank(slurm)
             check_scancel(slurm)
             check_batch_scripts(slurm)
     except Unavailable as reason:

@@ -1,10 +1,14 @@
 """Two network namespaces joined by a cable that can be bad: this process carries every frame from one side's TAP
 device to the other's. Needs no kernel module beside tun; Unavailable where the system refuses namespaces or devices."""
+import contextlib
 import fcntl
 import heapq
 import os
+import pathlib
 import random
+import re
 import select
+import signal
 import struct
 import subprocess
 import threading
@@ -12,6 +16,12 @@ import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 LONGEST_FRAME = 65536
+# Like ssh: host, words of a shell's command.
+REMOTE_SHELL = """#!/bin/sh
+host=$1
+shift
+exec ip netns exec "$host" unshare -u sh -c 'hostname "$0"; eval "$*"' "$host" "$@"
+"""
 
 
 class Unavailable(Exception):
@@ -82,9 +92,37 @@ class Cable:
             os.write(self._stop[1], b"x")
             self._thread.join()
         for name in self.names:
+            # A daemon of mpirun that the cut cable keeps waiting for its end.
+            for pid in ip("netns", "pids", name, check=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             ip("netns", "del", name, check=False)
         for end in self._ends:
             os.close(end)
 
     def command(self, side, *arguments):
         return ["ip", "netns", "exec", self.names[side], *map(str, arguments)]
+
+    def mpirun(self, ranks, folder):
+        """Of the first side, with half of the ranks on each, which have host names of their own. `folder` takes the
+        program that mpirun calls in the place of ssh."""
+        shell = pathlib.Path(folder, "remote-shell")
+        shell.write_text(REMOTE_SHELL)
+        shell.chmod(0o755)
+        hosts = ",".join("%s:%d" % (name, ranks // 2) for name in self.names)
+        return self.command(0, "unshare", "-u", "sh", "-c", 'hostname "$0"; exec "$@"', self.names[0], "mpirun", "--mca",
+                            "plm_rsh_agent", shell, "--host", hosts, "--map-by", "node", "--bind-to", "none", "-np", ranks)
+
+    def ranks(self, binary):
+        """Processes of an MPI job over the cable, by rank."""
+        networks = {os.stat("/run/netns/" + name).st_ino for name in self.names}
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                if os.readlink(entry / "exe") != os.path.realpath(binary) or os.stat(entry / "ns/net").st_ino not in networks:
+                    continue
+                rank = re.search(rb"\0OMPI_COMM_WORLD_RANK=(\d+)\0", (entry / "environ").read_bytes())
+            except OSError:
+                continue
+            found[int(rank[1])] = int(entry.name)
+        return [found[rank] for rank in sorted(found)]
