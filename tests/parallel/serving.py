@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import BINARY, MODELS, has_mpi
 from process_facts import LISTENING, children, sockets
 from server import LONG, Server, Stream
-from tcp_jobs import environment, multinode, ring
+from tcp_jobs import environment, free_ports, multinode, ring
 
 ENGINE = ("-m", MODELS / "hf/qwen3-sharded", "--cpu-math", "f32", "--threads", 1)
 RANKS = 4
@@ -38,14 +38,14 @@ def ranks_of(name, server, others):
 
 
 @contextlib.contextmanager
-def started(name, nodes, *arguments, ranks=1):
+def started(name, nodes, *arguments, ranks=1, port=0):
     """The server on the head, and the commands of the other nodes."""
     others = [subprocess.Popen([BINARY, "serve", "--cpu", *map(str, (*ENGINE, *arguments))], env=environment(**node),
                                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for node in nodes[1:]]
     try:
         began = time.monotonic()
-        with Server(ranks, *ENGINE, *arguments, environment=environment(**nodes[0])) as server:
-            print("%s: %d ranks ready after %.2f s" % (name, RANKS, time.monotonic() - began), flush=True)
+        with Server(ranks, *ENGINE, *arguments, environment=environment(**nodes[0]), port=port) as server:
+            print("%s: ready after %.2f s" % (name, time.monotonic() - began), flush=True)
             yield server, others
     finally:
         for other in others:
@@ -81,6 +81,16 @@ def check_dead_rank(name, server, others):
     print("%s: clients told of a dead rank after %.3f s" % (name, max(stream.ended for stream in streams) - began), flush=True)
 
 
+def check_shared_port(folder):
+    """Ranks need the ring's master_port until they have met, so that it may be the API's as well."""
+    port = free_ports(1)[0]
+    nodes = ring(folder, 2, **{"rank%d" % rank: {"master_port": port} for rank in range(2)})
+    with started("ring at the API's port", nodes, port=port) as (server, others):
+        assert server.port == port and server.post("/v1/completions", SHORT)["choices"][0]["text"]
+        assert server.end(signal.SIGUSR1) == 0
+        assert [other.wait(10) for other in others] == [0]
+
+
 def ways(folder):
     if has_mpi():
         yield "mpirun", ([{}],), {"ranks": RANKS}
@@ -96,6 +106,7 @@ with tempfile.TemporaryDirectory() as scratch:
     for name, arguments, options in ways(scratch):
         with started(name, *arguments, **options) as (server, others):
             check_answers(name, server, others, text)
+    check_shared_port(scratch)
     for name, arguments, options in ways(scratch):
         with started(name, *arguments, **options) as (server, others):
             check_dead_rank(name, server, others)

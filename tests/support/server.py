@@ -18,10 +18,10 @@ LONG = {"prompt": "the", "max_tokens": 450, "temperature": 0, "ignore_eos": True
 class Server:
     """A running server: `port`, `process`, its log so far in `log`."""
 
-    def __init__(self, ranks, *arguments, ready=True, environment=None, cpu=True):
+    def __init__(self, ranks, *arguments, ready=True, environment=None, cpu=True, port=0):
         self.ranks = ranks
         self.process = subprocess.Popen(
-            command(ranks, "serve", *(["--cpu"] if cpu else []), "--port", "0", *arguments), stdin=subprocess.DEVNULL,
+            command(ranks, "serve", *(["--cpu"] if cpu else []), "--port", str(port), *arguments), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **MPI_ENVIRONMENT, **(environment or {})})
         self.log = []
