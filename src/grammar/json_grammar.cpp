@@ -40,7 +40,7 @@ void JsonGrammar::define_blank() {
 void JsonGrammar::define_values() {
   const Node end = grammar_.end();
   grammar_.define(value_,
-                  grammar_.either({string(end), number(true, end), object(end), array(end),
+                  grammar_.either({string(end), number(end), object(end), array(end),
                                    grammar_.literal("true", end), grammar_.literal("false", end),
                                    grammar_.literal("null", end)}));
   const Node list = grammar_.fresh();
@@ -156,7 +156,7 @@ Grammar::Node JsonGrammar::digits(int64_t fewest, int64_t most, Node next) {
   return rest;
 }
 
-Grammar::Node JsonGrammar::number(bool signs, Node next) {
+Grammar::Node JsonGrammar::number(Node next) {
   const Node size = digits(1, 2, next);
   const Node exponent_sign =
       grammar_.either({size, grammar_.byte('+', '+', size), grammar_.byte('-', '-', size)});
@@ -166,7 +166,7 @@ Grammar::Node JsonGrammar::number(bool signs, Node next) {
       grammar_.either({exponent, grammar_.byte('.', '.', digits(1, 17, exponent))});
   const Node whole = grammar_.either(
       {grammar_.byte('0', '0', fraction), grammar_.byte('1', '9', digits(0, 17, fraction))});
-  return signs ? grammar_.either({whole, grammar_.byte('-', '-', whole)}) : whole;
+  return grammar_.either({whole, grammar_.byte('-', '-', whole)});
 }
 
 Grammar::Node JsonGrammar::integer(int64_t low, int64_t high, Node next) {

@@ -21,7 +21,7 @@ class JsonGrammar {
   Node blank(Node next) { return grammar_.call(blank_, next); }
   Node string(Node next);                                                    // any, quotes included
   Node string(int64_t shortest, std::optional<int64_t> longest, Node next);  // in characters
-  Node number(bool signs, Node next);
+  Node number(Node next);
   // low <= value <= high; at most 18 digits.
   Node integer(int64_t low, int64_t high, Node next);
   Node value(Node next) { return grammar_.call(value_, next); }    // any value

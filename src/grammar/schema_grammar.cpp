@@ -1,12 +1,15 @@
 #include "grammar/schema_grammar.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <deque>
 #include <map>
 #include <set>
 #include <utility>
 
+#include "grammar/decimal_range.h"
+#include "grammar/pattern_grammar.h"
 #include "grammar/schema_view.h"
 
 namespace dinfer {
@@ -38,6 +41,9 @@ class SchemaCompiler {
   Node array(const SchemaView& schema, Node next);
   Node integer(const SchemaView& schema, Node next);
   Node number(const SchemaView& schema, Node next);
+  Node string(const SchemaView& schema, Node next);
+  Node map(const SchemaView& schema, Node next);
+  Node key_names(const SchemaView& names, Node next);
   void check_exclusive(const SchemaView& schema, const std::vector<SchemaView>& parts) const;
   SchemaView target_of(const SchemaView& schema, const std::string& ref);
   void alone(const SchemaView& schema, const std::string& key, std::set<std::string> beside) const;
@@ -58,18 +64,37 @@ constexpr size_t kLongestName = 256;  // bytes of a property's name
 
 std::string text_of(const OrderedJson& value) { return value.dump(); }
 
+std::string dump_short(const std::string& text) {
+  return OrderedJson(text.substr(0, 60)).dump(-1, ' ', true, OrderedJson::error_handler_t::replace);
+}
+
+std::optional<std::string> text_keyword(const SchemaView& schema, const std::string& key) {
+  const OrderedJson* value = schema.find(key);
+  if (!value) return std::nullopt;
+  if (!value->is_string()) schema.refuse(key + " must be a string");
+  return value->get<std::string>();
+}
+
+// Formats that tell what a text is for, and not how it is written.
+bool is_note(const std::string& format) {
+  constexpr std::array<std::string_view, 6> kNotes{"password",  "binary",         "path",
+                                                   "file-path", "directory-path", "text"};
+  return std::ranges::find(kNotes, format) != kNotes.end();
+}
+
 bool is_closed(const OrderedJson& schema) { return schema.is_boolean() && !schema.get<bool>(); }
 
 // Types that keywords speak of where `type` does not say.
 std::vector<std::string> implied_types(const SchemaView& schema) {
-  for (const char* key : {"properties", "required", "additionalProperties"})
+  for (const char* key :
+       {"properties", "required", "additionalProperties", "patternProperties", "propertyNames"})
     if (schema.find(key)) return {"object"};
   for (const char* key : {"items", "prefixItems", "minItems", "maxItems"})
     if (schema.find(key)) return {"array"};
-  for (const char* key : {"minLength", "maxLength"})
+  for (const char* key : {"minLength", "maxLength", "pattern", "format"})
     if (schema.find(key)) return {"string"};
   for (const char* key : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-    if (schema.find(key)) return {"integer"};
+    if (schema.find(key)) return {"number"};
   return {};
 }
 
@@ -133,12 +158,8 @@ Grammar::Rule SchemaCompiler::rule_of(const SchemaView& schema) {
 void SchemaCompiler::alone(const SchemaView& schema, const std::string& key,
                            std::set<std::string> beside) const {
   beside.insert(key);
-  for (const char* annotation :
-       {"title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs",
-        "definitions", "readOnly", "deprecated", "writeOnly", "$anchor", "discriminator"})
-    beside.insert(annotation);
   for (const auto& [other, value] : schema.json->items()) {
-    if (!beside.contains(other))
+    if (!beside.contains(other) && !is_annotation(other))
       schema.refuse(fmt::format("{} beside {} is not available", other, key));
   }
 }
@@ -183,10 +204,28 @@ Node SchemaCompiler::compile_type(const SchemaView& schema, const std::string& t
   if (type == "null") return grammar_.literal("null", next);
   if (type == "boolean")
     return grammar_.either({grammar_.literal("true", next), grammar_.literal("false", next)});
-  const auto longest = schema.count("maxLength");
-  const int64_t shortest = schema.count("minLength").value_or(0);
-  if (longest && *longest < shortest) schema.refuse("maxLength is less than minLength");
-  return shortest == 0 && !longest ? json_.string(next) : json_.string(shortest, longest, next);
+  return string(schema, next);
+}
+
+// A pattern says all that its format would: where both stand there, the format is a note.
+Node SchemaCompiler::string(const SchemaView& schema, Node next) {
+  const TextLength length{.fewest = schema.count("minLength").value_or(0),
+                          .most = schema.count("maxLength")};
+  if (length.most && *length.most < length.fewest)
+    schema.refuse("maxLength is less than minLength");
+  std::optional<std::string> pattern = text_keyword(schema, "pattern");
+  const std::optional<std::string> format = text_keyword(schema, "format");
+  if (!pattern && format && !is_note(*format)) {
+    pattern = pattern_of_format(*format);
+    if (!pattern) schema.refuse(fmt::format("the format {} is not available", dump_short(*format)));
+  }
+  try {
+    if (pattern) return add_pattern(*pattern, length, grammar_, next);
+  } catch (const Error& error) {
+    schema.refuse(error.what());
+  }
+  return length.fewest == 0 && !length.most ? json_.string(next)
+                                            : json_.string(length.fewest, length.most, next);
 }
 
 std::vector<Property> SchemaCompiler::properties_of(const SchemaView& schema,
@@ -218,7 +257,45 @@ std::vector<Property> SchemaCompiler::properties_of(const SchemaView& schema,
   return properties;
 }
 
+// An object whose keys have a form of their own: `propertyNames`, or one of `patternProperties`.
+Node SchemaCompiler::map(const SchemaView& schema, Node next) {
+  for (const char* key : {"properties", "required"})
+    if (schema.find(key))
+      schema.refuse(fmt::format("{} beside patterns of names is not available", key));
+  const OrderedJson* names = schema.find("propertyNames");
+  const OrderedJson* patterns = schema.find("patternProperties");
+  const OrderedJson* further = schema.find("additionalProperties");
+  SchemaView value = schema.below(further ? *further : kAnything, "additionalProperties");
+  if (names && patterns) schema.refuse("patternProperties beside propertyNames is not available");
+  if (patterns) {
+    if (!patterns->is_object() || patterns->size() != 1)
+      schema.refuse("patternProperties of one pattern only is available");
+    value = schema.below(patterns->front(), "patternProperties");
+  }
+  const Node end = grammar_.byte('}', '}', next), later_end = json_.blank(end);
+  const Node behind = grammar_.fresh();  // a property
+  const Node rest = json_.colon(grammar_.call(rule_of(value), behind));
+  const Node entry = patterns ? add_pattern(patterns->begin().key(), {}, grammar_, rest)
+                              : key_names(schema.below(*names, "propertyNames"), rest);
+  grammar_.link(behind, later_end);
+  grammar_.link(behind, json_.comma(entry));
+  return grammar_.byte('{', '{', json_.blank(grammar_.either({end, entry})));
+}
+
+// Names by a schema: strings, whether it says so or not.
+Node SchemaCompiler::key_names(const SchemaView& names, Node next) {
+  const SchemaView schema = follow(document_, names);
+  if (!schema.json->is_object()) schema.refuse("a schema of names must be an object");
+  check_keywords(schema);
+  if (schema.values()) return compile(schema, next);
+  const std::vector<std::string> types = schema.types();
+  if (!types.empty() && types != std::vector<std::string>{"string"})
+    schema.refuse("names are strings");
+  return string(schema, next);
+}
+
 Node SchemaCompiler::object(const SchemaView& schema, Node next) {
+  if (schema.find("propertyNames") || schema.find("patternProperties")) return map(schema, next);
   static const OrderedJson kNothing = false;
   const OrderedJson* said = schema.find("additionalProperties");
   const OrderedJson& further = said ? *said : schema.find("properties") ? kNothing : kAnything;
@@ -261,6 +338,8 @@ Node SchemaCompiler::object(const SchemaView& schema, Node next) {
 }
 
 Node SchemaCompiler::array(const SchemaView& schema, Node next) {
+  if (const OrderedJson* unique = schema.find("uniqueItems"); unique && *unique != false)
+    schema.refuse("uniqueItems is not available");
   std::vector<SchemaView> front;
   if (const OrderedJson* prefix = schema.find("prefixItems")) {
     if (!prefix->is_array()) schema.refuse("prefixItems must be an array of schemas");
@@ -327,13 +406,25 @@ Node SchemaCompiler::integer(const SchemaView& schema, Node next) {
 }
 
 Node SchemaCompiler::number(const SchemaView& schema, Node next) {
-  for (const char* key : {"maximum", "exclusiveMinimum", "exclusiveMaximum"}) {
-    if (schema.find(key)) schema.refuse(fmt::format("{} is available for integers only", key));
+  std::optional<DecimalBound> low, high;
+  const auto bound = [&](const char* key, std::optional<DecimalBound>& to, bool lower, bool open) {
+    const OrderedJson* value = schema.find(key);
+    if (!value) return;
+    if (!value->is_number()) schema.refuse(fmt::format("{} must be a number", key));
+    const auto limit = value->get<double>();
+    const bool tighter = !to || (lower ? limit > to->value : limit < to->value);
+    if (tighter || (limit == to->value && open)) to = DecimalBound{limit, open};
+  };
+  bound("minimum", low, true, false);
+  bound("exclusiveMinimum", low, true, true);
+  bound("maximum", high, false, false);
+  bound("exclusiveMaximum", high, false, true);
+  if (!low && !high) return json_.number(next);
+  try {
+    return add_decimals(low, high, grammar_, json_, next);
+  } catch (const Error& error) {
+    schema.refuse(error.what());
   }
-  const OrderedJson* minimum = schema.find("minimum");
-  if (minimum && *minimum != 0)
-    schema.refuse("a minimum other than 0 is available for integers only");
-  return json_.number(minimum == nullptr, next);
 }
 
 }  // namespace

@@ -12,30 +12,52 @@ constexpr std::array<std::string_view, 7> kTypes{"object",  "array",   "string",
                                                  "integer", "boolean", "null"};
 
 // What says nothing about values.
-constexpr std::array<std::string_view, 14> kAnnotations{
-    "title", "description", "default",  "examples",   "$schema",   "$id",     "$comment",
-    "$defs", "definitions", "readOnly", "deprecated", "writeOnly", "$anchor", "discriminator"};
+constexpr std::array<std::string_view, 20> kAnnotations{"title",
+                                                        "description",
+                                                        "default",
+                                                        "examples",
+                                                        "example",
+                                                        "$schema",
+                                                        "$id",
+                                                        "$comment",
+                                                        "$defs",
+                                                        "definitions",
+                                                        "readOnly",
+                                                        "deprecated",
+                                                        "writeOnly",
+                                                        "$anchor",
+                                                        "discriminator",
+                                                        "$vocabulary",
+                                                        "externalDocs",
+                                                        "contentEncoding",
+                                                        "contentMediaType",
+                                                        "contentSchema"};
 
-constexpr std::array<std::string_view, 20> kHonoured{"type",
+constexpr std::array<std::string_view, 25> kHonoured{"type",
                                                      "enum",
                                                      "const",
                                                      "anyOf",
                                                      "oneOf",
                                                      "allOf",
                                                      "$ref",
-                                                     "properties",
-                                                     "required",
-                                                     "additionalProperties",
                                                      "items",
+                                                     "required",
+                                                     "properties",
                                                      "prefixItems",
+                                                     "propertyNames",
                                                      "minItems",
                                                      "maxItems",
+                                                     "additionalProperties",
                                                      "minLength",
                                                      "maxLength",
                                                      "minimum",
                                                      "maximum",
+                                                     "patternProperties",
                                                      "exclusiveMinimum",
-                                                     "exclusiveMaximum"};
+                                                     "exclusiveMaximum",
+                                                     "pattern",
+                                                     "format",
+                                                     "uniqueItems"};
 
 constexpr int kMostDiscriminators = 16;  // the first properties may tell schemas apart
 
@@ -112,10 +134,15 @@ bool is_of_type(const OrderedJson& value, const std::string& type) {
   return value.is_null();
 }
 
+bool is_annotation(std::string_view keyword) {
+  return keyword.starts_with("x-") ||
+         std::ranges::find(kAnnotations, keyword) != kAnnotations.end();
+}
+
 void check_keywords(const SchemaView& schema) {
   for (const auto& [key, value] : schema.json->items()) {
     const std::string_view name = key;
-    if (std::ranges::find(kAnnotations, name) != kAnnotations.end()) continue;
+    if (is_annotation(name)) continue;
     if (std::ranges::find(kHonoured, name) != kHonoured.end()) continue;
     schema.refuse(fmt::format(
         "the keyword {} is not available",

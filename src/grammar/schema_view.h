@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -35,6 +36,9 @@ struct SchemaView {
 
 // Whether a value is of a type of JSON Schema.
 bool is_of_type(const OrderedJson& value, const std::string& type);
+
+// Whether a keyword says nothing about values.
+bool is_annotation(std::string_view keyword);
 
 // Error(usage) naming the first keyword that is not honoured.
 void check_keywords(const SchemaView& schema);

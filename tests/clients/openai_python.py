@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """openai-python from PyPI, unmodified, against three ranks."""
+import datetime
 import json
 import os
 import pathlib
 import sys
 import typing
+import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, must_run
@@ -34,15 +36,20 @@ def check_structured(client, name):
         name: str
         shades: typing.Annotated[list[typing.Literal["light", "dark"]], pydantic.Field(max_length=3)]
         share: typing.Annotated[int, pydantic.Field(ge=0, le=100)]
+        code: typing.Annotated[str, pydantic.Field(pattern=r"^[A-F0-9]{6}$")]
+        weight: typing.Annotated[float, pydantic.Field(gt=0, lt=1)]
+        since: datetime.date
+        id: uuid.UUID
+        note: typing.Optional[typing.Annotated[str, pydantic.Field(max_length=8)]] = None
 
-    parsed = client.chat.completions.parse(model=name, messages=QUESTION, response_format=Colour, max_tokens=300,
+    parsed = client.chat.completions.parse(model=name, messages=QUESTION, response_format=Colour, max_tokens=400,
                                            temperature=0, stop=None).choices[0].message.parsed
     assert isinstance(parsed, Colour), parsed
     free = client.chat.completions.create(model=name, messages=QUESTION, response_format={"type": "json_object"},
                                           max_tokens=400, temperature=0, logit_bias={})
     if free.choices[0].finish_reason == "stop":
         assert isinstance(json.loads(free.choices[0].message.content), dict)
-    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)"}}}
     error = refused(openai.BadRequestError, lambda: client.chat.completions.create(
         model=name, messages=QUESTION,
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}))

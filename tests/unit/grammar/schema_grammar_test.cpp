@@ -241,6 +241,33 @@ TEST(SchemaGrammar, HostileSchemasEndSoon) {
   EXPECT_FALSE(Schema(same + "]}").begins("\"a"));
 }
 
+// What pydantic and zod write.
+TEST(SchemaGrammar, StringsNumbersAndMapsOfOtherForms) {
+  const Schema code(R"({"type": "string", "pattern": "^[A-Z]+$", "maxLength": 3})");
+  EXPECT_TRUE(code.has("\"ABC\""));
+  EXPECT_FALSE(code.has("\"ABCD\""));
+  EXPECT_FALSE(code.has("\"abc\""));
+  EXPECT_TRUE(Schema(R"({"format": "date"})").has("\"2024-02-29\""));
+  EXPECT_TRUE(Schema(R"({"type": "string", "format": "password"})").has("\"any\""));
+  const Schema noted(R"({"type": "string", "format": "email", "pattern": "^a$"})");
+  EXPECT_TRUE(noted.has("\"a\""));
+  const Schema share(R"({"type": "number", "minimum": 0, "exclusiveMaximum": 1})");
+  EXPECT_TRUE(share.has("0.25"));
+  EXPECT_FALSE(share.has("1"));
+  EXPECT_FALSE(share.has("1.5"));
+  const Schema record(R"({"type": "object", "propertyNames": {"pattern": "^k\\d$"},
+                          "additionalProperties": {"type": "integer"}})");
+  EXPECT_TRUE(record.has(R"({"k1": 5, "k2": 6})"));
+  EXPECT_TRUE(record.has("{}"));
+  EXPECT_FALSE(record.has(R"({"x": 5})"));
+  const Schema by_pattern(R"({"patternProperties": {"^a": {"type": "null"}}})");
+  EXPECT_TRUE(by_pattern.has(R"({"ab": null})"));
+  EXPECT_FALSE(by_pattern.has(R"({"ab": 1})"));
+  const Schema choice(R"({"propertyNames": {"enum": ["x", "y"]}, "additionalProperties": true})");
+  EXPECT_TRUE(choice.has(R"({"y": []})"));
+  EXPECT_FALSE(choice.has(R"({"z": []})"));
+}
+
 TEST(SchemaGrammar, RefusalsNameTheKeywordAndItsPlace) {
   const std::string text =
       refusal(R"({"properties": {"a": {"items": {"type": "number", "multipleOf": 2}}}})");
@@ -263,7 +290,9 @@ TEST(SchemaGrammar, RefusalsNameTheKeywordAndItsPlace) {
         R"({"not": {}})",
         R"({"$ref": "#", "type": "object"})",
         R"({"allOf": [{}, {}]})",
-        R"({"pattern": "a"})",
+        R"x({"pattern": "(?=a)"})x",
+        R"({"type": "string", "format": "regex"})",
+        R"({"type": "array", "uniqueItems": true})",
         R"({"type": "string", "minLength": 3, "maxLength": 2})",
         R"({"type": []})",
         R"({"type": "array", "minItems": 2, "maxItems": 1})",
