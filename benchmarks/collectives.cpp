@@ -16,6 +16,7 @@
 #include "bootstrap/mpi_session.h"
 #include "comm/gpu_nccl.h"
 #include "comm/gpu_peer.h"
+#include "comm/mpi_communicator.h"
 
 namespace dinfer {
 namespace {
@@ -32,7 +33,7 @@ struct Way {
 
 class Bench {
  public:
-  Bench(ControlPlane& control, const World& world, GpuStream& stream)
+  Bench(GroupPlane& control, const World& world, GpuStream& stream)
       : control_(control), stream_(stream) {
     const auto gpus = introduce_gpus(control, world, stream, soon());
     std::string no_peers, no_nccl;
@@ -399,7 +400,7 @@ class Bench {
     return median(times);
   }
 
-  ControlPlane& control_;
+  GroupPlane& control_;
   GpuStream& stream_;
   std::unique_ptr<PeerMemory> peers_;
   std::unique_ptr<NcclGroup> nccl_;
@@ -418,7 +419,11 @@ int main(int argc, char** argv) {
   const auto control = make_mpi_control_plane(session);
   try {
     GpuStream stream(session->world().local_rank);
-    Bench bench(*control, session->world(), stream);
+    const World& world = session->world();
+    const Members members(all_ranks(world.size), world.rank);
+    const auto host = make_mpi_communicator(session, members, std::chrono::seconds(60));
+    GroupPlane group(*control, *host, members);
+    Bench bench(group, world, stream);
     bench.check_all();
     bench.print_norms();
     bench.print_sums();

@@ -60,8 +60,10 @@ class Bench {
  public:
   Bench(std::shared_ptr<TcpSession> session, ControlPlane& control, int rounds)
       : session_(std::move(session)), control_(control), rounds_(rounds) {
-    raw_ = open_ring(*session_, control_, "benchmark", soon());
-    ring_ = make_ring_communicator(session_, open_ring(*session_, control_, "benchmark", soon()),
+    const Members members(all_ranks(control.size()), control.rank());
+    raw_ = open_ring(*session_, control_, "benchmark", members, soon());
+    ring_ = make_ring_communicator(session_, members,
+                                   open_ring(*session_, control_, "benchmark", members, soon()),
                                    std::chrono::seconds(60));
   }
 

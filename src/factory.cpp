@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "bootstrap/launcher.h"
@@ -20,6 +21,7 @@
 
 #include "bootstrap/gpu_probe.h"
 #include "comm/gpu_communicator.h"
+#include "comm/gpu_staged.h"
 #include "device/gpu_device.h"
 #endif
 #if DINFER_HAS_NCCL
@@ -53,22 +55,38 @@ std::string host_name() {
   return name;
 }
 
-// What serves the device's memory, given a communicator of the same ranks for host memory.
-std::unique_ptr<Communicator> for_device([[maybe_unused]] Device& device,
-                                         [[maybe_unused]] ControlPlane& control,
-                                         [[maybe_unused]] const World& world,
-                                         [[maybe_unused]] std::string_view bootstrap,
-                                         std::unique_ptr<Communicator> host,
-                                         [[maybe_unused]] const BootstrapOptions& options) {
+// Collective among the members. Whether both GPU ranks and CPU ranks are among them.
+bool is_mixed(const Device& device, HostCommunicator& host, const BootstrapOptions& options) {
+  const auto own = static_cast<std::byte>(device.kind());
+  std::vector<std::byte> kinds(static_cast<size_t>(host.size()));
+  host.set_timeout(options.start_timeout);
+  host.all_gather({&own, 1}, kinds);
+  host.set_timeout(options.step_timeout);
+  return std::ranges::any_of(kinds, [&](std::byte kind) { return kind != own; });
+}
+
+// Gives `boot` its communicators, over those for host memory.
+void serve_devices(Bootstrap& boot, HostCommunicatorMaker make_host,
+                   const BootstrapOptions& options) {
+  boot.make_communicator = [control = boot.control.get(), world = boot.world, name = boot.name,
+                            make_host = std::move(make_host),
+                            options](Device& device,
+                                     std::span<const int> ranks) -> std::unique_ptr<Communicator> {
+    const Members members(ranks, world.rank);
+    std::unique_ptr<HostCommunicator> host = make_host(members);
+    [[maybe_unused]] const bool mixed = is_mixed(device, *host, options);
 #if DINFER_HAS_CUDA
-  if (device.kind() == DeviceKind::cuda)
-    return make_gpu_communicator(
-        control, world, stream_of(device), std::move(host),
-        {.start_timeout = options.start_timeout,
-         .step_timeout = options.step_timeout,
-         .paths = bootstrap == "ring" ? GpuPaths::staged_only : GpuPaths::all});
+    const bool staged = options.no_p2p || name == "ring";
+    if (device.kind() == DeviceKind::cuda && mixed)
+      return make_staged_communicator(stream_of(device), std::move(host));
+    if (device.kind() == DeviceKind::cuda)
+      return make_gpu_communicator(*control, world, stream_of(device), members, std::move(host),
+                                   {.start_timeout = options.start_timeout,
+                                    .step_timeout = options.step_timeout,
+                                    .paths = staged ? GpuPaths::staged_only : GpuPaths::all});
 #endif
-  return host;
+    return host;
+  };
 }
 
 Bootstrap make_single(const BootstrapOptions& options, const BootstrapChoice& choice) {
@@ -77,10 +95,8 @@ Bootstrap make_single(const BootstrapOptions& options, const BootstrapChoice& ch
   single.world.host = host_name();
   single.name = "single";
   single.control = make_single_control_plane();
-  single.make_communicator = [control = single.control.get(), world = single.world,
-                              options](Device& device) {
-    return for_device(device, *control, world, "single", make_single_communicator(), options);
-  };
+  serve_devices(
+      single, [](const Members&) { return make_single_communicator(); }, options);
   single.finish = [](Deadline) {};
   return single;
 }
@@ -98,13 +114,11 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
   mpi.name = choice.name;
   mpi.reason = choice.reason;
   mpi.control = make_mpi_control_plane(session);
-  mpi.make_communicator = [session, control = mpi.control.get(), options](Device& device) {
-    const World& world = session->world();
-    return for_device(device, *control, world, "mpi",
-                      world.size > 1 ? make_mpi_communicator(session, options.step_timeout)
-                                     : make_single_communicator(),
-                      options);
+  const auto make_host = [session, timeout = options.step_timeout](const Members& members) {
+    if (session->world().size == 1) return make_single_communicator();
+    return make_mpi_communicator(session, members, timeout);
   };
+  serve_devices(mpi, make_host, options);
   mpi.finish = [session, control = mpi.control.get()](Deadline deadline) {
     control->barrier(deadline);
     session->finish();
@@ -139,13 +153,9 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
   if (choice.name == "mpi") return make_mpi(options, launcher, choice);
 #endif
   if (choice.name == "single") return make_single(options, choice);
-  Bootstrap tcp = make_tcp(options, choice, environment);
-  if (tcp.exit_code) return tcp;
-  tcp.make_communicator = [make_host = std::move(tcp.make_communicator), world = tcp.world,
-                           control = tcp.control.get(), name = tcp.name, options](Device& device) {
-    return for_device(device, *control, world, name, make_host(device), options);
-  };
-  return tcp;
+  TcpBootstrap tcp = make_tcp(options, choice, environment);
+  if (!tcp.boot.exit_code) serve_devices(tcp.boot, std::move(tcp.make_host), options);
+  return std::move(tcp.boot);
 }
 
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {

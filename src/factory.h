@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/deadline.h"
@@ -11,6 +12,7 @@
 #include "bootstrap/security.h"
 #include "bootstrap/world.h"
 #include "comm/communicator.h"
+#include "comm/members.h"
 #include "device/cpu_device.h"
 
 namespace dinfer {
@@ -24,6 +26,7 @@ struct BootstrapOptions {
   std::function<int(int)> fitting_ranks = [](int most) { return most; };
   SecurityWishes security{};
   bool ring_any_size = false;
+  bool no_p2p = false;  // tensors of GPU ranks travel through host memory
   std::chrono::duration<double> start_timeout{60};
   std::chrono::duration<double> step_timeout{30};
   std::chrono::duration<double> stall_timeout{5};
@@ -40,9 +43,12 @@ struct Bootstrap {
   // Whether signals meant for the job reach the head, too: then this rank leaves them to it.
   bool head_takes_signals = true;
   std::unique_ptr<ControlPlane> control;
-  // Collective. The group of all ranks, for memory of their devices, which outlive it; waits are
+  // Collective: all ranks call it at once, each with its own group's ranks, ascending, itself among
+  // them (all_ranks(world.size): one group). For memory of the members' devices, which outlive it;
+  // where GPU ranks and CPU ranks are members, tensors travel through host memory. Waits are
   // bounded by the step timeout.
-  std::function<std::unique_ptr<Communicator>(Device&)> make_communicator;
+  std::function<std::unique_ptr<Communicator>(Device&, std::span<const int> members)>
+      make_communicator;
   // Collective, the last call of a clean end: all ranks leave together. After an error call
   // control->abort instead.
   std::function<void(Deadline)> finish;

@@ -113,30 +113,76 @@ void check_closure(const RingConfig& ring, ControlPlane& control, Deadline deadl
   }
 }
 
-RingLinks connect_ring(const Meeting& meeting, TcpSession& session, ControlPlane& control,
-                       Deadline deadline) {
-  if (session.world().size == 1) return {};
+// A rank that cannot go on says so, since the others need not wait for it.
+template <class Work>
+auto or_leave(TcpSession& session, Work&& work) {
   try {
-    if (!meeting.ring) return open_ring(session, control, meeting.star.secret, deadline);
-    check_closure(*meeting.ring, control, deadline);
-    return close_ring(meeting.ring_listener, meeting.ring->right, meeting.star.secret, session,
-                      deadline);
+    return work();
   } catch (const Error& error) {
-    session.leave(error.code());  // the others need not wait for this rank
+    session.leave(error.code());
     throw;
   }
 }
 
+// The ring that RING_CONFIG tells, of all ranks.
+RingLinks connect_given_ring(const Meeting& meeting, TcpSession& session, ControlPlane& control,
+                             Deadline deadline) {
+  const World& world = session.world();
+  return or_leave(session, [&] {
+    check_closure(*meeting.ring, control, deadline);
+    return close_ring(meeting.ring_listener, meeting.ring->right, meeting.star.secret, session,
+                      Members(all_ranks(world.size), world.rank), deadline);
+  });
+}
+
+// Makes the host communicators of a job; used from one thread.
+class TcpCommunicators {
+ public:
+  TcpCommunicators(std::shared_ptr<TcpSession> session, ControlPlane& control, std::string secret,
+                   const BootstrapOptions& options)
+      : session_(std::move(session)),
+        control_(control),
+        secret_(std::move(secret)),
+        start_timeout_(options.start_timeout),
+        step_timeout_(options.step_timeout) {}
+
+  // The first group of all ranks takes this ring.
+  void set_given(RingLinks links) { given_ = std::move(links); }
+
+  std::unique_ptr<HostCommunicator> make(const Members& members) {
+    const int size = session_->world().size;
+    if (size == 1) return make_single_communicator();
+    const Deadline deadline = Deadline::after(start_timeout_);
+    std::optional<RingLinks> ring;
+    if (members.size() == size) ring = std::exchange(given_, std::nullopt);
+    if (!ring)
+      ring = or_leave(*session_,
+                      [&] { return open_ring(*session_, control_, secret_, members, deadline); });
+    if (members.size() == 1) return make_single_communicator();
+    return make_ring_communicator(session_, members, std::move(*ring), step_timeout_);
+  }
+
+ private:
+  std::shared_ptr<TcpSession> session_;
+  ControlPlane& control_;
+  std::string secret_;
+  std::chrono::duration<double> start_timeout_, step_timeout_;
+  std::optional<RingLinks> given_;
+};
+
 }  // namespace
 
-Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choice,
-                   const Environment& environment) {
+TcpBootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choice,
+                      const Environment& environment) {
   Meeting meeting = plan_meeting(options, choice, environment);
   meeting.star.rank = meeting.here.first_rank;
+  TcpBootstrap tcp;
+  Bootstrap& boot = tcp.boot;
   if (meeting.here.ranks > 1) {
     meeting.here.listener = &meeting.listener;
     const Supervised self = supervise(meeting.here);
-    if (self.exit_code) return {.exit_code = self.exit_code};
+    boot.exit_code = self.exit_code;
+    if (self.exit_code) return tcp;
     meeting.star.rank += self.local_rank;
   }
   const StarPlan& plan = meeting.star;
@@ -146,19 +192,17 @@ Bootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& choic
   meeting.listener.close();
   const auto session = std::make_shared<TcpSession>(plan, std::move(star), meeting.nodes,
                                                     kSilenceShare * options.stall_timeout);
-  Bootstrap tcp;
-  tcp.world = session->world();
-  tcp.name = choice.name;
-  tcp.reason = choice.reason;
-  tcp.head_takes_signals = meeting.head_takes_signals;
-  tcp.control = make_tcp_control_plane(session);
-  const auto links =
-      std::make_shared<RingLinks>(connect_ring(meeting, *session, *tcp.control, deadline));
-  tcp.make_communicator = [session, links, timeout = options.step_timeout](Device&) {
-    if (session->world().size == 1) return make_single_communicator();
-    return make_ring_communicator(session, std::move(*links), timeout);
-  };
-  tcp.finish = [session, control = tcp.control.get()](Deadline end) {
+  boot.world = session->world();
+  boot.name = choice.name;
+  boot.reason = choice.reason;
+  boot.head_takes_signals = meeting.head_takes_signals;
+  boot.control = make_tcp_control_plane(session);
+  const auto communicators =
+      std::make_shared<TcpCommunicators>(session, *boot.control, plan.secret, options);
+  if (meeting.ring && boot.world.size > 1)
+    communicators->set_given(connect_given_ring(meeting, *session, *boot.control, deadline));
+  tcp.make_host = [communicators](const Members& members) { return communicators->make(members); };
+  boot.finish = [session, control = boot.control.get()](Deadline end) {
     control->barrier(end);
     session->leave();
   };

@@ -11,7 +11,6 @@ namespace {
 
 // MPI counts are int: longer data goes in pieces.
 constexpr size_t kPiece = size_t{1} << 30;
-constexpr int kTag = 1;
 
 }  // namespace
 
@@ -21,7 +20,7 @@ void MpiRequests::send(int peer, std::span<const std::byte> data) {
     const size_t bytes = std::min(kPiece, data.size() - done);
     requests_.push_back(MPI_REQUEST_NULL);
     messages_.push_back({peer, bytes, false, nullptr});
-    check_mpi(MPI_Isend(data.data() + done, static_cast<int>(bytes), MPI_BYTE, peer, kTag, comm_,
+    check_mpi(MPI_Isend(data.data() + done, static_cast<int>(bytes), MPI_BYTE, peer, tag_, comm_,
                         &requests_.back()),
               "MPI_Isend");
     done += bytes;
@@ -45,13 +44,12 @@ void MpiRequests::receive_up_to(int peer, std::span<std::byte> data, size_t* rec
 void MpiRequests::post_receive(int peer, std::span<std::byte> data, size_t* received) {
   requests_.push_back(MPI_REQUEST_NULL);
   messages_.push_back({peer, data.size(), true, received});
-  check_mpi(MPI_Irecv(data.data(), static_cast<int>(data.size()), MPI_BYTE, peer, kTag, comm_,
+  check_mpi(MPI_Irecv(data.data(), static_cast<int>(data.size()), MPI_BYTE, peer, tag_, comm_,
                       &requests_.back()),
             "MPI_Irecv");
 }
 
 void MpiRequests::wait(Deadline deadline, std::string_view what) {
-  statuses_.resize(requests_.size());
   try {
     size_t bytes = 0;
     for (const Message& message : messages_) bytes += message.bytes;
@@ -66,6 +64,7 @@ void MpiRequests::wait(Deadline deadline, std::string_view what) {
 }
 
 bool MpiRequests::test(std::string_view what) {
+  statuses_.resize(requests_.size());
   int done = 0;
   const int result =
       MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses_.data());

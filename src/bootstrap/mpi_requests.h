@@ -16,7 +16,8 @@ namespace dinfer {
 // cancelled, so that no buffer is written after its owner is gone.
 class MpiRequests {
  public:
-  MpiRequests(MPI_Comm comm, PeerWait& wait) : comm_(comm), wait_(wait) {}
+  // Messages match those of the same `tag`.
+  MpiRequests(MPI_Comm comm, PeerWait& wait, int tag = 0) : comm_(comm), wait_(wait), tag_(tag) {}
   MpiRequests(const MpiRequests&) = delete;
   MpiRequests& operator=(const MpiRequests&) = delete;
   ~MpiRequests() { cancel(); }
@@ -27,6 +28,9 @@ class MpiRequests {
   void receive(int peer, std::span<std::byte> data);
   // A message of at most data.size() bytes; *received is set by wait().
   void receive_up_to(int peer, std::span<std::byte> data, size_t* received);
+
+  // Whether all is done, without waiting.
+  bool test(std::string_view what);
 
   // `what` names the operation in errors.
   void wait(Deadline deadline, std::string_view what);
@@ -40,13 +44,13 @@ class MpiRequests {
   };
 
   void post_receive(int peer, std::span<std::byte> data, size_t* received);
-  bool test(std::string_view what);
   std::vector<int> missing() const;
   void check_arrived(std::string_view what) const;
   void cancel();
 
   MPI_Comm comm_;
   PeerWait& wait_;
+  int tag_;
   std::vector<MPI_Request> requests_;
   std::vector<MPI_Status> statuses_;
   std::vector<Message> messages_;

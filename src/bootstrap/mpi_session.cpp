@@ -103,7 +103,7 @@ MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
   learn_world();
   learn_peers();
   hush_open_mpi();
-  endings_ = share(sizeof(std::atomic<int>) * world_.size);
+  endings_ = share_among(host_, sizeof(std::atomic<int>) * world_.size);
   if (endings_)
     wait_->set_endings(reinterpret_cast<const std::atomic<int>*>(endings_->bytes().data()));
 }
@@ -164,8 +164,22 @@ MPI_Comm MpiSession::duplicate() {
   return copy;
 }
 
-std::optional<SharedMemory> MpiSession::share(size_t bytes) {
+std::optional<SharedMemory> MpiSession::share(size_t bytes, std::span<const int> members) {
+  const ExitTimer bound = bound_start(start_timeout_, "MPI_Comm_split");
+  MPI_Comm neighbours = MPI_COMM_NULL;  // members on this host
+  check_mpi(MPI_Comm_split(host_, members.front(), world_.rank, &neighbours), "MPI_Comm_split");
+  int count = 0;
+  MPI_Comm_size(neighbours, &count);
+  std::optional<SharedMemory> memory;
+  if (count == std::ssize(members)) memory = share_among(neighbours, bytes);
+  MPI_Comm_free(&neighbours);
+  return memory;
+}
+
+std::optional<SharedMemory> MpiSession::share_among(MPI_Comm ranks, size_t bytes) {
   const ExitTimer bound = bound_start(start_timeout_, "sharing memory among the ranks of a host");
+  int rank = 0;
+  MPI_Comm_rank(ranks, &rank);
   std::optional<SharedMemory> memory;
   std::array<char, 64> name{};
   const auto attempt = [&](auto make) {
@@ -175,17 +189,16 @@ std::optional<SharedMemory> MpiSession::share(size_t bytes) {
       spdlog::warn("ranks of this host talk by messages, which is slower: {}", error.what());
     }
   };
-  if (world_.local_rank == 0) {
+  if (rank == 0) {
     attempt([&] { return SharedMemory::create(bytes); });
     if (memory) memory->name().copy(name.data(), name.size() - 1);
   }
-  check_mpi(MPI_Bcast(name.data(), name.size(), MPI_CHAR, 0, host_), "MPI_Bcast");
-  if (world_.local_rank != 0 && name[0])
-    attempt([&] { return SharedMemory::open(name.data(), bytes); });
+  check_mpi(MPI_Bcast(name.data(), name.size(), MPI_CHAR, 0, ranks), "MPI_Bcast");
+  if (rank != 0 && name[0]) attempt([&] { return SharedMemory::open(name.data(), bytes); });
   const int mine = memory.has_value();
   int everyone = 0;
-  check_mpi(MPI_Allreduce(&mine, &everyone, 1, MPI_INT, MPI_MIN, host_), "MPI_Allreduce");
-  if (world_.local_rank == 0 && memory) memory->remove_name();
+  check_mpi(MPI_Allreduce(&mine, &everyone, 1, MPI_INT, MPI_MIN, ranks), "MPI_Allreduce");
+  if (rank == 0 && memory) memory->remove_name();
   if (!everyone) return std::nullopt;
   return memory;
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/error.h"
@@ -40,8 +41,9 @@ class MpiSession {
   // Collective: a communicator of all ranks of its own, errors returned. It lives until finish().
   MPI_Comm duplicate();
 
-  // Collective among the ranks of this host; empty when the host has no room for it.
-  std::optional<SharedMemory> share(size_t bytes);
+  // Collective, each rank with its own group, ascending. Memory that the members share; empty where
+  // they live on several hosts, or their host has no room for it.
+  std::optional<SharedMemory> share(size_t bytes, std::span<const int> members);
 
   // Collective: MPI_Finalize. Ranks that leave without it are seen by mpirun as failed.
   void finish();
@@ -53,6 +55,7 @@ class MpiSession {
   explicit MpiSession(std::chrono::duration<double> start_timeout);
   void learn_world();
   void learn_peers();
+  std::optional<SharedMemory> share_among(MPI_Comm ranks, size_t bytes);
 
   std::chrono::duration<double> start_timeout_;
   World world_;

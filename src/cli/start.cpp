@@ -305,7 +305,7 @@ void Start::report_plan() const {
 // Before memory is planned: what ranks talk through takes some of a GPU's. Where it fails, it does
 // on all ranks alike, or at its end.
 void Start::connect() {
-  together([&] { group_ = boot_.make_communicator(*device_); });
+  together([&] { group_ = boot_.make_communicator(*device_, all_ranks(world().size)); });
 }
 
 void Start::load() {

@@ -29,7 +29,7 @@ struct Ways {
   std::unique_ptr<NcclGroup> nccl;
 };
 
-Ways open_ways(ControlPlane& control, const World& world, GpuStream& stream,
+Ways open_ways(GroupPlane& control, const World& world, GpuStream& stream,
                const GpuCommunicatorOptions& options) {
   const Deadline deadline = Deadline::after(options.start_timeout);
   const std::vector<GpuRank> gpus = introduce_gpus(control, world, stream, deadline);
@@ -40,7 +40,7 @@ Ways open_ways(ControlPlane& control, const World& world, GpuStream& stream,
     ways.peers = PeerMemory::open(control, gpus, stream, options.step_timeout, deadline, no_peers);
   if (paths == GpuPaths::all || paths == GpuPaths::nccl_only)
     ways.nccl =
-        NcclGroup::connect(control, world.nodes > 1, options.step_timeout, deadline, no_nccl);
+        NcclGroup::connect(control, span_hosts(gpus), options.step_timeout, deadline, no_nccl);
   if (ways.peers || ways.nccl || paths == GpuPaths::staged_only) return ways;
   const std::string why =
       fmt::format("not by peer access ({}), not by NCCL ({})", no_peers, no_nccl);
@@ -53,19 +53,20 @@ Ways open_ways(ControlPlane& control, const World& world, GpuStream& stream,
 
 class GpuCommunicator final : public Communicator {
  public:
-  GpuCommunicator(ControlPlane& control, GpuStream& stream, std::unique_ptr<Communicator> host,
-                  Ways ways, const GpuCommunicatorOptions& options)
-      : control_(control),
-        stream_(stream),
+  GpuCommunicator(std::unique_ptr<GroupPlane> control, GpuStream& stream,
+                  std::unique_ptr<HostCommunicator> host, Ways ways,
+                  const GpuCommunicatorOptions& options)
+      : stream_(stream),
         host_(std::move(host)),
+        control_(std::move(control)),
         options_(options),
         peers_(std::move(ways.peers)),
         nccl_(std::move(ways.nccl)) {
-    if (size() > 1) stream_.set_watch([this](Seconds waited) { look_after(waited); });
+    if (size() > 1) watch_ = stream_.add_watch([this](Seconds waited) { look_after(waited); });
   }
 
   ~GpuCommunicator() override {
-    if (size() > 1) stream_.set_watch({});
+    if (size() > 1) stream_.remove_watch(watch_);
     if (failed_) give_up();
   }
 
@@ -136,11 +137,11 @@ class GpuCommunicator final : public Communicator {
   }
 
   void send_host(int destination, std::span<const std::byte> data) override {
-    host_->send_host(destination, data);
+    host_->send(destination, data);
   }
 
   void receive_host(int source, std::span<std::byte> data) override {
-    host_->receive_host(source, data);
+    host_->receive(source, data);
   }
 
  private:
@@ -161,9 +162,9 @@ class GpuCommunicator final : public Communicator {
   void look_after(Seconds waited) {
     if (failed_) return;
     check_faults();
-    if (waited > Seconds::zero()) guarded([&] { control_.check_peers(); });
+    if (waited > Seconds::zero()) guarded([&] { control_->check_peers(); });
     if (waited > options_.step_timeout + kGrace)
-      guarded([&] { control_.fail_late(others(), waited, last_call_); });
+      guarded([&] { control_->fail_late(others(), waited, last_call_); });
   }
 
   void check_faults() {
@@ -173,11 +174,11 @@ class GpuCommunicator final : public Communicator {
     const cuda::PeerReport report = peers_->report();
     const int peer = static_cast<int>(report.peer);
     guarded([&] {
-      control_.check_peers();
+      control_->check_peers();
       if (peers_->fault() == cuda::PeerFault::diverged)
-        control_.fail_diverged(peer, fmt::format("a collective of length {}", report.theirs),
-                               fmt::format("{} of length {}", last_call_, report.ours));
-      control_.fail_late({peer}, options_.step_timeout, last_call_);
+        control_->fail_diverged(peer, fmt::format("a collective of length {}", report.theirs),
+                                fmt::format("{} of length {}", last_call_, report.ours));
+      control_->fail_late({peer}, options_.step_timeout, last_call_);
     });
   }
 
@@ -205,30 +206,33 @@ class GpuCommunicator final : public Communicator {
     return all;
   }
 
-  ControlPlane& control_;
   GpuStream& stream_;
-  std::unique_ptr<Communicator> host_;
+  std::unique_ptr<HostCommunicator> host_;
+  std::unique_ptr<GroupPlane> control_;  // over host_
   GpuCommunicatorOptions options_;
   std::unique_ptr<PeerMemory> peers_;
   std::unique_ptr<NcclGroup> nccl_;
   std::vector<std::byte> staging_;
   std::string_view last_call_ = "no call";
+  int watch_ = 0;
   bool failed_ = false;
 };
 
 }  // namespace
 
 std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const World& world,
-                                                    GpuStream& stream,
-                                                    std::unique_ptr<Communicator> host,
+                                                    GpuStream& stream, const Members& members,
+                                                    std::unique_ptr<HostCommunicator> host,
                                                     const GpuCommunicatorOptions& options) {
+  auto group = std::make_unique<GroupPlane>(control, *host, members);
   Ways ways;
-  if (host->size() > 1) {
-    ways = open_ways(control, world, stream, options);
+  if (members.size() > 1) {
+    ways = open_ways(*group, world, stream, options);
+    host->set_timeout(options.step_timeout);
     if (!ways.peers && !ways.nccl) return make_staged_communicator(stream, std::move(host));
   }
-  return std::make_unique<GpuCommunicator>(control, stream, std::move(host), std::move(ways),
-                                           options);
+  return std::make_unique<GpuCommunicator>(std::move(group), stream, std::move(host),
+                                           std::move(ways), options);
 }
 
 }  // namespace dinfer

@@ -5,7 +5,8 @@
 
 #include "bootstrap/control_plane.h"
 #include "bootstrap/world.h"
-#include "comm/communicator.h"
+#include "comm/host_communicator.h"
+#include "comm/members.h"
 #include "device/gpu_stream.h"
 
 namespace dinfer {
@@ -20,12 +21,12 @@ struct GpuCommunicatorOptions {
 
 // Device memory of GPU ranks, on their compute streams: kernels over the memory of the peers where
 // the GPUs reach each other, and NCCL where it is faster or the only way; without either through
-// host memory. `host` is the communicator of the same ranks for that. Collective; ranks that share
-// a GPU are an Error(device) on all of them, as are those without the only way that is wanted.
-// `stream` and `control` outlive it.
+// host memory. `host` is the communicator of the same members for that. Collective among them;
+// ranks that share a GPU are an Error(device) on all of them, as are those without the only way
+// that is wanted. `stream` and `control` outlive it.
 std::unique_ptr<Communicator> make_gpu_communicator(ControlPlane& control, const World& world,
-                                                    GpuStream& stream,
-                                                    std::unique_ptr<Communicator> host,
+                                                    GpuStream& stream, const Members& members,
+                                                    std::unique_ptr<HostCommunicator> host,
                                                     const GpuCommunicatorOptions& options);
 
 }  // namespace dinfer

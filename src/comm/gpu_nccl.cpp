@@ -23,7 +23,7 @@ constexpr std::chrono::microseconds kSpin{500};
 
 class LoadedNcclGroup final : public NcclGroup {
  public:
-  LoadedNcclGroup(ControlPlane& control, bool spans_hosts, std::shared_ptr<const NcclLibrary> nccl,
+  LoadedNcclGroup(GroupPlane& control, bool spans_hosts, std::shared_ptr<const NcclLibrary> nccl,
                   const ncclUniqueId& id, Seconds step_timeout, Deadline deadline)
       : control_(control),
         spans_hosts_(spans_hosts),
@@ -133,7 +133,7 @@ class LoadedNcclGroup final : public NcclGroup {
     end.wait_for(2 * kLeave);
   }
 
-  ControlPlane& control_;
+  GroupPlane& control_;
   bool spans_hosts_;
   std::shared_ptr<const NcclLibrary> nccl_;
   Seconds step_timeout_;
@@ -143,7 +143,7 @@ class LoadedNcclGroup final : public NcclGroup {
 
 }  // namespace
 
-std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, bool spans_hosts,
+std::unique_ptr<NcclGroup> NcclGroup::connect(GroupPlane& control, bool spans_hosts,
                                               Seconds step_timeout, Deadline deadline,
                                               std::string& reason) {
   std::shared_ptr<const NcclLibrary> nccl;
@@ -173,7 +173,8 @@ std::unique_ptr<NcclGroup> NcclGroup::connect(ControlPlane& control, bool spans_
   std::memcpy(&id, message.data(), sizeof id);
   std::memcpy(&first_version, message.data() + sizeof id, sizeof first_version);
   if (version != first_version)
-    own = fmt::format("NCCL's version code here is {}, on rank 0 {}", version, first_version);
+    own = fmt::format("NCCL's version code here is {}, on rank {} {}", version,
+                      control.members()[0], first_version);
   reason = first_reason(control, own, deadline);
   if (!reason.empty()) return nullptr;
   return std::make_unique<LoadedNcclGroup>(control, spans_hosts, nccl, id, step_timeout, deadline);

@@ -9,11 +9,11 @@
 #include <cuda_runtime.h>
 
 #include "base/deadline.h"
-#include "bootstrap/control_plane.h"
+#include "comm/group_plane.h"
 
 namespace dinfer {
 
-// NCCL's communicator of all ranks. Calls queue on the stream given. NCCL is opened at run time
+// NCCL's communicator of a group. Calls queue on the stream given. NCCL is opened at run time
 // (libnccl.so.2), so that one binary runs with and without it.
 class NcclGroup {
  public:
@@ -21,7 +21,7 @@ class NcclGroup {
   // rank that dies meanwhile is an Error(peer). One that spans hosts lasts until the process ends,
   // also after its destruction: NCCL takes ten seconds to close its sockets, and a process that
   // ends meanwhile crashes.
-  static std::unique_ptr<NcclGroup> connect(ControlPlane& control, bool spans_hosts,
+  static std::unique_ptr<NcclGroup> connect(GroupPlane& control, bool spans_hosts,
                                             std::chrono::duration<double> step_timeout,
                                             Deadline deadline, std::string& reason);
   virtual ~NcclGroup() = default;  // bounded

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstring>
 #include <new>
-#include <set>
 
 #include "base/error.h"
 #include "device/gpu_check.h"
@@ -22,9 +21,7 @@ constexpr std::chrono::seconds kTrialTimeout{5};
 constexpr size_t kTrialFloats = 100'003;
 
 std::string why_unreachable(const std::vector<GpuRank>& gpus, int rank, int ordinal) {
-  std::set<std::string> hosts;
-  for (const GpuRank& gpu : gpus) hosts.insert(gpu.host);
-  if (hosts.size() > 1) return "the ranks are on several hosts";
+  if (span_hosts(gpus)) return "the ranks are on several hosts";
   if (gpus.size() > cuda::kMaxPeers) return fmt::format("more than {} ranks", cuda::kMaxPeers);
   for (int peer = 0; peer < std::ssize(gpus); ++peer) {
     if (peer == rank) continue;
@@ -34,8 +31,9 @@ std::string why_unreachable(const std::vector<GpuRank>& gpus, int rank, int ordi
       continue;
     check_cuda(cudaDeviceCanAccessPeer(&reaches, ordinal, other), "cudaDeviceCanAccessPeer");
     if (!reaches)
-      return fmt::format("its GPU cannot access the memory of rank {}'s ({} and {})", peer,
-                         gpus[static_cast<size_t>(rank)].bus, gpus[static_cast<size_t>(peer)].bus);
+      return fmt::format("its GPU cannot access the memory of rank {}'s ({} and {})",
+                         gpus[static_cast<size_t>(peer)].rank, gpus[static_cast<size_t>(rank)].bus,
+                         gpus[static_cast<size_t>(peer)].bus);
   }
   cudaGetLastError();
   return "";
@@ -59,8 +57,8 @@ float trial_value(int rank, size_t i) {
 
 }  // namespace
 
-std::unique_ptr<PeerMemory> PeerMemory::open(ControlPlane& control,
-                                             const std::vector<GpuRank>& gpus, GpuStream& stream,
+std::unique_ptr<PeerMemory> PeerMemory::open(GroupPlane& control, const std::vector<GpuRank>& gpus,
+                                             GpuStream& stream,
                                              std::chrono::duration<double> step_timeout,
                                              Deadline deadline, std::string& reason) {
   std::unique_ptr<PeerMemory> memory(new PeerMemory(stream));

@@ -11,12 +11,12 @@
 
 namespace dinfer {
 
-// The windows of all ranks of a host, mapped into each of them, for the kernels of
+// The windows of all ranks of a group on one host, mapped into each of them, for the kernels of
 // kernels/cuda/allreduce.h.
 class PeerMemory {
  public:
   // Collective. Empty where the GPUs cannot reach each other; `reason` then says why.
-  static std::unique_ptr<PeerMemory> open(ControlPlane& control, const std::vector<GpuRank>& gpus,
+  static std::unique_ptr<PeerMemory> open(GroupPlane& control, const std::vector<GpuRank>& gpus,
                                           GpuStream& stream,
                                           std::chrono::duration<double> step_timeout,
                                           Deadline deadline, std::string& reason);

@@ -42,14 +42,14 @@ void check_distinct(const std::vector<GpuRank>& gpus) {
       fail(ExitCode::device,
            "ranks {} and {} are on the same GPU ({}, {} of host {}): start no more ranks on a host "
            "than it has visible GPUs (CUDA_VISIBLE_DEVICES, nvidia-smi -L), or use --cpu",
-           a, b, gpus[a].name, gpus[a].bus, gpus[a].host);
+           gpus[a].rank, gpus[b].rank, gpus[a].name, gpus[a].bus, gpus[a].host);
     }
   }
 }
 
 }  // namespace
 
-std::vector<GpuRank> introduce_gpus(ControlPlane& control, const World& world,
+std::vector<GpuRank> introduce_gpus(GroupPlane& control, const World& world,
                                     const GpuStream& stream, Deadline deadline) {
   const Introduction own = introduce(world, stream.ordinal());
   const auto bytes = std::as_bytes(std::span(&own, 1));
@@ -58,20 +58,25 @@ std::vector<GpuRank> introduce_gpus(ControlPlane& control, const World& world,
     check(message.size() == sizeof(Introduction), "all ranks run the same binary");
     Introduction other;
     std::memcpy(&other, message.data(), sizeof other);
-    gpus.push_back({other.host, other.name, other.bus, other.uuid});
+    const int rank = control.members()[static_cast<int>(gpus.size())];
+    gpus.push_back({rank, other.host, other.name, other.bus, other.uuid});
   }
   check_distinct(gpus);
   return gpus;
 }
 
-std::string first_reason(ControlPlane& control, const std::string& own, Deadline deadline) {
+bool span_hosts(const std::vector<GpuRank>& gpus) {
+  return std::ranges::any_of(gpus, [&](const GpuRank& gpu) { return gpu.host != gpus[0].host; });
+}
+
+std::string first_reason(GroupPlane& control, const std::string& own, Deadline deadline) {
   const auto bytes = std::as_bytes(std::span(own));
   const auto all = control.all_gather({bytes.begin(), bytes.end()}, deadline);
   for (size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;
     const std::string_view reason(reinterpret_cast<const char*>(all[rank].data()),
                                   all[rank].size());
-    return fmt::format("rank {}: {}", rank, reason);
+    return fmt::format("rank {}: {}", control.members()[static_cast<int>(rank)], reason);
   }
   return "";
 }

@@ -16,7 +16,7 @@ constexpr size_t kPartBytes = size_t{1} << 20;
 
 class StagedCommunicator final : public Communicator {
  public:
-  StagedCommunicator(GpuStream& stream, std::unique_ptr<Communicator> host)
+  StagedCommunicator(GpuStream& stream, std::unique_ptr<HostCommunicator> host)
       : stream_(stream), host_(std::move(host)) {}
 
   // Buffers that kernels or copies still use are not freed under them.
@@ -107,7 +107,7 @@ class StagedCommunicator final : public Communicator {
   }
 
   GpuStream& stream_;
-  std::unique_ptr<Communicator> host_;
+  std::unique_ptr<HostCommunicator> host_;
   std::array<PinnedMemory, 2> buffers_{PinnedMemory(kPartBytes), PinnedMemory(kPartBytes)};
   std::vector<std::byte> gathered_;
 };
@@ -115,7 +115,7 @@ class StagedCommunicator final : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_staged_communicator(GpuStream& stream,
-                                                       std::unique_ptr<Communicator> host) {
+                                                       std::unique_ptr<HostCommunicator> host) {
   return std::make_unique<StagedCommunicator>(stream, std::move(host));
 }
 

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "comm/communicator.h"
+#include "comm/host_communicator.h"
 #include "device/gpu_stream.h"
 
 namespace dinfer {
@@ -11,6 +11,6 @@ namespace dinfer {
 // buffers, so that one part is copied while another travels. Calls are done with their copies
 // queued; a device cannot record them.
 std::unique_ptr<Communicator> make_staged_communicator(GpuStream& stream,
-                                                       std::unique_ptr<Communicator> host);
+                                                       std::unique_ptr<HostCommunicator> host);
 
 }  // namespace dinfer

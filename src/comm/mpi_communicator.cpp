@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "bootstrap/mpi_requests.h"
+#include "comm/mpi_mail.h"
 #include "comm/shared_collectives.h"
 
 namespace dinfer {
@@ -17,20 +18,26 @@ constexpr size_t kWholeBytes = size_t{16} << 10;
 // Longer data is reduced in blocks, which bounds the memory for parts on the way.
 constexpr size_t kBlockFloats = size_t{4} << 20;
 
-class MpiCommunicator final : public Communicator {
+// Collectives and messages do not match each other.
+enum Tag : int { kCollectives = 1, kMessages };
+
+class MpiCommunicator final : public HostCommunicator {
  public:
-  MpiCommunicator(std::shared_ptr<MpiSession> session, std::chrono::duration<double> step_timeout,
-                  LocalPath local_path)
-      : session_(std::move(session)),
-        step_timeout_(step_timeout),
-        requests_(session_->duplicate(), session_->wait()) {
-    if (local_path == LocalPath::messages || session_->world().nodes > 1) return;
-    segment_ = session_->share(SharedCollectives::segment_bytes(size()));
-    if (segment_) shared_.emplace(segment_->bytes(), rank(), size(), session_->wait());
+  MpiCommunicator(std::shared_ptr<MpiSession> session, Members members,
+                  std::chrono::duration<double> step_timeout, LocalPath local_path)
+      : HostCommunicator(step_timeout),
+        session_(std::move(session)),
+        members_(std::move(members)),
+        comm_(session_->duplicate()),
+        requests_(comm_, session_->wait(), kCollectives),
+        mail_(comm_, session_->wait(), kMessages) {
+    if (local_path == LocalPath::messages) return;
+    segment_ = session_->share(SharedCollectives::segment_bytes(size()), members_.ranks());
+    if (segment_) shared_.emplace(segment_->bytes(), members_, session_->wait());
   }
 
-  int rank() const override { return session_->world().rank; }
-  int size() const override { return session_->world().size; }
+  int rank() const override { return members_.rank(); }
+  int size() const override { return members_.size(); }
   std::string_view transport() const override { return "mpi"; }
 
   void all_reduce_sum(std::span<float> values) override {
@@ -49,43 +56,35 @@ class MpiCommunicator final : public Communicator {
           "all_gather: out holds one part a rank");
     if (shared_) return shared_->all_gather(in, out, deadline());
     for (const int peer : peers()) {
-      requests_.receive(peer, out.subspan(peer * in.size(), in.size()));
-      requests_.send(peer, in);
+      receive_from(peer, out.subspan(peer * in.size(), in.size()));
+      send_to(peer, in);
     }
     std::ranges::copy(in, out.begin() + static_cast<ptrdiff_t>(rank() * in.size()));
     requests_.wait(deadline(), "all_gather");
   }
 
-  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
-    all_gather(in, out);
-  }
-
   void send(int destination, std::span<const std::byte> data) override {
     check(destination >= 0 && destination < size() && destination != rank(), "send: to a peer");
-    requests_.send(destination, data);
-    requests_.wait(deadline(), "send");
+    mail_.send(members_[destination], data, deadline());
   }
 
   void receive(int source, std::span<std::byte> data) override {
     check(source >= 0 && source < size() && source != rank(), "receive: from a peer");
-    requests_.receive(source, data);
-    requests_.wait(deadline(), "receive");
+    mail_.receive(members_[source], data, deadline());
   }
-
-  void send_host(int destination, std::span<const std::byte> data) override {
-    send(destination, data);
-  }
-
-  void receive_host(int source, std::span<std::byte> data) override { receive(source, data); }
 
  private:
-  Deadline deadline() const { return Deadline::after(step_timeout_); }
-
   // All other ranks, starting with the next one, so that not all ranks serve the same one first.
   std::vector<int> peers() const {
     std::vector<int> others;
     for (int step = 1; step < size(); ++step) others.push_back((rank() + step) % size());
     return others;
+  }
+
+  // By ranks of the group; MPI's communicator has the ranks of the job.
+  void send_to(int peer, std::span<const std::byte> data) { requests_.send(members_[peer], data); }
+  void receive_from(int peer, std::span<std::byte> data) {
+    requests_.receive(members_[peer], data);
   }
 
   // The floats of a block of `count` that rank r adds up.
@@ -96,7 +95,7 @@ class MpiCommunicator final : public Communicator {
 
   void reduce_whole(std::span<float> block) {
     receive_parts(block);
-    for (const int peer : peers()) requests_.send(peer, std::as_bytes(block));
+    for (const int peer : peers()) send_to(peer, std::as_bytes(block));
     requests_.wait(deadline(), "all_reduce_sum");
     add_parts(block);
   }
@@ -104,12 +103,12 @@ class MpiCommunicator final : public Communicator {
   void reduce_shares(std::span<float> block) {
     const std::span<float> mine = share(block, rank());
     receive_parts(mine);
-    for (const int peer : peers()) requests_.send(peer, std::as_bytes(share(block, peer)));
+    for (const int peer : peers()) send_to(peer, std::as_bytes(share(block, peer)));
     requests_.wait(deadline(), "all_reduce_sum");
     add_parts(mine);
     for (const int peer : peers()) {
-      requests_.receive(peer, std::as_writable_bytes(share(block, peer)));
-      requests_.send(peer, std::as_bytes(mine));
+      receive_from(peer, std::as_writable_bytes(share(block, peer)));
+      send_to(peer, std::as_bytes(mine));
     }
     requests_.wait(deadline(), "all_reduce_sum");
   }
@@ -117,8 +116,7 @@ class MpiCommunicator final : public Communicator {
   // Posts the receives of every peer's version of `mine` into parts_, rank after rank.
   void receive_parts(std::span<float> mine) {
     parts_.resize(mine.size() * static_cast<size_t>(size()));
-    for (const int peer : peers())
-      requests_.receive(peer, std::as_writable_bytes(part(peer, mine)));
+    for (const int peer : peers()) receive_from(peer, std::as_writable_bytes(part(peer, mine)));
   }
 
   // mine += parts, in the order of the ranks.
@@ -136,19 +134,23 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::shared_ptr<MpiSession> session_;
-  std::chrono::duration<double> step_timeout_;
+  Members members_;
+  MPI_Comm comm_;
   std::vector<float> parts_;
   std::optional<SharedMemory> segment_;
   std::optional<SharedCollectives> shared_;
   MpiRequests requests_;
+  MpiMail mail_;
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(std::shared_ptr<MpiSession> session,
-                                                    std::chrono::duration<double> step_timeout,
-                                                    LocalPath local_path) {
-  return std::make_unique<MpiCommunicator>(std::move(session), step_timeout, local_path);
+std::unique_ptr<HostCommunicator> make_mpi_communicator(std::shared_ptr<MpiSession> session,
+                                                        Members members,
+                                                        std::chrono::duration<double> step_timeout,
+                                                        LocalPath local_path) {
+  return std::make_unique<MpiCommunicator>(std::move(session), std::move(members), step_timeout,
+                                           local_path);
 }
 
 }  // namespace dinfer

@@ -22,17 +22,18 @@ std::string describe(RingOperation operation, uint32_t sequence, uint64_t bytes)
                      bytes);
 }
 
-class RingCommunicator final : public Communicator {
+class RingCommunicator final : public HostCommunicator {
  public:
-  RingCommunicator(std::shared_ptr<TcpSession> session, RingLinks links,
+  RingCommunicator(std::shared_ptr<TcpSession> session, Members members, RingLinks links,
                    std::chrono::duration<double> step_timeout)
-      : session_(std::move(session)),
-        step_timeout_(step_timeout),
+      : HostCommunicator(step_timeout),
+        session_(std::move(session)),
+        members_(std::move(members)),
         left_{.socket = std::move(links.left)},
         right_{.socket = std::move(links.right)} {}
 
-  int rank() const override { return session_->world().rank; }
-  int size() const override { return session_->world().size; }
+  int rank() const override { return members_.rank(); }
+  int size() const override { return members_.size(); }
   std::string_view transport() const override { return "ring"; }
 
   void all_reduce_sum(std::span<float> values) override {
@@ -48,10 +49,6 @@ class RingCommunicator final : public Communicator {
     go_round(RingOperation::gather, in, out, "all_gather");
   }
 
-  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
-    all_gather(in, out);
-  }
-
   void send(int destination, std::span<const std::byte> data) override {
     run(RingOperation::message, data.size(), data, {}, &link_with(destination, true), nullptr,
         "send", destination);
@@ -62,12 +59,6 @@ class RingCommunicator final : public Communicator {
     run(RingOperation::message, data.size(), {}, {&hop, 1}, nullptr, &link_with(source, false),
         "receive", source);
   }
-
-  void send_host(int destination, std::span<const std::byte> data) override {
-    send(destination, data);
-  }
-
-  void receive_host(int source, std::span<std::byte> data) override { receive(source, data); }
 
  private:
   int neighbour(int step) const { return (rank() + size() + step) % size(); }
@@ -130,8 +121,8 @@ class RingCommunicator final : public Communicator {
     const uint32_t sequence = right ? right->sent : left->received;
     RingStream stream(operation, bytes, own, hops, right, left, scratch_);
     session_->wait().until([&] { return stream.advance() || stream.stranger(); },
-                           [&] { return std::vector<int>{stream.awaited(receiver)}; },
-                           Deadline::after(step_timeout_), what, 0, stream.wake());
+                           [&] { return std::vector<int>{members_[stream.awaited(receiver)]}; },
+                           deadline(), what, 0, stream.wake());
     const RingHeader* stranger = stream.stranger();
     if (!stranger) return;
     // A neighbour's warning names the rank; so that it goes all the way round, pass it on.
@@ -140,12 +131,13 @@ class RingCommunicator final : public Communicator {
     const int other = warned ? static_cast<int>(stranger->bytes) : hops.front().origin;
     stream.warn_right(other);
     session_->wait().fail_diverged(
-        other, describe(stranger->operation, stranger->sequence, warned ? 0 : stranger->bytes),
+        members_[other],
+        describe(stranger->operation, stranger->sequence, warned ? 0 : stranger->bytes),
         describe(operation, sequence, bytes));
   }
 
   std::shared_ptr<TcpSession> session_;
-  std::chrono::duration<double> step_timeout_;
+  Members members_;
   RingLink left_, right_;
   std::vector<RingHop> hops_;
   std::vector<float> parts_;
@@ -154,10 +146,11 @@ class RingCommunicator final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_ring_communicator(std::shared_ptr<TcpSession> session,
-                                                     RingLinks links,
-                                                     std::chrono::duration<double> step_timeout) {
-  return std::make_unique<RingCommunicator>(std::move(session), std::move(links), step_timeout);
+std::unique_ptr<HostCommunicator> make_ring_communicator(
+    std::shared_ptr<TcpSession> session, Members members, RingLinks links,
+    std::chrono::duration<double> step_timeout) {
+  return std::make_unique<RingCommunicator>(std::move(session), std::move(members),
+                                            std::move(links), step_timeout);
 }
 
 }  // namespace dinfer

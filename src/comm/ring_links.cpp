@@ -16,9 +16,8 @@ Deadline slice(Deadline deadline) {
 }
 
 // The left neighbour's connection.
-Socket receive_left(const Socket& listener, std::string_view secret, const World& world,
+Socket receive_left(const Socket& listener, std::string_view secret, const World& world, int left,
                     Deadline deadline, const Look& look) {
-  const int left = (world.rank + world.size - 1) % world.size;
   Reception reception(listener, std::string(secret));
   std::optional<Guest> guest;
   while (!guest && !deadline.expired()) {
@@ -44,8 +43,9 @@ Socket receive_left(const Socket& listener, std::string_view secret, const World
 }  // namespace
 
 RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_view secret,
-                     TcpSession& session, Deadline deadline) {
+                     TcpSession& session, const Members& members, Deadline deadline) {
   const World& world = session.world();
+  const int left = members[(members.rank() + members.size() - 1) % members.size()];
   std::atomic<bool> given_up{false};
   std::future<Socket> calling = std::async(std::launch::async, [&] {
     const Hello hello = introduce(Purpose::ring, world.rank, world.size, 0);
@@ -61,7 +61,7 @@ RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_
       links.right = calling.get();
   };
   try {
-    links.left = receive_left(listener, secret, world, deadline,
+    links.left = receive_left(listener, secret, world, left, deadline,
                               [&] { look_around(std::chrono::seconds(0)); });
     while (!links.right) look_around(kLook);
   } catch (const Error&) {
@@ -71,18 +71,28 @@ RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_
   return links;
 }
 
-RingLinks open_ring(TcpSession& session, ControlPlane& control, std::string_view secret,
-                    Deadline deadline) {
-  const World& world = session.world();
-  const Socket listener = listen_at({session.member(world.rank).address, 0});
-  const uint16_t port = port_of(listener);
+std::vector<HostPort> tell_ports(const Socket& own, TcpSession& session, ControlPlane& control,
+                                 Deadline deadline) {
+  const uint16_t port = port_of(own);
   const auto bytes = std::as_bytes(std::span(&port, 1));
-  const int right = (world.rank + 1) % world.size;
-  const Bytes theirs = control.all_gather({bytes.begin(), bytes.end()}, deadline)[right];
-  check(theirs.size() == sizeof port, "a rank tells its port");
-  HostPort at{session.member(right).address, 0};
-  std::memcpy(&at.port, theirs.data(), sizeof at.port);
-  return close_ring(listener, at, secret, session, deadline);
+  std::vector<HostPort> places;
+  for (const Bytes& theirs : control.all_gather({bytes.begin(), bytes.end()}, deadline)) {
+    check(theirs.size() == sizeof port, "a rank tells its port");
+    HostPort& place = places.emplace_back();
+    place.host = session.member(static_cast<int>(places.size()) - 1).address;
+    std::memcpy(&place.port, theirs.data(), sizeof place.port);
+  }
+  return places;
+}
+
+RingLinks open_ring(TcpSession& session, ControlPlane& control, std::string_view secret,
+                    const Members& members, Deadline deadline) {
+  const Socket listener = listen_at({session.member(session.world().rank).address, 0});
+  const std::vector<HostPort> places = tell_ports(listener, session, control, deadline);
+  if (members.size() == 1) return {};
+  const int right = members[(members.rank() + 1) % members.size()];
+  return close_ring(listener, places[static_cast<size_t>(right)], secret, session, members,
+                    deadline);
 }
 
 }  // namespace dinfer

@@ -44,11 +44,15 @@ size_t SharedCollectives::segment_bytes(int ranks) {
   return ranks * sizeof(Lane) + 2 * (ranks + 1) * kBlock;
 }
 
-SharedCollectives::SharedCollectives(std::span<std::byte> segment, int rank, int ranks,
+SharedCollectives::SharedCollectives(std::span<std::byte> segment, const Members& members,
                                      PeerWait& wait)
-    : segment_(segment.data()), rank_(rank), ranks_(ranks), wait_(wait) {
+    : segment_(segment.data()),
+      members_(members),
+      rank_(members.rank()),
+      ranks_(members.size()),
+      wait_(wait) {
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
-  check(segment.size() >= segment_bytes(ranks), "the segment holds all ranks");
+  check(segment.size() >= segment_bytes(ranks_), "the segment holds all ranks");
 }
 
 SharedCollectives::Lane& SharedCollectives::lane(int rank) const {
@@ -70,7 +74,7 @@ void SharedCollectives::publish(size_t bytes, Deadline deadline, std::string_vie
   for (int r = 0; r < ranks_; ++r) {
     const uint64_t theirs = lane(r).bytes[turn_ & 1];
     if (theirs != bytes)
-      wait_.fail_diverged(r, fmt::format("a collective of {} bytes", theirs),
+      wait_.fail_diverged(members_[r], fmt::format("a collective of {} bytes", theirs),
                           fmt::format("{} of {} bytes", what, bytes));
   }
 }
@@ -88,7 +92,7 @@ void SharedCollectives::wait_for(std::atomic<uint64_t> Lane::*flag, Deadline dea
   const auto missing = [&] {
     std::vector<int> late;
     for (int r = next; r < ranks_; ++r)
-      if (!arrived(r)) late.push_back(r);
+      if (!arrived(r)) late.push_back(members_[r]);
     return late;
   };
   wait_.until(done, missing, deadline, what);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "bootstrap/peer_wait.h"
+#include "comm/members.h"
 
 namespace dinfer {
 
@@ -18,8 +19,8 @@ class SharedCollectives {
  public:
   static size_t segment_bytes(int ranks);
 
-  // `segment` is zero at first and outlives this object.
-  SharedCollectives(std::span<std::byte> segment, int rank, int ranks, PeerWait& wait);
+  // `segment` is zero at first and, like the others, outlives this object.
+  SharedCollectives(std::span<std::byte> segment, const Members& members, PeerWait& wait);
 
   // Element-wise sums over ranks, added in the order of the ranks.
   void all_reduce_sum(std::span<float> values, Deadline deadline);
@@ -39,6 +40,7 @@ class SharedCollectives {
   float* sums() const;              // of this turn
 
   std::byte* segment_;
+  const Members& members_;
   int rank_;
   int ranks_;
   PeerWait& wait_;

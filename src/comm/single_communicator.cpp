@@ -7,8 +7,9 @@
 namespace dinfer {
 namespace {
 
-class SingleCommunicator final : public Communicator {
+class SingleCommunicator final : public HostCommunicator {
  public:
+  SingleCommunicator() : HostCommunicator(std::chrono::seconds(0)) {}
   int rank() const override { return 0; }
   int size() const override { return 1; }
   std::string_view transport() const override { return "none"; }
@@ -19,23 +20,13 @@ class SingleCommunicator final : public Communicator {
     if (in.data() != out.data()) std::ranges::copy(in, out.begin());
   }
 
-  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
-    all_gather(in, out);
-  }
-
-  void send_host(int, std::span<const std::byte>) override {
-    check(false, "send in a group of one");
-  }
-  void receive_host(int, std::span<std::byte>) override {
-    check(false, "receive in a group of one");
-  }
   void send(int, std::span<const std::byte>) override { check(false, "send in a group of one"); }
   void receive(int, std::span<std::byte>) override { check(false, "receive in a group of one"); }
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_single_communicator() {
+std::unique_ptr<HostCommunicator> make_single_communicator() {
   return std::make_unique<SingleCommunicator>();
 }
 

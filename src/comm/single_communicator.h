@@ -2,11 +2,11 @@
 
 #include <memory>
 
-#include "comm/communicator.h"
+#include "comm/host_communicator.h"
 
 namespace dinfer {
 
 // A group of one rank.
-std::unique_ptr<Communicator> make_single_communicator();
+std::unique_ptr<HostCommunicator> make_single_communicator();
 
 }  // namespace dinfer

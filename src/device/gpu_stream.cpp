@@ -17,17 +17,26 @@ GpuStream::GpuStream(int ordinal) : ordinal_(ordinal) {
 
 GpuStream::~GpuStream() { cudaStreamDestroy(stream_); }
 
+int GpuStream::add_watch(Watch watch) {
+  watches_.emplace(next_watch_, std::move(watch));
+  return next_watch_++;
+}
+
+void GpuStream::watch(std::chrono::duration<double> waited) {
+  for (const auto& [id, watch] : watches_) watch(waited);
+}
+
 void GpuStream::wait() {
   const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     const cudaError_t state = cudaStreamQuery(stream_);
     if (state != cudaErrorNotReady) {
       check_cuda(state, "waiting for the compute stream");
-      if (watch_) watch_({});  // a collective that gave up has ended, too
+      watch({});  // a collective that gave up has ended, too
       return;
     }
     const auto waited = std::chrono::steady_clock::now() - begin;
-    if (watch_ && waited > kUnwatched) watch_(waited);
+    if (waited > kUnwatched) watch(waited);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 
 #include <cuda_runtime.h>
 
@@ -21,18 +22,22 @@ class GpuStream {
   cudaStream_t get() const { return stream_; }
 
   // Waits until all that is queued is done: by polling, since what is queued may itself wait for
-  // another rank that is dead. While it lasts, the watch is called again and again with the time
-  // waited so far, and once more, with zero, at its end; it reports what went wrong by throwing.
+  // another rank that is dead. While it lasts, the watches are called again and again with the time
+  // waited so far, and once more, with zero, at its end; they report what went wrong by throwing.
   void wait();
 
-  // Who looks after waits: the communicator of this stream, until it is gone ({}).
+  // Who looks after waits: each communicator of this stream, from its beginning to its end.
   using Watch = std::function<void(std::chrono::duration<double> waited)>;
-  void set_watch(Watch watch) { watch_ = std::move(watch); }
+  int add_watch(Watch watch);
+  void remove_watch(int id) { watches_.erase(id); }
 
  private:
+  void watch(std::chrono::duration<double> waited);
+
   int ordinal_;
   cudaStream_t stream_ = nullptr;
-  Watch watch_;
+  std::map<int, Watch> watches_;
+  int next_watch_ = 0;
 };
 
 }  // namespace dinfer

@@ -16,7 +16,8 @@ using Seconds = std::chrono::duration<double>;
 class GpuCommunicator : public testing::TestWithParam<GpuPaths> {
  protected:
   GpuCommunicator() {
-    if (process().session->world().size > 1) group_ = make_group(stream_, Seconds(30), GetParam());
+    const int size = process().session->world().size;
+    if (size > 1) group_ = make_group(stream_, Seconds(30), GetParam(), all_ranks(size));
     for (float** buffer : {&values_, &fresh_})
       cuda::require(cudaMalloc(buffer, kMost * sizeof(float)), "cudaMalloc");
   }
@@ -114,7 +115,7 @@ TEST(GpuRanks, AreToldThatTheyShareAGpu) {
   if (process().session->world().size == 1) GTEST_SKIP() << "one rank has a GPU to itself";
   GpuStream first(0);
   try {
-    make_group(first, Seconds(30));
+    make_group(first, Seconds(30), GpuPaths::all, all_ranks(process().session->world().size));
     FAIL() << "all ranks work on GPU 0";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::device);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "bootstrap/control_plane.h"
 #include "bootstrap/mpi_session.h"
@@ -20,6 +21,6 @@ GpuProcess& process();
 
 // Collective.
 std::unique_ptr<Communicator> make_group(GpuStream& stream, std::chrono::duration<double> timeout,
-                                         GpuPaths paths = GpuPaths::all);
+                                         GpuPaths paths, const std::vector<int>& members);
 
 }  // namespace dinfer::test

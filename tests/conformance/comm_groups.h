@@ -16,7 +16,7 @@ using Seconds = std::chrono::duration<double>;
 
 inline Deadline soon() { return Deadline::after(std::chrono::seconds(30)); }
 
-// One implementation of a seam, as this process sees it: each call makes a new group of all ranks.
+// One implementation of a seam, as this process sees it: each call makes a new one.
 template <class Seam, class... Arguments>
 struct Implementation {
   std::string name;
@@ -26,10 +26,13 @@ struct Implementation {
 };
 
 using ControlImplementation = Implementation<ControlPlane>;
-using CommImplementation = Implementation<Communicator, Seconds>;  // step timeout
+// Step timeout, members: of all ranks at once, each with its own group.
+using CommImplementation = Implementation<Communicator, Seconds, std::vector<int>>;
 
 // What the program under test offers: defined beside its main().
 std::vector<ControlImplementation> control_implementations();
 std::vector<CommImplementation> comm_implementations();
+int job_rank();
+int job_size();
 
 }  // namespace dinfer::test

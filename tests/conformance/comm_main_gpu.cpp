@@ -58,6 +58,14 @@ class StagedCommunicator final : public Communicator {
     copy_out(device, data);
   }
 
+  void send_host(int destination, std::span<const std::byte> data) override {
+    inner_->send_host(destination, data);
+  }
+
+  void receive_host(int source, std::span<std::byte> data) override {
+    inner_->receive_host(source, data);
+  }
+
  private:
   struct Memory {
     std::byte* data = nullptr;
@@ -97,10 +105,10 @@ class StagedCommunicator final : public Communicator {
 };
 
 CommImplementation staged(const char* name, GpuPaths paths) {
-  return {
-      name, [paths](Seconds timeout) {
-        return std::make_unique<StagedCommunicator>(make_group(*process().stream, timeout, paths));
-      }};
+  return {name, [paths](Seconds timeout, const std::vector<int>& members) {
+            return std::make_unique<StagedCommunicator>(
+                make_group(*process().stream, timeout, paths, members));
+          }};
 }
 
 }  // namespace
@@ -110,12 +118,15 @@ GpuProcess& process() {
   return process;
 }
 
-std::unique_ptr<Communicator> make_group(GpuStream& stream, Seconds timeout, GpuPaths paths) {
+std::unique_ptr<Communicator> make_group(GpuStream& stream, Seconds timeout, GpuPaths paths,
+                                         const std::vector<int>& ranks) {
   GpuProcess& self = process();
-  auto host = self.session->world().size > 1 ? make_mpi_communicator(self.session, timeout)
-                                             : make_single_communicator();
+  const World& world = self.session->world();
+  const Members members(ranks, world.rank);
+  auto host = world.size > 1 ? make_mpi_communicator(self.session, members, timeout)
+                             : make_single_communicator();
   return make_gpu_communicator(
-      *self.control, self.session->world(), stream, std::move(host),
+      *self.control, world, stream, members, std::move(host),
       {.start_timeout = Seconds(30), .step_timeout = timeout, .paths = paths});
 }
 
@@ -123,6 +134,9 @@ std::vector<CommImplementation> comm_implementations() {
   return {staged("gpu", GpuPaths::all), staged("gpu_peers", GpuPaths::peers_only),
           staged("gpu_nccl", GpuPaths::nccl_only), staged("gpu_staged", GpuPaths::staged_only)};
 }
+
+int job_rank() { return process().session->world().rank; }
+int job_size() { return process().session->world().size; }
 
 }  // namespace dinfer::test
 

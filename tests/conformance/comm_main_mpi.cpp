@@ -18,9 +18,12 @@ std::shared_ptr<MpiSession>& session() {
   return session;
 }
 
-std::unique_ptr<Communicator> make_comm(Seconds step_timeout, LocalPath path) {
-  if (session()->world().size == 1) return make_single_communicator();
-  return make_mpi_communicator(session(), step_timeout, path);
+CommImplementation implementation(const char* name, LocalPath path) {
+  const auto make = [path](Seconds timeout, const std::vector<int>& members) {
+    if (job_size() == 1) return make_single_communicator();
+    return make_mpi_communicator(session(), Members(members, job_rank()), timeout, path);
+  };
+  return {name, make};
 }
 
 }  // namespace
@@ -30,9 +33,12 @@ std::vector<ControlImplementation> control_implementations() {
 }
 
 std::vector<CommImplementation> comm_implementations() {
-  return {{"mpi_shared_memory", [](Seconds t) { return make_comm(t, LocalPath::shared_memory); }},
-          {"mpi_messages", [](Seconds t) { return make_comm(t, LocalPath::messages); }}};
+  return {implementation("mpi_shared_memory", LocalPath::shared_memory),
+          implementation("mpi_messages", LocalPath::messages)};
 }
+
+int job_rank() { return session()->world().rank; }
+int job_size() { return session()->world().size; }
 
 }  // namespace dinfer::test
 

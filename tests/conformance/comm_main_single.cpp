@@ -12,8 +12,11 @@ std::vector<ControlImplementation> control_implementations() {
 }
 
 std::vector<CommImplementation> comm_implementations() {
-  return {{"single", [](Seconds) { return make_single_communicator(); }}};
+  return {{"single", [](Seconds, const std::vector<int>&) { return make_single_communicator(); }}};
 }
+
+int job_rank() { return 0; }
+int job_size() { return 1; }
 
 }  // namespace dinfer::test
 

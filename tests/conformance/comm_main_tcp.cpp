@@ -7,6 +7,7 @@
 #include "bootstrap/supervisor.h"
 #include "bootstrap/tcp_control_plane.h"
 #include "comm/ring_communicator.h"
+#include "comm/single_communicator.h"
 #include "comm_groups.h"
 #include "failure_printer.h"
 
@@ -38,11 +39,13 @@ std::shared_ptr<TcpSession> meet() {
   return std::make_shared<TcpSession>(plan, std::move(star), 0, Seconds(4.5));
 }
 
-std::unique_ptr<Communicator> make_ring(Seconds step_timeout) {
+std::unique_ptr<Communicator> make_ring(Seconds step_timeout, const std::vector<int>& ranks) {
   const auto session = meet();
   const auto control = make_tcp_control_plane(session);
-  RingLinks links = open_ring(*session, *control, kSecret, soon());
-  return make_ring_communicator(session, std::move(links), step_timeout);
+  const Members members(ranks, place().rank);
+  RingLinks links = open_ring(*session, *control, kSecret, members, soon());
+  if (members.size() == 1) return make_single_communicator();
+  return make_ring_communicator(session, members, std::move(links), step_timeout);
 }
 
 int run_on_all_ranks() {
@@ -62,6 +65,9 @@ std::vector<ControlImplementation> control_implementations() {
 }
 
 std::vector<CommImplementation> comm_implementations() { return {{"ring", make_ring}}; }
+
+int job_rank() { return place().rank; }
+int job_size() { return place().size; }
 
 }  // namespace dinfer::test
 

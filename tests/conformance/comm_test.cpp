@@ -3,13 +3,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <cstring>
 #include <random>
 #include <thread>
 
 #include "base/error.h"
+#include "comm/members.h"
 #include "comm_groups.h"
+#include "comm_parts.h"
 
 namespace dinfer::test {
 namespace {
@@ -19,27 +20,6 @@ const std::vector<size_t> kLengths = {0,     1,       3,       16,        17,   
                                       2047,  4096,    4097,    8191,      8192,     65536,
                                       65537, 131'101, 200'003, 1'048'583, 4'194'311};
 
-// Value i of rank r: of mixed sign and size, so that the order of additions shows in the last bits.
-float value(int rank, size_t i) {
-  const auto hash =
-      static_cast<uint32_t>((i + 1) * 2654435761u + static_cast<uint32_t>(rank) * 40503u);
-  return std::ldexp(static_cast<float>(hash >> 8) - 8388608.0f, static_cast<int>(hash & 15) - 28);
-}
-
-std::vector<float> values(int rank, size_t count) {
-  std::vector<float> all(count);
-  for (size_t i = 0; i < count; ++i) all[i] = value(rank, i);
-  return all;
-}
-
-std::vector<std::byte> bytes(int rank, size_t count, size_t seed) {
-  std::vector<std::byte> all(count);
-  for (size_t i = 0; i < count; ++i)
-    all[i] = static_cast<std::byte>(
-        (i * 7 + (i >> 9) + seed * 13 + static_cast<size_t>(rank) * 101) & 255);
-  return all;
-}
-
 class CommunicatorConformance : public testing::TestWithParam<CommImplementation> {
  protected:
   Communicator& comm() { return *comm_; }
@@ -47,9 +27,13 @@ class CommunicatorConformance : public testing::TestWithParam<CommImplementation
   int size() const { return comm_->size(); }
   bool alone() const { return size() == 1; }
 
+  static std::unique_ptr<Communicator> make_all(Seconds timeout) {
+    return GetParam().make(timeout, all_ranks(job_size()));
+  }
+
   void meet_again() {
     std::vector<float> nothing(1);
-    GetParam().make(Seconds(30))->all_reduce_sum(nothing);
+    make_all(Seconds(30))->all_reduce_sum(nothing);
   }
 
   // Sums `count` values; each is near the sum in double, and all ranks have the same bits.
@@ -99,7 +83,7 @@ class CommunicatorConformance : public testing::TestWithParam<CommImplementation
     EXPECT_EQ(received, bytes(left, count, seed)) << count << " bytes from rank " << left;
   }
 
-  std::unique_ptr<Communicator> comm_ = GetParam().make(Seconds(30));
+  std::unique_ptr<Communicator> comm_ = make_all(Seconds(30));
 };
 
 TEST_P(CommunicatorConformance, AllReduceSumsAndAllRanksHaveTheSameBits) {
@@ -179,7 +163,7 @@ TEST_P(CommunicatorConformance, MessagesBeyondTwoGigabytesArriveWhole) {
 
 TEST_P(CommunicatorConformance, ARankThatNeverComesIsNamedWhenTheStepTimesOut) {
   if (alone()) GTEST_SKIP() << "one rank waits for nobody";
-  const auto impatient = GetParam().make(Seconds(0.3));
+  const auto impatient = make_all(Seconds(0.3));
   const int absent = size() - 1;
   if (rank() != absent) {
     const auto start = std::chrono::steady_clock::now();

@@ -42,7 +42,7 @@ Deadline hour() { return Deadline::after(std::chrono::hours(1)); }
 
 [[noreturn]] void work(Bootstrap& job, int stuck_rank) {
   const auto device = make_device(job.world, true, {});
-  const auto group = job.make_communicator(*device);
+  const auto group = job.make_communicator(*device, all_ranks(job.world.size));
   std::vector<float> sums(2048);
   for (int step = 0;; ++step) {
     job.control->set_phase("decode step " + std::to_string(step));

@@ -41,8 +41,9 @@ int main(int argc, char** argv) {
   const auto control = make_mpi_control_plane(session);
   try {
     GpuStream stream(world.local_rank);
+    const Members members(all_ranks(world.size), world.rank);
     const auto group = make_gpu_communicator(
-        *control, world, stream, make_mpi_communicator(session, kStepTimeout),
+        *control, world, stream, members, make_mpi_communicator(session, members, kStepTimeout),
         {.start_timeout = Seconds(30), .step_timeout = kStepTimeout, .paths = paths});
     std::printf("rank %d pid %d\n", world.rank, getpid());
     std::fflush(stdout);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "comm/host_communicator.h"
 
 namespace dinfer::test {
 namespace {
@@ -96,9 +97,10 @@ class Room {
   std::exception_ptr error_;
 };
 
-class ThreadCommunicator : public Communicator {
+class ThreadCommunicator : public HostCommunicator {
  public:
-  ThreadCommunicator(Room& room, int rank, int size) : room_(room), rank_(rank), size_(size) {}
+  ThreadCommunicator(Room& room, int rank, int size)
+      : HostCommunicator(std::chrono::seconds(30)), room_(room), rank_(rank), size_(size) {}
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
@@ -127,10 +129,6 @@ class ThreadCommunicator : public Communicator {
     }
   }
 
-  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
-    all_gather(in, out);
-  }
-
   void send(int destination, std::span<const std::byte> data) override {
     room_.send(rank_, destination, copy_of(data));
   }
@@ -140,12 +138,6 @@ class ThreadCommunicator : public Communicator {
     check(message.size() == data.size(), "the receiver expects what was sent");
     std::copy(message.begin(), message.end(), data.begin());
   }
-
-  void send_host(int destination, std::span<const std::byte> data) override {
-    send(destination, data);
-  }
-
-  void receive_host(int source, std::span<std::byte> data) override { receive(source, data); }
 
   Room& room() { return room_; }
 

@@ -16,7 +16,7 @@ TEST(Factory, LocalBootstrapIsAGroupOfOneThatWorks) {
   std::vector<float> values(5);
   std::iota(values.begin(), values.end(), 1.0f);
   const auto device = make_device(alone.world, true, {});
-  const auto group = alone.make_communicator(*device);
+  const auto group = alone.make_communicator(*device, all_ranks(1));
   EXPECT_EQ(group->transport(), "none");
   group->all_reduce_sum(values);
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3, 4, 5}));
