@@ -77,7 +77,7 @@ struct Attention {
 constexpr int kMostHeadDim = 128;
 
 // Tokens of a prompt tile where `group` query heads share a KV head; at least 1.
-int prompt_tile_tokens(int group);
+int prompt_tile_tokens(const Stream& stream, int group);
 constexpr int kMostGroup = 64;
 
 // What decoding needs for `parts` parts.

@@ -1,3 +1,4 @@
+#include "kernels/cuda/attention_prompt.h"
 #include "kernels/cuda/attention_tile.cuh"
 
 // Attention of chunks of several tokens. First each token's heads are normed and rotated and its
@@ -10,9 +11,9 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
-constexpr int kRows = kWarps * 16;  // token-head pairs of a tile
-constexpr int kKeys = 64;           // positions of the cache that are taken at a time
-static_assert(kRows == kMostGroup);
+constexpr int kRows = kWarps * 16;
+constexpr int kKeys = 64;  // positions of the cache that are taken at a time
+static_assert(kRows == kPromptRows && kPromptRows >= kMostGroup);
 
 // A warp a head; the prepared query replaces the first half of its memory, as f16.
 __global__ void __launch_bounds__(256) prepare_kernel(const AttentionStep step, const Attention a) {
@@ -254,14 +255,18 @@ void run_prompts(const Stream& stream, const AttentionStep& step, const Attentio
 
 }  // namespace
 
-int prompt_tile_tokens(int group) { return kRows / group; }
+int prompt_tile_tokens(const Stream& stream, int group) {
+  return (stream.warpgroups ? kPromptRowsOfWarpgroups : kPromptRows) / group;
+}
 
 void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& attention) {
   const int64_t heads = attention.heads + 2 * attention.kv_heads;
   const int64_t warps = step.prompt_row_count * heads;
   launch(stream, prepare_kernel, dim3(static_cast<unsigned>((warps + 7) / 8)), dim3(256), 0, step,
          attention);
-  if (attention.head_dim <= 64) {
+  if (stream.warpgroups) {
+    attend_prompts_by_warpgroups(stream, step, attention);
+  } else if (attention.head_dim <= 64) {
     run_prompts<64>(stream, step, attention);
   } else {
     run_prompts<128>(stream, step, attention);

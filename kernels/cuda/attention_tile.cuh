@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/tensor_core.cuh"
 
 // What the attention kernels share: f16 tiles in shared memory, tensor-core products of 16 x 8 x 16
 // on them, and the preparation of one head of one token by one warp.
@@ -24,10 +25,6 @@ __device__ inline void tile_store(std::byte* tile, int row, int column, float va
   const float bounded = fminf(fmaxf(value, -65504.0f), 65504.0f);
   *reinterpret_cast<__half*>(tile + tile_offset<kDim>(row, column / 8) + column % 8 * 2) =
       __float2half_rn(bounded);
-}
-
-__device__ inline uint32_t shared_address(const void* at) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
 // 16 bytes to shared memory; zeros where not `valid`.

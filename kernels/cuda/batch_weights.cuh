@@ -23,42 +23,36 @@ class BatchWeights {
         symmetric_(kScales == BatchScales::half ||
                    (kScales == BatchScales::any && task.symmetric)) {}
 
-  // Operands of the four steps of 16 columns of block `block` of the stage.
-  __device__ void load(int block, uint32_t (&operands)[4][4]) const {
-    const int lane = threadIdx.x % 32;
-    uint4 words[kBits / 4];
-#pragma unroll
-    for (int i = 0; i < kBits / 4; ++i) {
-      words[i] = load_shared(codes_ + 512 * (kBits / 4 * block + i) + 16 * lane);
+  // Operands of two steps of 16 columns: half `half` of block `block` of the stage.
+  __device__ void load(int block, int half, uint32_t (&operands)[2][4]) const {
+    const uint32_t codes = codes_ + 512 * (kBits / 4) * block + 16 * (threadIdx.x % 32);
+    uint4 words;  // 4 bits: of both halves
+    if constexpr (kBits == 4) {
+      const uint2 two = load_shared_pair(codes + 8 * half);
+      words = {two.x, two.x >> 8, two.y, two.y >> 8};
+    } else {
+      words = load_shared(codes + 512 * half);
     }
     const float offset = symmetric_ ? (kBits == 4 ? 8.0f : 128.0f) : 0.0f;
     const __half2 low = __float2half2_rn(-1024.0f - offset);
     const __half2 high = __float2half2_rn(-64.0f - offset);
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      const Affine rows = affine(64 * block + 16 * step);
-      __half2 codes[4];  // of rows g, g + 8, g, g + 8
-      if constexpr (kBits == 4) {
-        const uint32_t w = word(words[0], step), v = w >> 8;
-        codes[0] = __hadd2(masked(w, 0x000f000fu), low);
-        codes[1] = __hadd2(masked(v, 0x000f000fu), low);
-        codes[2] = __hfma2(masked(w, 0x00f000f0u), __float2half2_rn(1.0f / 16), high);
-        codes[3] = __hfma2(masked(v, 0x00f000f0u), __float2half2_rn(1.0f / 16), high);
-      } else {
-        const uint4& two = words[step / 2];
-        const uint32_t w = step % 2 == 0 ? two.x : two.z, v = step % 2 == 0 ? two.y : two.w;
-        codes[0] = __hadd2(masked(w, 0x00ff00ffu), low);
-        codes[1] = __hadd2(masked(v, 0x00ff00ffu), low);
-        codes[2] = __hadd2(masked(w >> 8, 0x00ff00ffu), low);
-        codes[3] = __hadd2(masked(v >> 8, 0x00ff00ffu), low);
-      }
+    for (int step = 0; step < 2; ++step) {
+      const Affine rows = affine(64 * block + 32 * half + 16 * step);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const __half2 scale = i % 2 == 0 ? rows.scale : rows.upper_scale;
-        const __half2 minimum = i % 2 == 0 ? rows.minimum : rows.upper_minimum;
-        operands[step][i] =
-            bits_of(kScales == BatchScales::half ? __hmul2(codes[i], scale)
-                                                 : __hfma2(codes[i], scale, minimum));
+      for (int upper = 0; upper < 2; ++upper) {
+        const uint32_t word =
+            step == 0 ? (upper == 0 ? words.x : words.y) : (upper == 0 ? words.z : words.w);
+        __half2 first, second;  // pairs of columns
+        if constexpr (kBits == 4) {
+          first = __hadd2(masked(word, 0x000f000fu), low);
+          second = __hfma2(masked(word, 0x00f000f0u), __float2half2_rn(1.0f / 16), high);
+        } else {
+          first = __hadd2(masked(word, 0x00ff00ffu), low);
+          second = __hadd2(masked(word >> 8, 0x00ff00ffu), low);
+        }
+        operands[step][upper] = bits_of(rows.value(first, upper));
+        operands[step][2 + upper] = bits_of(rows.value(second, upper));
       }
     }
   }
@@ -66,11 +60,18 @@ class BatchWeights {
  private:
   // Of a group of rows g and g + 8, twice each.
   struct Affine {
-    __half2 scale, upper_scale, minimum, upper_minimum;
+    __half2 scales[2], minimums[2];
+
+    __device__ __half2 value(__half2 codes, int upper) const {
+      if constexpr (kScales == BatchScales::half) return __hmul2(codes, scales[upper]);
+      return __hfma2(codes, scales[upper], minimums[upper]);
+    }
   };
 
-  __device__ static uint32_t word(const uint4& words, int i) {
-    return i == 0 ? words.x : i == 1 ? words.y : i == 2 ? words.z : words.w;
+  __device__ static uint2 load_shared_pair(uint32_t address) {
+    uint2 v;
+    asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
+    return v;
   }
 
   __device__ static __half2 masked(uint32_t word, uint32_t mask) {
@@ -95,8 +96,9 @@ class BatchWeights {
       scale = rounded_pair(at);
       if (!symmetric_) minimum = rounded_pair(at + 8);
     }
-    return {half_pair(__byte_perm(scale, 0, 0x1010)), half_pair(__byte_perm(scale, 0, 0x3232)),
-            half_pair(__byte_perm(minimum, 0, 0x1010)), half_pair(__byte_perm(minimum, 0, 0x3232))};
+    return {
+        {half_pair(__byte_perm(scale, 0, 0x1010)), half_pair(__byte_perm(scale, 0, 0x3232))},
+        {half_pair(__byte_perm(minimum, 0, 0x1010)), half_pair(__byte_perm(minimum, 0, 0x3232))}};
   }
 
   __device__ static uint32_t rounded_pair(uint32_t at) {

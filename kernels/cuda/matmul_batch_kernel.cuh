@@ -43,6 +43,7 @@ struct BatchMemory {
         stages(task.stages),
         first(shared_address(shared)) {}
 
+  __device__ uint32_t none() const { return static_cast<uint32_t>(stages); }  // no slot
   __device__ uint32_t codes(uint32_t slot) const { return first + slot * stage_bytes; }
   __device__ uint32_t scales(uint32_t slot) const {
     return codes(slot) + kBatchPanels * kBatchCodeBytes;
@@ -163,7 +164,13 @@ __device__ inline void finish_batch(const BatchTask& task, int row_tile, int fir
   }
 }
 
-// The warpgroups that multiply.
+// A warp has done with a slot.
+__device__ inline void release(uint32_t empty) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) arrive(empty);
+}
+
+// The warpgroups that multiply. A warp's codes become operands while those before are multiplied.
 template <int kBits, BatchScales kScales, int kTileRows>
 __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, kTileRows>& memory) {
   constexpr int kStageBlocks = kBatchStageBlocks(kBits);
@@ -176,6 +183,8 @@ __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, k
     float sums[kTileRows / 2];
 #pragma unroll
     for (float& sum : sums) sum = 0.0f;
+    uint32_t operands[2][2][4];       // of the halves of a block, two steps of 16 columns each
+    uint32_t before = memory.none();  // slot of the stage before this one
 #pragma unroll 1
     for (; place.stage < place.end; ++place.stage) {
       wait(memory.full(ring.slot), ring.parity);
@@ -185,23 +194,27 @@ __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, k
           memory.scales(ring.slot) + panel * memory.scale_bytes);
 #pragma unroll 1
       for (int block = 0; block < blocks; ++block) {
-        uint32_t operands[4][4];  // of steps of 16 columns
-        weights.load(block, operands);
         const uint32_t inputs = memory.inputs(ring.slot) + block * 8 * kAlong;
-        fence_products();
 #pragma unroll
-        for (int step = 0; step < 4; ++step) {
-          multiply_async(sums, operands[step],
-                         plain_operand(inputs + step * 2 * kAlong, kAlong, kAcross));
+        for (int half = 0; half < 2; ++half) {
+          weights.load(block, half, operands[half]);
+          fence_products();
+#pragma unroll
+          for (int step = 0; step < 2; ++step) {
+            multiply_async(sums, operands[half][step],
+                           plain_operand(inputs + (2 * half + step) * 2 * kAlong, kAlong, kAcross));
+          }
+          commit_products();
+          wait_products<1>();
+          if (block == 0 && half == 0 && before != memory.none()) release(memory.empty(before));
         }
-        commit_products();
-        wait_products<0>();
-        fence_registers(sums);
       }
-      __syncwarp();  // all lanes have read the slot
-      if (thread % 32 == 0) arrive(memory.empty(ring.slot));
+      before = ring.slot;
       ring.advance(task.stages);
     }
+    wait_products<0>();
+    fence_registers(sums);
+    release(memory.empty(before));
 #pragma unroll
     for (int j = 0; j < kTileRows / 8; ++j) {
       const float4 quad{sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]};

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/tensor_core.cuh"
+#include "kernels/cuda/tensor_map.h"
 
 // What sm_90a has for kernels in which one warp brings data to shared memory and groups of four
 // warps multiply it: barriers that count bytes, copies in bulk, and products of warpgroups
@@ -63,6 +64,16 @@ __device__ inline void copy_bulk(uint32_t shared, const void* global, uint32_t b
       : "memory");
 }
 
+// A box of a tensor map (tensor_map.h), from this column and row on.
+__device__ inline void copy_box(uint32_t shared, const TensorMap& map, int column, int row,
+                                uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
+      "{%2, %3}], [%4];" ::"r"(shared),
+      "l"(reinterpret_cast<uint64_t>(&map)), "r"(column), "r"(row), "r"(barrier)
+      : "memory");
+}
+
 // Before products whose registers others have written.
 __device__ inline void fence_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ inline void commit_products() {
@@ -90,8 +101,6 @@ __device__ inline void publish_shared() {
 }
 
 // Makes what others wrote to global memory, and this thread may read, known to its copies.
-__device__ inline void publish_global() {
-  asm volatile("fence.proxy.async.global;" ::: "memory");
-}
+__device__ inline void publish_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 }  // namespace dinfer::cuda

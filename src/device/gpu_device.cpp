@@ -53,7 +53,7 @@ class GpuDevice final : public Device {
   explicit GpuDevice(int ordinal)
       : stream_(ordinal),
         launches_(cuda::Stream::on(stream_.get())),
-        step_(stream_.get(), launches_.multiprocessors),
+        step_(launches_),
         recordings_(stream_.get()),
         pick_(stream_, launches_) {}
 

@@ -35,8 +35,7 @@ void put(std::byte* to, const std::vector<T>& values) {
 
 }  // namespace
 
-GpuStep::GpuStep(cudaStream_t stream, int multiprocessors)
-    : stream_(stream), multiprocessors_(multiprocessors) {
+GpuStep::GpuStep(const cuda::Stream& stream) : stream_(stream) {
   check_cuda(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming), "cudaEventCreate");
 }
 
@@ -69,10 +68,10 @@ void GpuStep::cut(const Step& step, const AttentionHeads& heads) {
   // depends on its rows alone.
   const bool recurs = decoding == std::ssize(step.chunks);
   const int64_t lanes = recurs ? std::ssize(step.tokens) : decoding;
-  const int64_t extra = extra_parts(lanes, multiprocessors_, heads);
+  const int64_t extra = extra_parts(lanes, stream_.multiprocessors, heads);
   const int64_t even = (context + extra - 1) / extra;
   const int64_t part_tokens = std::max(kLeastPart, (even + kPage - 1) / kPage * kPage);
-  const int tile_tokens = cuda::prompt_tile_tokens(heads.group());
+  const int tile_tokens = cuda::prompt_tile_tokens(stream_, heads.group());
   for (const SequenceChunk& chunk : step.chunks) {
     const auto first_block = static_cast<int32_t>(blocks_.size());
     blocks_.insert(blocks_.end(), chunk.blocks.begin(), chunk.blocks.end());
@@ -144,7 +143,7 @@ void GpuStep::reserve(const Step& step, const AttentionHeads& heads) {
   s.bytes = at;
   check_cuda(cudaEventSynchronize(copied_), "cudaEventSynchronize");
   if (!device_ || s.bytes != sections_.bytes) {
-    check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    check_cuda(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
     host_ = std::make_unique<PinnedMemory>(s.bytes);
     device_ = std::make_unique<GpuMemory>(s.bytes);
     ++moves_;
@@ -157,7 +156,7 @@ void GpuStep::reserve(const Step& step, const AttentionHeads& heads) {
       static_cast<size_t>(cuda::decode_arrivals(s.parts, heads.heads, heads.kv_heads));
   if (!partials_ || partials_->bytes() < floats * sizeof(float) ||
       arrivals_->bytes() < arrivals * sizeof(int32_t)) {
-    check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+    check_cuda(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
     partials_.reset();
     partials_ = std::make_unique<GpuMemory>(floats * sizeof(float));
     arrivals_ = std::make_unique<GpuMemory>(arrivals * sizeof(int32_t));
@@ -180,9 +179,9 @@ void GpuStep::copy(const Step& step) {
   put(host + s.tile_list, tiles_);
   const size_t bytes = prompt_rows_.empty() ? s.block_list + blocks_.size() * sizeof(int32_t)
                                             : s.tile_list + tiles_.size() * sizeof(tiles_[0]);
-  check_cuda(cudaMemcpyAsync(device_->data(), host, bytes, cudaMemcpyHostToDevice, stream_),
+  check_cuda(cudaMemcpyAsync(device_->data(), host, bytes, cudaMemcpyHostToDevice, stream_.handle),
              "cudaMemcpyAsync");
-  check_cuda(cudaEventRecord(copied_, stream_), "cudaEventRecord");
+  check_cuda(cudaEventRecord(copied_, stream_.handle), "cudaEventRecord");
   attention_ = {.parts = device<cuda::DecodePart>(s.part_list),
                 .most_parts = most_parts_,
                 .prompt_rows = device<cuda::PromptRow>(s.prompt_rows),

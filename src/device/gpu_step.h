@@ -25,7 +25,7 @@ struct AttentionHeads {
 // no larger than those before: what a recorded step reads.
 class GpuStep {
  public:
-  GpuStep(cudaStream_t stream, int multiprocessors);
+  explicit GpuStep(const cuda::Stream& stream);
   ~GpuStep();
   GpuStep(const GpuStep&) = delete;
   GpuStep& operator=(const GpuStep&) = delete;
@@ -58,8 +58,7 @@ class GpuStep {
     return reinterpret_cast<T*>(device_->data() + at);
   }
 
-  cudaStream_t stream_;
-  int multiprocessors_;
+  const cuda::Stream stream_;
   cudaEvent_t copied_ = nullptr;  // the last copy from host_ is done
   Sections sections_;
   std::unique_ptr<PinnedMemory> host_;

@@ -1,0 +1,182 @@
+// Attention of prompts on a GPU against the same sums in double precision, without rotation, which
+// the devices' conformance tests cover. Skips where there is no GPU.
+#include "kernels/cuda/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/cuda/device_array.h"
+
+namespace dinfer::cuda {
+namespace {
+
+constexpr int kBlocks = 80;  // of the cache
+
+struct Shape {
+  int heads = 8, kv_heads = 2, head_dim = 128, block_size = 16, window = 0;
+  int64_t width() const { return int64_t{heads + 2 * kv_heads} * head_dim; }
+};
+
+// One sequence on the GPU, and all it was given.
+class Sequence {
+ public:
+  Sequence(const Stream& stream, const Shape& shape)
+      : stream_(stream),
+        shape_(shape),
+        keys_(elements()),
+        values_(elements()),
+        angles_(std::vector<float>(1)) {
+    for (int i = 0; i < kBlocks; ++i) blocks_.push_back(i * 7 % kBlocks);
+  }
+
+  // The worst relative error of the rows of a chunk of so many tokens more.
+  double step(int tokens) {
+    const int position = static_cast<int>(std::ssize(all_) / shape_.width());
+    std::normal_distribution<float> normal;
+    std::vector<float> qkv(static_cast<size_t>(tokens * shape_.width()));
+    for (float& v : qkv) v = normal(random_);
+    all_.insert(all_.end(), qkv.begin(), qkv.end());
+    const std::vector<float> out = attend_on_gpu(qkv, position, tokens);
+    double worst = 0;
+    for (int token = 0; token < tokens; ++token) {
+      for (int head = 0; head < shape_.heads; ++head) {
+        const float* got = out.data() + (int64_t{token} * shape_.heads + head) * shape_.head_dim;
+        worst = std::max(worst, error(got, position + token, head));
+      }
+    }
+    return worst;
+  }
+
+ private:
+  size_t elements() const {
+    return size_t{kBlocks} * static_cast<size_t>(shape_.kv_heads * shape_.block_size) *
+           static_cast<size_t>(shape_.head_dim);
+  }
+
+  std::vector<float> attend_on_gpu(const std::vector<float>& qkv, int position, int tokens) {
+    std::vector<PromptRow> rows;
+    std::vector<PromptTile> tiles;
+    const int most = prompt_tile_tokens(stream_, shape_.heads / shape_.kv_heads);
+    for (int i = 0; i < tokens; ++i) rows.push_back({.row = i, .position = position + i});
+    for (int i = 0; i < tokens; i += most) {
+      tiles.push_back({.row = i, .tokens = std::min(most, tokens - i), .position = position + i});
+    }
+    const DeviceArray<float> in(qkv);
+    const DeviceArray<float> out(
+        std::vector<float>(static_cast<size_t>(tokens * shape_.heads * shape_.head_dim), NAN));
+    const DeviceArray<PromptRow> row_list(rows);
+    const DeviceArray<PromptTile> tile_list(tiles);
+    const DeviceArray<int32_t> blocks(blocks_);
+    Attention attention{.qkv = in.data(),
+                        .out = out.data(),
+                        .keys = keys_.data(),
+                        .values = values_.data(),
+                        .heads = shape_.heads,
+                        .kv_heads = shape_.kv_heads,
+                        .head_dim = shape_.head_dim,
+                        .block_size = shape_.block_size,
+                        .window = shape_.window,
+                        .scale = scale()};
+    attention.rotations[0] = {angles_.data(), angles_.data()};
+    attend_prompts(stream_,
+                   {.prompt_rows = row_list.data(),
+                    .prompt_row_count = tokens,
+                    .tiles = tile_list.data(),
+                    .tile_count = static_cast<int>(tiles.size()),
+                    .blocks = blocks.data()},
+                   attention);
+    require(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
+    return out.host();
+  }
+
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(shape_.head_dim)); }
+
+  const float* of(int position, int head) const {
+    return all_.data() + position * shape_.width() + int64_t{head} * shape_.head_dim;
+  }
+
+  double error(const float* got, int position, int head) const {
+    const int kv_head = head / (shape_.heads / shape_.kv_heads);
+    const int first = shape_.window > 0 ? std::max(0, position + 1 - shape_.window) : 0;
+    std::vector<double> sums(static_cast<size_t>(shape_.head_dim));
+    double total = 0;
+    for (int at = first; at <= position; ++at) {
+      double score = 0;
+      for (int i = 0; i < shape_.head_dim; ++i) {
+        score += double{of(position, head)[i]} * of(at, shape_.heads + kv_head)[i];
+      }
+      const double weight = std::exp(score * scale());
+      total += weight;
+      const float* value = of(at, shape_.heads + shape_.kv_heads + kv_head);
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += weight * value[i];
+    }
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < sums.size(); ++i) {
+      difference += std::pow(got[i] - sums[i] / total, 2);
+      norm += std::pow(sums[i] / total, 2);
+    }
+    const double relative = std::sqrt(difference / norm);
+    return std::isfinite(relative) ? relative : 1e9;
+  }
+
+  Stream stream_;
+  Shape shape_;
+  std::mt19937 random_{54321};
+  DeviceArray<uint16_t> keys_, values_;
+  DeviceArray<float> angles_;
+  std::vector<int32_t> blocks_;
+  std::vector<float> all_;  // [positions, width]
+};
+
+class CudaPrompts : public testing::Test {
+ protected:
+  void SetUp() override {
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
+    require(cudaStreamCreate(&handle_), "cudaStreamCreate");
+    stream_ = Stream::on(handle_);
+  }
+  void TearDown() override {
+    if (handle_) cudaStreamDestroy(handle_);
+  }
+
+  void expect_right(const Shape& shape, const std::vector<int>& chunks) {
+    Sequence sequence(stream_, shape);
+    for (const int tokens : chunks) {
+      EXPECT_LT(sequence.step(tokens), 4e-3)
+          << "chunk of " << tokens << ", heads " << shape.heads << "/" << shape.kv_heads << " of "
+          << shape.head_dim << ", window " << shape.window << ", blocks of " << shape.block_size;
+    }
+  }
+
+  cudaStream_t handle_ = nullptr;
+  Stream stream_;
+};
+
+TEST_F(CudaPrompts, HeadsOfEverySize) {
+  for (const int dim : {16, 64, 80, 96, 128}) expect_right({.head_dim = dim}, {2, 200, 37, 400});
+}
+
+TEST_F(CudaPrompts, SharesKvHeadsInEveryRatio) {
+  for (const auto& [heads, kv_heads] : {std::pair{9, 3}, {4, 4}, {8, 1}, {20, 1}, {64, 1}}) {
+    expect_right({.heads = heads, .kv_heads = kv_heads}, {130, 300});
+  }
+}
+
+TEST_F(CudaPrompts, SlidingWindows) {
+  for (const int window : {1, 5, 64, 128, 200, 400}) {
+    expect_right({.window = window}, {150, 3, 600});
+  }
+}
+
+TEST_F(CudaPrompts, LargerBlocks) {
+  expect_right({.block_size = 32}, {100, 700});
+  expect_right({.block_size = 48}, {100, 700});
+}
+
+}  // namespace
+}  // namespace dinfer::cuda
