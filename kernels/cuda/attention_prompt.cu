@@ -15,37 +15,41 @@ constexpr int kRows = kWarps * 16;
 constexpr int kKeys = 64;  // positions of the cache that are taken at a time
 static_assert(kRows == kPromptRows && kPromptRows >= kMostGroup);
 
-// A warp a head; the prepared query replaces the first half of its memory, as f16.
-__global__ void __launch_bounds__(256) prepare_kernel(const AttentionStep step, const Attention a) {
+constexpr int kPrepareThreads = 256;
+
+// A block a token, whose row comes to shared memory first; a warp a head at a time. Prepared
+// queries replace the first halves of theirs in `qkv`, as f16.
+__global__ void __launch_bounds__(kPrepareThreads)
+    prepare_kernel(const AttentionStep step, const Attention a) {
+  extern __shared__ __align__(16) float row[];
   let_successor_start();
   wait_for_predecessor();
-  const int heads = a.heads + 2 * a.kv_heads;
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (index >= static_cast<int64_t>(step.prompt_row_count) * heads) return;
-  const PromptRow token = step.prompt_rows[index / heads];
-  const int head = static_cast<int>(index % heads), lane = threadIdx.x % 32;
+  const PromptRow token = step.prompt_rows[blockIdx.x];
+  const int heads = a.heads + 2 * a.kv_heads, width = heads * a.head_dim;
+  float* from = a.qkv + static_cast<int64_t>(token.row) * width;
+#pragma unroll 4
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < width; i += 4 * kPrepareThreads) {
+    *reinterpret_cast<float4*>(row + i) = *reinterpret_cast<const float4*>(from + i);
+  }
+  __syncthreads();
   const int32_t* table = step.blocks + token.first_block;
   const Rotation& rotation = a.rotations[token.rotation];
-  float* at = a.qkv + (static_cast<int64_t>(token.row) * heads + head) * a.head_dim;
+  const int lane = threadIdx.x % 32;
   const auto half = [](float v) { return __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f)); };
-  if (head >= a.heads + a.kv_heads) {
-    auto* cache = static_cast<__half*>(a.values) +
-                  cached(a, table, head - a.heads - a.kv_heads, token.position);
-    for (int i = lane; i < a.head_dim; i += 32) cache[i] = half(at[i]);
-  } else if (head >= a.heads) {
-    auto* cache = static_cast<__half*>(a.keys) + cached(a, table, head - a.heads, token.position);
-    prepare_head(a, at, a.k_norm, rotation, token.position, 1.0f, lane,
-                 [&](int i, float v) { cache[i] = half(v); });
-  } else {
-    __half prepared[kMostHeadDim / 32];
-    __shared__ __half queries[8][kMostHeadDim];
-    __half* query = queries[threadIdx.x / 32];
-    prepare_head(a, at, a.q_norm, rotation, token.position, a.scale * kLog2E, lane,
-                 [&](int i, float v) { query[i] = half(v); });
-    __syncwarp();
-    for (int i = 0; i * 32 + lane < a.head_dim; ++i) prepared[i] = query[i * 32 + lane];
-    for (int i = 0; i * 32 + lane < a.head_dim; ++i)
-      reinterpret_cast<__half*>(at)[i * 32 + lane] = prepared[i];
+  for (int head = static_cast<int>(threadIdx.x) / 32; head < heads; head += kPrepareThreads / 32) {
+    const float* in = row + head * a.head_dim;
+    if (head >= a.heads + a.kv_heads) {
+      auto* cache = static_cast<__half*>(a.values) +
+                    cached(a, table, head - a.heads - a.kv_heads, token.position);
+      for (int i = lane; i < a.head_dim; i += 32) cache[i] = half(in[i]);
+      continue;
+    }
+    const bool key = head >= a.heads;
+    __half* out =
+        key ? static_cast<__half*>(a.keys) + cached(a, table, head - a.heads, token.position)
+            : reinterpret_cast<__half*>(from + head * a.head_dim);
+    prepare_head(a, in, key ? a.k_norm : a.q_norm, rotation, token.position,
+                 key ? 1.0f : a.scale * kLog2E, lane, [&](int i, float v) { out[i] = half(v); });
   }
 }
 
@@ -260,10 +264,10 @@ int prompt_tile_tokens(const Stream& stream, int group) {
 }
 
 void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& attention) {
-  const int64_t heads = attention.heads + 2 * attention.kv_heads;
-  const int64_t warps = step.prompt_row_count * heads;
-  launch(stream, prepare_kernel, dim3(static_cast<unsigned>((warps + 7) / 8)), dim3(256), 0, step,
-         attention);
+  const size_t row_bytes =
+      static_cast<size_t>(attention.heads + 2 * attention.kv_heads) * attention.head_dim * 4;
+  launch(stream, prepare_kernel, dim3(step.prompt_row_count), dim3(kPrepareThreads), row_bytes,
+         step, attention);
   if (stream.warpgroups) {
     attend_prompts_by_warpgroups(stream, step, attention);
   } else if (attention.head_dim <= 64) {

@@ -23,26 +23,35 @@ class BatchWeights {
         symmetric_(kScales == BatchScales::half ||
                    (kScales == BatchScales::any && task.symmetric)) {}
 
-  // Operands of two steps of 16 columns: half `half` of block `block` of the stage.
-  __device__ void load(int block, int half, uint32_t (&operands)[2][4]) const {
-    const uint32_t codes = codes_ + 512 * (kBits / 4) * block + 16 * (threadIdx.x % 32);
-    uint4 words;  // 4 bits: of both halves
-    if constexpr (kBits == 4) {
-      const uint2 two = load_shared_pair(codes + 8 * half);
-      words = {two.x, two.x >> 8, two.y, two.y >> 8};
-    } else {
-      words = load_shared(codes + 512 * half);
+  // Of a lane, a block's.
+  struct Codes {
+    uint4 words[kBits / 4];
+  };
+
+  __device__ Codes codes(int block) const {
+    Codes codes;
+#pragma unroll
+    for (int i = 0; i < kBits / 4; ++i) {
+      codes.words[i] =
+          load_shared(codes_ + 512 * (kBits / 4 * block + i) + 16 * (threadIdx.x % 32));
     }
+    return codes;
+  }
+
+  // Operands of two steps of 16 columns: half `half` of block `block` of the stage.
+  __device__ void operands(const Codes& codes, int block, int half,
+                           uint32_t (&operands)[2][4]) const {
     const float offset = symmetric_ ? (kBits == 4 ? 8.0f : 128.0f) : 0.0f;
     const __half2 low = __float2half2_rn(-1024.0f - offset);
     const __half2 high = __float2half2_rn(-64.0f - offset);
+    Affine rows = affine(64 * block + 32 * half);
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      const Affine rows = affine(64 * block + 32 * half + 16 * step);
+      // Only f32 scales come in groups of 16.
+      if (kScales == BatchScales::any && step == 1) rows = affine(64 * block + 32 * half + 16);
 #pragma unroll
       for (int upper = 0; upper < 2; ++upper) {
-        const uint32_t word =
-            step == 0 ? (upper == 0 ? words.x : words.y) : (upper == 0 ? words.z : words.w);
+        const uint32_t word = word_of(codes, half, step, upper);
         __half2 first, second;  // pairs of columns
         if constexpr (kBits == 4) {
           first = __hadd2(masked(word, 0x000f000fu), low);
@@ -68,14 +77,23 @@ class BatchWeights {
     }
   };
 
-  __device__ static uint2 load_shared_pair(uint32_t address) {
-    uint2 v;
-    asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
-    return v;
+  // The word of rows g, or g + 8.
+  __device__ static uint32_t word_of(const Codes& codes, int half, int step, int upper) {
+    const uint4& words = codes.words[kBits == 4 ? 0 : half];
+    if constexpr (kBits == 4) {
+      const uint32_t both =
+          half == 0 ? (step == 0 ? words.x : words.y) : (step == 0 ? words.z : words.w);
+      return upper == 0 ? both : both >> 8;
+    }
+    return step == 0 ? (upper == 0 ? words.x : words.y) : (upper == 0 ? words.z : words.w);
   }
 
+  // word & mask | 1024 twice, in one instruction, which the compiler does not make of two
+  // constants.
   __device__ static __half2 masked(uint32_t word, uint32_t mask) {
-    return half_pair((word & mask) | 0x64006400u);
+    uint32_t bits;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(bits) : "r"(word), "r"(mask), "r"(0x64006400u));
+    return half_pair(bits);
   }
 
   __device__ static __half2 half_pair(uint32_t bits) { return *reinterpret_cast<__half2*>(&bits); }

@@ -11,7 +11,7 @@ namespace dinfer::cuda {
 
 // Threads that multiply: a warp takes a panel.
 constexpr int kBatchMultipliers = 32 * kBatchPanels;
-constexpr int kBatchThreads = kBatchMultipliers + kWarpgroup;  // and a warp that copies
+constexpr int kBatchThreads = kBatchMultipliers + kWarpgroup;  // and those that copy
 
 // One stage of an item.
 struct BatchPlace {
@@ -55,7 +55,7 @@ struct BatchMemory {
   __device__ uint32_t empty(uint32_t slot) const { return full(slot) + 8; }
 };
 
-// The warp that copies.
+// The warps that copy: codes and scales in pieces, inputs in bulk.
 template <int kBits, int kTileRows>
 class BatchSource {
  public:
@@ -96,6 +96,8 @@ class BatchSource {
   static constexpr int kStageBlocks = kBatchStageBlocks(kBits);
   static constexpr int kBlockInputBytes = static_cast<int>(kColumnBlock) * 2 * kTileRows;
 
+  __device__ static int thread() { return static_cast<int>(threadIdx.x) - kBatchMultipliers; }
+
   __device__ void next(int& item, BatchPlace& place) const {
     if (++place.stage < place.end) return;
     item += static_cast<int>(gridDim.x);
@@ -106,38 +108,50 @@ class BatchSource {
     return min(kStageBlocks, task_.blocks - place.stage * kStageBlocks);
   }
 
-  // A lane a panel's codes, or its scales. Expects the bytes of the inputs as well.
+  // Pieces of 16 bytes: of codes, half of the threads take one panel, half the next.
   __device__ void fetch_weights(const BatchPlace& place, uint32_t slot) const {
-    const int lane = threadIdx.x % 32, blocks = blocks_of(place);
-    const int panels = min(kBatchPanels, task_.panels - place.row_tile * kBatchPanels);
-    const int code_bytes = blocks * (kBatchCodeBytes / kStageBlocks);
+    constexpr int kPieces = kBatchCodeBytes / 16;
+    const int first_panel = place.row_tile * kBatchPanels;
+    const int panels = min(kBatchPanels, task_.panels - first_panel);
+    const int begin = thread() / kPieces, at = thread() % kPieces * 16;
+    if (at < blocks_of(place) * (kBatchCodeBytes / kStageBlocks)) {
+      const std::byte* from = task_.codes + (first_panel + begin) * task_.panel_code_bytes +
+                              place.stage * kBatchCodeBytes + at;
+      const uint32_t to = memory_.codes(slot) + begin * kBatchCodeBytes + at;
+#pragma unroll
+      for (int panel = 0; panel < kBatchPanels; panel += kWarpgroup / kPieces) {
+        if (begin + panel < panels) copy_async(to + panel * kBatchCodeBytes, from);
+        from += kWarpgroup / kPieces * task_.panel_code_bytes;
+      }
+    }
+    fetch_scales(place, first_panel, panels, slot);
+    arrive_when_copied(memory_.full(slot));
+  }
+
+  // A panel's part is a power of two of pieces.
+  __device__ void fetch_scales(const BatchPlace& place, int first_panel, int panels,
+                               uint32_t slot) const {
     const int group =
         place.stage * kStageBlocks * static_cast<int>(kColumnBlock) >> task_.group_shift;
-    const int scale_bytes = min(memory_.scale_bytes, (task_.groups - group) * task_.group_bytes);
-    const uint32_t barrier = memory_.full(slot);
-    if (lane == 0) {
-      arrive_and_expect(barrier, panels * (code_bytes + scale_bytes) + blocks * kBlockInputBytes);
-    }
-    __syncwarp();
-    const int panel = lane % kBatchPanels;
-    if (panel >= panels) return;
-    const int64_t line = place.row_tile * kBatchPanels + panel;
-    if (lane < kBatchPanels) {
-      copy_bulk(memory_.codes(slot) + panel * kBatchCodeBytes,
-                task_.codes + line * task_.panel_code_bytes + place.stage * kBatchCodeBytes,
-                code_bytes, barrier);
-    } else {
-      copy_bulk(memory_.scales(slot) + panel * memory_.scale_bytes,
-                task_.scales + (line * task_.groups + group) * task_.group_bytes, scale_bytes,
-                barrier);
+    const int bytes = min(memory_.scale_bytes, (task_.groups - group) * task_.group_bytes);
+    const int shift = 31 - __clz(memory_.scale_bytes);
+#pragma unroll 1
+    for (int i = 16 * thread(); i < panels << shift; i += 16 * kWarpgroup) {
+      const int panel = i >> shift, at = i & (memory_.scale_bytes - 1);
+      if (at >= bytes) continue;
+      const int64_t line = first_panel + panel;
+      copy_async(memory_.scales(slot) + i,
+                 task_.scales + (line * task_.groups + group) * task_.group_bytes + at);
     }
   }
 
   __device__ void fetch_inputs(const BatchPlace& place, uint32_t slot) const {
-    if (threadIdx.x % 32 != 0) return;
+    if (thread() != 0) return;
     const int64_t block = int64_t{place.input_tile} * task_.blocks + place.stage * kStageBlocks;
-    copy_bulk(memory_.inputs(slot), task_.inputs.values + block * kBlockInputBytes,
-              blocks_of(place) * kBlockInputBytes, memory_.full(slot));
+    const uint32_t bytes = blocks_of(place) * kBlockInputBytes;
+    arrive_and_expect(memory_.full(slot), bytes);
+    copy_bulk(memory_.inputs(slot), task_.inputs.values + block * kBlockInputBytes, bytes,
+              memory_.full(slot));
   }
 
   const BatchTask& task_;
@@ -152,14 +166,15 @@ __device__ inline void finish_batch(const BatchTask& task, int row_tile, int fir
   const int lane = thread % 32;
   const int first_row = row_tile * static_cast<int>(kBatchTile) + thread / 32 * 16 + lane / 4;
   const int input = first_input + 8 * j + lane % 4 * 2;
-  const float values[4] = {sums.x, sums.y, sums.z, sums.w};
+  const float2 factors = *reinterpret_cast<const float2*>(task.inputs.factors + input);
+  const float values[4] = {sums.x * factors.x, sums.y * factors.y, sums.z * factors.x,
+                           sums.w * factors.y};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int row = first_row + i / 2 * 8, n = input + i % 2;
     if (row >= task.weight_rows || n >= task.rows) continue;
-    const float bias = out.bias ? out.bias[row] : 0.0f;
+    const float value = values[i] + (out.bias ? out.bias[row] : 0.0f);
     float* to = out.data + n * out.stride + row;
-    const float value = values[i] * task.inputs.factors[n] + bias;
     *to = out.add ? *to + value : value;
   }
 }
@@ -194,15 +209,17 @@ __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, k
           memory.scales(ring.slot) + panel * memory.scale_bytes);
 #pragma unroll 1
       for (int block = 0; block < blocks; ++block) {
-        const uint32_t inputs = memory.inputs(ring.slot) + block * 8 * kAlong;
+        const uint64_t inputs =
+            plain_operand(memory.inputs(ring.slot) + block * 8 * kAlong, kAlong, kAcross);
+        const auto codes = weights.codes(block);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          weights.load(block, half, operands[half]);
+          weights.operands(codes, block, half, operands[half]);
           fence_products();
 #pragma unroll
           for (int step = 0; step < 2; ++step) {
             multiply_async(sums, operands[half][step],
-                           plain_operand(inputs + (2 * half + step) * 2 * kAlong, kAlong, kAcross));
+                           inputs + (2 * half + step) * (2 * kAlong / 16));
           }
           commit_products();
           wait_products<1>();
@@ -259,15 +276,15 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
   const BatchMemory<kBits, kTileRows> memory(task, shared);
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < task.stages; ++slot) {
-      init_barrier(memory.full(slot), 1);
+      init_barrier(memory.full(slot), kWarpgroup + 1);
       init_barrier(memory.empty(slot), kBatchMultipliers / 32);
     }
     publish_barriers();
   }
   __syncthreads();
   if (threadIdx.x >= kBatchMultipliers) {
-    give_registers<24>();
-    if (threadIdx.x < kBatchMultipliers + 32) BatchSource<kBits, kTileRows>(task, memory).run();
+    give_registers<32>();
+    BatchSource<kBits, kTileRows>(task, memory).run();
   } else {
     take_registers<112>();
     wait_for_predecessor();

@@ -32,6 +32,11 @@ __device__ inline void arrive_and_expect(uint32_t barrier, uint32_t bytes) {
                : "memory");
 }
 
+// Arrives when this thread's copies so far (copy_async()) have.
+__device__ inline void arrive_when_copied(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
 // Until the phase of this parity is over.
 __device__ inline void wait(uint32_t barrier, uint32_t parity) {
   asm volatile(
