@@ -108,7 +108,8 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
   check_world_size(launcher, session->world().size);
   session->wait().set_longest_stop(kStopShare * options.stall_timeout);
   session->start_pulse({.listen_host = address_of_interface(options.security.control_interface),
-                        .longest_silence = kSilenceShare * options.stall_timeout});
+                        .longest_silence = kSilenceShare * options.stall_timeout,
+                        .start_timeout = options.start_timeout});
   Bootstrap mpi;
   mpi.world = session->world();
   mpi.name = choice.name;

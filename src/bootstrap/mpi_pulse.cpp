@@ -16,9 +16,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
+using Seconds = std::chrono::duration<double>;
+
 // Hosts that can talk at all have done so by then.
-constexpr auto kCallFor = 5s;
-constexpr auto kListenFor = kCallFor + 500ms;
+constexpr Seconds kLongestCall{5};
+constexpr Seconds kLastCallers{0.3};
 // With one of several addresses, more in each round.
 constexpr auto kFirstAttempt = 300ms;
 
@@ -75,10 +77,10 @@ std::vector<HostPort> places_of(const Invitation& invitation) {
 // By rank; none for those that have not come.
 using Links = std::vector<std::optional<Channel>>;
 
-Links wait_for_calls(const Socket& listener, const Invitation& invitation, int size) {
+Links wait_for_calls(const Socket& listener, const Invitation& invitation, int size,
+                     Deadline deadline) {
   Links links(static_cast<size_t>(size));
   Reception reception(listener, std::string(secret_of(invitation)));
-  const Deadline deadline = Deadline::after(kListenFor);
   const auto complete = [&] {
     return std::all_of(links.begin() + 1, links.end(), [](const auto& link) { return !!link; });
   };
@@ -92,10 +94,10 @@ Links wait_for_calls(const Socket& listener, const Invitation& invitation, int s
   return links;
 }
 
-std::optional<Channel> call_head(const Invitation& invitation, const World& world) {
+std::optional<Channel> call_head(const Invitation& invitation, const World& world,
+                                 Deadline deadline) {
   const std::vector<HostPort> places = places_of(invitation);
   const Hello hello = introduce(Purpose::pulse, world.rank, world.size, world.local_size);
-  const Deadline deadline = Deadline::after(kCallFor);
   for (std::chrono::milliseconds patience = kFirstAttempt; !deadline.expired(); patience *= 2) {
     for (const HostPort& place : places) {
       try {
@@ -145,11 +147,13 @@ std::unique_ptr<Pulse> start_mpi_pulse(MPI_Comm all, const World& world, const P
                                        const MpiPulsePlan& plan) {
   Socket listener;
   const Invitation invitation = exchange_invitation(all, world, plan.listen_host, listener);
+  const Seconds call_for = std::min(kLongestCall, plan.start_timeout / 3);
   Links links(static_cast<size_t>(world.size));
   if (world.rank == 0)
-    links = wait_for_calls(listener, invitation, world.size);
+    links =
+        wait_for_calls(listener, invitation, world.size, Deadline::after(call_for + kLastCallers));
   else
-    links[0] = call_head(invitation, world);
+    links[0] = call_head(invitation, world, Deadline::after(call_for));
   agree_on_links(all, world, links);
   if (world.rank == 0) warn_of_missing(links, peers, invitation);
   std::vector<Pulse::Link> kept;

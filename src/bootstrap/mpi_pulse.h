@@ -16,6 +16,7 @@ namespace dinfer {
 struct MpiPulsePlan {
   std::string listen_host;  // where rank 0 is to be reached; empty: at every address it has
   std::chrono::duration<double> longest_silence;
+  std::chrono::duration<double> start_timeout;
 };
 
 // Collective: signs of life over TCP for ranks that MPI brought together, a star around rank 0. MPI
