@@ -146,6 +146,8 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
       {.asked = options.bootstrap,
        .mode = options.mode,
        .tp = options.tp,
+       .pp = options.pp,
+       .mapped = options.mapped,
        .has_mpi = kHasMpi,
        .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); },
        .fitting_ranks = options.fitting_ranks},
@@ -159,15 +161,22 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
   return std::move(tcp.boot);
 }
 
+DeviceKind device_kind([[maybe_unused]] bool cpu_only) {
+#if DINFER_HAS_CUDA
+  if (!cpu_only && visible_gpus() > 0) return DeviceKind::cuda;
+#endif
+  return DeviceKind::cpu;
+}
+
 std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const CpuOptions& cpu) {
 #if DINFER_HAS_CUDA
   const int gpus = cpu_only ? 0 : visible_gpus();
   // A launcher may show each rank its own GPU; whether they differ is seen when they meet.
   if (gpus > 1 && gpus <= world.ordinal) {
     fail(ExitCode::device,
-         "host {} runs {} ranks and has {} visible GPUs, and a rank takes one: start at most {} "
-         "ranks there, look at CUDA_VISIBLE_DEVICES, or run with --cpu",
-         world.host, world.local_size, gpus, gpus);
+         "rank {} is to take GPU {} of host {}, which runs {} ranks and has {} visible GPUs: start at "
+         "most {} ranks there, look at CUDA_VISIBLE_DEVICES, or run with --cpu",
+         world.rank, world.ordinal, world.host, world.local_size, gpus, gpus);
   }
   if (gpus > 0) return make_gpu_device(gpus == 1 ? 0 : world.ordinal);
 #else

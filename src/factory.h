@@ -9,6 +9,7 @@
 #include "base/deadline.h"
 #include "base/json.h"
 #include "bootstrap/control_plane.h"
+#include "bootstrap/launcher.h"
 #include "bootstrap/security.h"
 #include "bootstrap/world.h"
 #include "comm/communicator.h"
@@ -20,7 +21,10 @@ namespace dinfer {
 struct BootstrapOptions {
   std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
   std::string mode = "auto";       // auto, tensor
-  int tp = 0;        // ranks that a command without a launcher stands for; 0: one a visible GPU
+  // Ranks that a command without a launcher stands for: tp * pp, those of a mapping of layers to
+  // devices, or, where nothing is said (0), one a visible GPU.
+  int tp = 0, pp = 0;
+  std::function<std::optional<MappedDevices>()> mapped = [] { return std::nullopt; };
   bool cpu = false;  // no GPUs
   // The most ranks, up to so many, that can share the model: for a command that chooses itself.
   std::function<int(int)> fitting_ranks = [](int most) { return most; };
@@ -40,6 +44,7 @@ struct Bootstrap {
   std::optional<int> exit_code;
   std::string name;    // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
   std::string reason;  // why this bootstrap
+  bool by_layers = false;  // each rank is to own some of the layers
   // Whether signals meant for the job reach the head, too: then this rank leaves them to it.
   bool head_takes_signals = true;
   std::unique_ptr<ControlPlane> control;
@@ -56,6 +61,9 @@ struct Bootstrap {
 
 // Learns the world. Whatever launcher, option and build do not go together is an Error(config).
 Bootstrap make_bootstrap(const BootstrapOptions& options);
+
+// What make_device makes.
+DeviceKind device_kind(bool cpu_only);
 
 // The device of this rank: the visible GPU of its ordinal, or the only one visible to it; the CPU
 // where there is none or `cpu_only` is set. Fewer GPUs than ranks on the host: Error(device).

@@ -72,30 +72,48 @@ BootstrapChoice choose_described(const BootstrapWishes& wishes, const Request& a
   return {asked.bootstrap, asked.variable + " is set", std::max(1, gpus.count)};
 }
 
-// Ranks of this machine alone: as many as --tp says, or one for each visible GPU.
+// One rank for each device of a manual mapping.
+BootstrapChoice choose_mapped(const BootstrapWishes& wishes, const MappedDevices& mapped) {
+  const int gpus = wishes.gpus().count;
+  if (gpus > 0 && mapped.highest_gpu >= gpus)
+    fail(ExitCode::config,
+         "{} names GPU {}, and {} visible: 0 to {} (CUDA_VISIBLE_DEVICES chooses them and numbers "
+         "them from 0)",
+         mapped.source, mapped.highest_gpu, gpus == 1 ? "one is" : fmt::format("{} are", gpus),
+         gpus - 1);
+  return {mapped.ranks > 1 ? "local" : "single", "no launcher", mapped.ranks};
+}
+
+// Ranks of this machine alone: as many as the command line says, or one for each visible GPU.
 BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
                                        const Environment& environment) {
-  if (wishes.tp > 1)
-    return {"local", fmt::format("--tp {} without a launcher", wishes.tp), wishes.tp};
-  const VisibleGpus gpus = wishes.tp == 1 ? VisibleGpus{} : wishes.gpus();
+  if (const auto mapped = wishes.mapped()) return choose_mapped(wishes, *mapped);
+  const int asked = std::max(wishes.tp, 1) * std::max(wishes.pp, 1);
+  if (asked > 1)
+    return {"local",
+            fmt::format("{}{}{} without a launcher",
+                        wishes.tp > 0 ? fmt::format("--tp {}", wishes.tp) : "",
+                        wishes.tp > 0 && wishes.pp > 0 ? " " : "",
+                        wishes.pp > 0 ? fmt::format("--pp {}", wishes.pp) : ""),
+            asked};
+  const VisibleGpus gpus = wishes.tp == 1 || wishes.pp == 1 ? VisibleGpus{} : wishes.gpus();
   if (gpus.count <= 1)
     return {"single", wishes.asked == "local" ? "--bootstrap local"
                                               : "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
+  if (wishes.mode == "layers")
+    return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count, true};
+  if (wishes.mode == "auto" && (!gpus.nccl || is_nccl_forbidden(environment)))
+    return {"local",
+            fmt::format("{} visible GPUs, {}", gpus.count,
+                        gpus.nccl ? std::string(kNoNccl) + " is set" : "no NCCL"),
+            gpus.count, true};
   const int ranks = wishes.fitting_ranks(gpus.count);
   const std::string reason =
       ranks == gpus.count
           ? fmt::format("{} visible GPUs", ranks)
           : fmt::format("{} of {} visible GPUs, the most that the model's heads divide among",
                         ranks, gpus.count);
-  if (ranks == 1) return {"single", reason};
-  if (wishes.mode == "auto" && (!gpus.nccl || is_nccl_forbidden(environment)))
-    fail(ExitCode::config,
-         "{} GPUs are visible and {}, which means layers mapped to GPUs, which this release cannot "
-         "do: {}, choose one GPU by CUDA_VISIBLE_DEVICES, or share layers through peer memory by "
-         "--tp {}",
-         gpus.count, gpus.nccl ? std::string(kNoNccl) + " is set" : "there is no NCCL",
-         gpus.nccl ? std::string("unset ") + kNoNccl : "install libnccl2", gpus.count);
-  return {"local", reason, ranks};
+  return {ranks == 1 ? "single" : "local", reason, ranks};
 }
 
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {

@@ -50,10 +50,23 @@ std::vector<OptionSpec> layout_options() {
       {group, "threads", 0, "N", kEngine, "its share of the host's cores", "threads of a CPU rank",
        number(&Options::threads, Counts{.low = 1, .high = kMostThreads})},
       {group, "mode", 0, "MODE", kEngine, "auto", "how ranks share the model",
-       one_of(&Options::mode, {"auto", "tensor"})},
+       one_of(&Options::mode, {"auto", "tensor", "layers"})},
       {group, "tp", 0, "N", kEngine, "all ranks",
        "ranks that share each layer; without a launcher so many are started on this machine",
        number(&Options::tp, Counts{.low = 1, .high = kMostRanks})},
+      {group, "pp", 0, "N", kEngine, "1",
+       "groups of ranks that own layers one after the other, each of --tp ranks",
+       number(&Options::pp, Counts{.low = 1, .high = kMostRanks})},
+      {group, "device-layers", 'n', "\"ORD:NUM;...\"", kEngine, "",
+       "so many layers on each device, in this order; ORD is a visible GPU, or cpu",
+       any_text(&Options::device_layers)},
+      {group, "topology", 0, "FILE", kEngine, "",
+       "YAML file: which layers or weights on which device, quantised how",
+       any_text(&Options::topology)},
+      {group, "uneven-tp", 0, "", kEngine, "",
+       "ranks may have different numbers of attention heads", toggle(&Options::uneven_tp)},
+      {group, "no-p2p", 0, "", kEngine, "", "tensors of GPUs travel through host memory",
+       toggle(&Options::no_p2p)},
       {group, "dry-run", 0, "", kEngine, "", "print the plan and end before any weight is read",
        toggle(&Options::dry_run)},
   };
@@ -275,9 +288,8 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 13> names{
-      "dtype",     "download", "device-layers", "n",       "topology", "pp",    "dp",
-      "uneven-tp", "kv-dtype", "tls-cert",      "tls-key", "emit",     "verify"};
+  static constexpr std::array<std::string_view, 8> names{"dtype",    "download", "dp",   "kv-dtype",
+                                                         "tls-cert", "tls-key",  "emit", "verify"};
   return names;
 }
 

@@ -26,8 +26,13 @@ struct Options {
   // layout
   bool cpu = false;
   int threads = 0;            // a CPU rank; 0: its share of the host's cores
-  std::string mode = "auto";  // auto, tensor
-  int tp = 0;                 // 0: all ranks
+  std::string mode = "auto";  // auto, tensor, layers
+  int tp = 0;                 // ranks of a group; 0: all of a stage
+  int pp = 0;                 // groups of ranks with layers of their own; 0: one
+  std::string device_layers;  // -n
+  std::string topology;       // file
+  bool uneven_tp = false;
+  bool no_p2p = false;
   bool dry_run = false;
 
   // memory

@@ -16,6 +16,7 @@
 #include "bootstrap/agree.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/start_cores.h"
+#include "cli/start_layout.h"
 #include "cli/start_memory.h"
 #include "cli/start_progress.h"
 #include "cli/start_state.h"
@@ -25,6 +26,7 @@
 #include "model/transformer.h"
 #include "model/weights.h"
 #include "placement/placement.h"
+#include "placement/topology.h"
 #include "text/load_text.h"
 
 namespace dinfer {
@@ -51,8 +53,12 @@ constexpr int64_t kPlainAlignment = 32;
 // Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random
 // weights.
 int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
-                      const QuantSpec& quant) {
-  int64_t alignment = std::max<int64_t>(kPlainAlignment, quant.bits > 0 ? quant.group : 0);
+                      const QuantChoice& quant) {
+  const auto group = [](const QuantSpec& spec) -> int64_t {
+    return spec.bits > 0 ? spec.group : 0;
+  };
+  int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
+  for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
   for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
     const TensorInfo* down =
         checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
@@ -83,7 +89,9 @@ class Start {
   void agree_on_model();
   void plan_memory();
   std::string_view nccl_state() const;
+  std::string describe_kinds() const;
   void report_plan() const;
+  void report_layers() const;
   void load();
   void warm_up();
   void run_tokens(int64_t count);
@@ -91,9 +99,14 @@ class Start {
   int lead(const Client& client, SignalWatch& signals);
 
   const World& world() const { return boot_.world; }
-  const Shard& shard() const { return placement_.shards[static_cast<size_t>(world().rank)]; }
+  const Placement& placement() const { return layout_.placement; }
+  const Shard& shard() const { return placement().shards[static_cast<size_t>(world().rank)]; }
   bool is_head() const { return world().rank == 0; }
   bool on_gpu() const { return device_->kind() == DeviceKind::cuda; }
+  // Of the job, not of this rank: what all ranks must do alike depends on it.
+  bool any_gpu() const { return std::ranges::find(kinds_, DeviceKind::cuda) != kinds_.end(); }
+  // The ranks of the job where layers go from rank to rank, else those that share the layers.
+  Communicator& all() const { return all_ ? *all_ : *group_; }
   Deadline start_deadline() const { return Deadline::after(Seconds(options_.start_timeout)); }
   void together(Seconds limit, const std::function<void()>& work) {
     dinfer::together(*boot_.control, world(), Deadline::after(limit), work);
@@ -102,24 +115,24 @@ class Start {
     together(Seconds(options_.start_timeout), work);
   }
 
-  CpuOptions share_of_host();
+  CpuOptions share_of_host(DeviceKind kind);
   RankMemory own_memory() const;
-  std::string layout_mode() const { return world().size == 1 ? "single" : "tensor-parallel"; }
 
   const Options& options_;
   const StartRequest& request_;
   const std::chrono::steady_clock::time_point begin_;
   Bootstrap boot_;
   std::vector<std::string> hosts_;  // by rank
-  CpuOptions cpu_;
+  std::vector<DeviceKind> kinds_;   // by rank
   std::unique_ptr<Device> device_;
   ModelFiles files_;
   std::unique_ptr<Checkpoint> checkpoint_;  // none with a shape
   ModelConfig config_;
-  Placement placement_;
-  QuantSpec quant_;
+  QuantChoice quant_;
+  Layout layout_;
   SchedulerLimits limits_;
-  std::vector<RankMemory> memory_;  // by rank
+  std::vector<RankMemory> memory_;     // by rank
+  std::unique_ptr<Communicator> all_;  // where there are several stages
   std::unique_ptr<Communicator> group_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Tokenizer> tokenizer_;  // on the head
@@ -142,6 +155,10 @@ void Start::agree_on_options() {
       {"--max-seq-len", fmt::to_string(o.max_seq_len)},
       {"--mode", o.mode},
       {"--tp", fmt::to_string(o.tp)},
+      {"--pp", fmt::to_string(o.pp)},
+      {"--device-layers", o.device_layers},
+      {"--uneven-tp", o.uneven_tp ? "yes" : "no"},
+      {"--no-p2p", o.no_p2p ? "yes" : "no"},
       {"--dry-run", o.dry_run ? "yes" : "no"},
       {"--kv-memory-fraction", fmt::to_string(o.kv_memory_fraction)},
       {"--kv-block-size", fmt::to_string(o.kv_block_size)},
@@ -153,33 +170,30 @@ void Start::agree_on_options() {
       {"--shape", o.shape},
   };
   agree(*boot_.control, world(), facts, start_deadline());
-  if (o.tp != 0 && o.tp != world().size) {
-    throw JointError(ExitCode::config,
-                     fmt::format("--tp {}: {} ranks were started, and all of them share each layer",
-                                 o.tp, world().size));
-  }
 }
 
-// Threads and cores of this rank: what the ranks of its host may use, shared out.
-CpuOptions Start::share_of_host() {
+// Threads and cores of this rank: what the CPU ranks of its host may use, shared out.
+CpuOptions Start::share_of_host(DeviceKind kind) {
   const HostCores own = host_cores();
   ByteWriter out;
   out.put_list<char>(world().host);
   out.put(static_cast<int32_t>(world().local_rank));
-  out.put_list<int>(own.allowed);
+  out.put(static_cast<uint8_t>(kind));
+  out.put_list<int>(kind == DeviceKind::cpu ? own.allowed : std::vector<int>());
   std::vector<std::vector<int>> allowed(static_cast<size_t>(world().local_size));
   for (const Bytes& message : boot_.control->all_gather(out.take(), start_deadline())) {
     ByteReader in(message, "cores of a rank");
     const std::vector<char> host = in.get_list<char>();
     hosts_.emplace_back(host.begin(), host.end());
     const auto local_rank = static_cast<size_t>(in.get<int32_t>());
+    kinds_.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
     if (hosts_.back() == world().host && local_rank < allowed.size())
       allowed[local_rank] = in.get_list<int>();
   }
 
   std::set<int> used;
   for (const std::vector<int>& cores : allowed) used.insert(cores.begin(), cores.end());
-  if (is_head() && used.size() < own.present) {
+  if (is_head() && kind == DeviceKind::cpu && used.size() < own.present) {
     spdlog::info(
         "the ranks of host {} may use {} of its {} cores; with mpirun, --bind-to none gives them "
         "all",
@@ -208,13 +222,19 @@ void Start::prepare() {
 }
 
 void Start::open_device() {
-  cpu_ = share_of_host();
-  together([&] { device_ = make_device(world(), options_.cpu, cpu_); });
+  World place = world();
+  bool cpu_only = options_.cpu;
+  if (layout_.is_mapped()) {
+    const DeviceName& device = layout_.devices[static_cast<size_t>(world().rank)];
+    place.ordinal = device.ordinal;
+    cpu_only = cpu_only || device.cpu;
+  }
+  const CpuOptions cpu = share_of_host(device_kind(cpu_only));
+  together([&] { device_ = make_device(place, cpu_only, cpu); });
 }
 
 void Start::read_model() {
   together([&] {
-    quant_ = {.bits = options_.quant, .group = options_.quant_group};
     if (request_.shape) {
       config_ = *request_.shape;
     } else {
@@ -223,8 +243,12 @@ void Start::read_model() {
       config_ = read_model_config(files_);
       check_tensors(*checkpoint_, config_);
     }
-    placement_ =
-        tensor_parallel(config_, world().size, ffn_alignment(checkpoint_.get(), config_, quant_));
+    quant_ = QuantSpec{.bits = options_.quant, .group = options_.quant_group};
+    if (!options_.topology.empty())
+      quant_ = choose_quantization(read_topology(options_.topology), config_, quant_.otherwise);
+    layout_ = decide_layout(options_, config_, world(), boot_.by_layers,
+                            {ffn_alignment(checkpoint_.get(), config_, quant_),
+                             options_.uneven_tp ? HeadRule::uneven : HeadRule::even});
   });
 }
 
@@ -235,8 +259,12 @@ void Start::agree_on_model() {
          {"model shape",
           fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture, c.layers,
                       c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
-         {"device kind", on_gpu() ? "cuda" : "cpu"},
-         {"KV type", std::string(name_of(device_->kv_type()))}},
+         {"layers", describe_owners(placement(), config_.layers)},
+         // Devices that a mapping names may differ.
+         {"device kind", layout_.is_mapped() ? ""
+                         : on_gpu()          ? "cuda"
+                                             : "cpu"},
+         {"KV type", layout_.is_mapped() ? "" : std::string(name_of(device_->kv_type()))}},
         start_deadline());
 }
 
@@ -244,7 +272,12 @@ RankMemory Start::own_memory() const {
   const StepLimits step{.rows = limits_.max_batch_tokens,
                         .logit_rows = limits_.max_logit_rows,
                         .positions = limits_.max_seq_len};
-  const int sharers = on_gpu() ? 1 : world().local_size;  // of the host's memory
+  // CPU ranks of a host share its memory.
+  int64_t sharers = 1;
+  for (size_t rank = 0; rank < kinds_.size() && !on_gpu(); ++rank)
+    if (static_cast<int>(rank) != world().rank && kinds_[rank] == DeviceKind::cpu &&
+        hosts_[rank] == world().host)
+      ++sharers;
   return {.free = device_->free_memory() / static_cast<uint64_t>(sharers),
           .weights = checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard(), quant_)
                                  : random_weight_bytes(config_, shard(), quant_),
@@ -258,12 +291,13 @@ void Start::plan_memory() {
   RankMemory own;
   together([&] {
     limits_.max_batch_tokens = options_.max_batch_tokens > 0 ? options_.max_batch_tokens
-                               : on_gpu()                    ? kGpuBatchTokens
+                               : any_gpu()                   ? kGpuBatchTokens
                                                              : kCpuBatchTokens;
     limits_.max_seqs =
         static_cast<int32_t>(std::min<int64_t>(request_.max_seqs, limits_.max_batch_tokens));
     limits_.block_size = options_.kv_block_size;
     limits_.prefix_cache = request_.prefix_cache;
+    limits_.depth = layout_.pp;
     limits_.max_seq_len = wanted_seq_len(options_, config_);
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
     limits_.max_logit_rows = std::max<int64_t>(
@@ -279,33 +313,64 @@ void Start::plan_memory() {
 }
 
 std::string_view Start::nccl_state() const {
-  if (!on_gpu()) return "";
-  return group_->transport() == "nccl" ? "NCCL present, " : "no NCCL, ";
+  if (!any_gpu()) return "";
+  return all().transport() == "nccl" ? "NCCL present, " : "no NCCL, ";
 }
 
 void Start::report_plan() const {
   const int size = world().size;
   spdlog::info(
-      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp=1 dp=1 reason=\"{}\"",
-      layout_mode(), group_->transport(), boot_.name, size, world().nodes, size,
-      fmt::format("{} {} rank{}: {}, {}no manual mapping", size, on_gpu() ? "GPU" : "CPU",
-                  size == 1 ? "" : "s", boot_.reason, nccl_state()));
+      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp=1 reason=\"{}\"",
+      layout_.mode, layout_.tp > 1 ? group_->transport() : all().transport(), boot_.name, size,
+      world().nodes, layout_.tp, layout_.pp,
+      fmt::format("{} rank{}: {}, {}{}", describe_kinds(), size == 1 ? "" : "s", boot_.reason,
+                  nccl_state(), layout_.reason));
   for (size_t rank = 0; rank < memory_.size(); ++rank) {
-    spdlog::info("rank {}: host={} device={} units=L0-{} weights={} kv_blocks={} free={}", rank,
-                 hosts_[rank], memory_[rank].device, config_.layers - 1,
+    spdlog::info("rank {}: host={} device={} units={} weights={} kv_blocks={} free={}", rank,
+                 hosts_[rank], memory_[rank].device,
+                 units_text(placement().shards[rank], config_.layers),
                  gibibytes(static_cast<double>(memory_[rank].weights)), limits_.blocks,
                  gibibytes(static_cast<double>(memory_[rank].free)));
   }
+  if (layout_.is_mapped()) report_layers();
   if (options_.max_seq_len == 0 && limits_.max_seq_len < config_.max_position) {
     spdlog::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
                  config_.max_position);
   }
 }
 
+// Each layer's device, for people who mapped them.
+void Start::report_layers() const {
+  std::vector<std::string> owners(static_cast<size_t>(unit::count(config_.layers)));
+  for (const Stage& stage : placement().stages)
+    for (int64_t unit = stage.units.begin; unit < stage.units.end; ++unit)
+      owners[static_cast<size_t>(unit)] = memory_[static_cast<size_t>(stage.ranks[0])].device;
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    const std::string& attention = owners[static_cast<size_t>(unit::attention(layer))];
+    const std::string& mlp = owners[static_cast<size_t>(unit::mlp(layer))];
+    if (attention == mlp)
+      spdlog::info("layer {}: {}", layer, mlp);
+    else
+      spdlog::info("layer {}: attention {}, mlp {}", layer, attention, mlp);
+  }
+}
+
+// "2 GPU", "1 GPU and 1 CPU"
+std::string Start::describe_kinds() const {
+  const auto gpus = std::ranges::count(kinds_, DeviceKind::cuda);
+  const auto cpus = std::ssize(kinds_) - gpus;
+  if (gpus == 0) return fmt::format("{} CPU", cpus);
+  if (cpus == 0) return fmt::format("{} GPU", gpus);
+  return fmt::format("{} GPU and {} CPU", gpus, cpus);
+}
+
 // Before memory is planned: what ranks talk through takes some of a GPU's. Where it fails, it does
 // on all ranks alike, or at its end.
 void Start::connect() {
-  together([&] { group_ = boot_.make_communicator(*device_, all_ranks(world().size)); });
+  together([&] {
+    if (layout_.pp > 1) all_ = boot_.make_communicator(*device_, all_ranks(world().size));
+    group_ = boot_.make_communicator(*device_, placement().group_of(world().rank));
+  });
 }
 
 void Start::load() {
@@ -329,17 +394,21 @@ void Start::load() {
                           .logit_rows = limits_.max_logit_rows,
                           .positions = limits_.max_seq_len};
     model_ = std::make_unique<Transformer>(
-        *device_, ModelPeers{*group_, *group_, placement_.stages_of(world().rank)}, config_,
-        shard(), std::move(weights), std::move(cache), step);
-    std::vector<Range> slices;
-    for (const Shard& each : placement_.shards) slices.push_back(each.vocab);
-    sampler_ = std::make_unique<Sampler>(*device_, *group_, std::move(slices));
+        *device_, ModelPeers{*group_, all(), placement().stages_of(world().rank)}, config_, shard(),
+        std::move(weights), std::move(cache), step);
+    const std::vector<int>& last = placement().stages.back().ranks;
+    if (shard().owns(unit::head(config_.layers))) {
+      std::vector<Range> slices;
+      for (const int rank : last)
+        slices.push_back(placement().shards[static_cast<size_t>(rank)].vocab);
+      sampler_ = std::make_unique<Sampler>(*device_, *group_, std::move(slices));
+    }
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits_.max_seqs),
                             .blocks = limits_.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
                             .rows = limits_.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), ResultRoute{*group_, 0}, bounds,
-                                       limits_.max_seq_len);
+    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), ResultRoute{all(), last.front()},
+                                       bounds, limits_.max_seq_len);
     if (tokenizer.valid()) tokenizer_ = tokenizer.get();
   });
 }
@@ -349,7 +418,7 @@ void Start::load() {
 // token more often, since repeated steps are recorded. Keys and values lie in the first blocks,
 // which whoever takes them overwrites.
 void Start::warm_up() {
-  if (on_gpu()) {
+  if (any_gpu()) {
     const int64_t room = int64_t{limits_.blocks} * limits_.block_size;
     run_tokens(std::min({limits_.max_batch_tokens, limits_.max_seq_len, room}));
     for (int i = 0; i < 2; ++i) run_tokens(1);
@@ -394,9 +463,9 @@ void Start::phase(const char* name, void (Start::*work)()) {
 int Start::run(const Client& client) {
   phase("agree on options", &Start::agree_on_options);
   phase("prepare the command", &Start::prepare);
+  phase("read the model's files", &Start::read_model);
   phase("open the device", &Start::open_device);
   phase("connect the devices", &Start::connect);
-  phase("read the model's files", &Start::read_model);
   phase("agree on the model", &Start::agree_on_model);
   phase("plan memory", &Start::plan_memory);
   report_plan();
@@ -408,7 +477,10 @@ int Start::run(const Client& client) {
   std::optional<SignalWatch> signals;
   if (is_head() || boot_.head_takes_signals) signals.emplace();
   if (is_head()) return lead(client, *signals);
-  return run_worker(*worker_, *boot_.control, options_.stall_timeout);
+  // The head speaks to a rank that has done its part only when the other stages have done theirs.
+  const double silence = layout_.pp > 1 ? std::max(options_.stall_timeout, options_.step_timeout)
+                                        : options_.stall_timeout;
+  return run_worker(*worker_, *boot_.control, silence);
 }
 
 int Start::lead(const Client& client, SignalWatch& signals) {
@@ -418,7 +490,7 @@ int Start::lead(const Client& client, SignalWatch& signals) {
             .files = files_,
             .config = config_,
             .tokenizer = tokenizer_.get()};
-  head.layout = layout_mode();
+  head.layout = layout_.mode;
   head.device = device_->name();
   head.ranks = world().size;
   head.weight_bytes_per_step = weight_bytes_per_step_;
@@ -458,13 +530,28 @@ OrderedJson describe_rank(const Options& options, const Bootstrap& boot, double 
           {"process", describe_process()}};
 }
 
+ModelConfig wanted_config(const Options& options, const StartRequest& request) {
+  return request.shape ? *request.shape
+                       : read_model_config(locate_model(options.model, options.revision));
+}
+
+// The devices of a manual mapping.
+std::optional<MappedDevices> mapped_devices(const Options& options, const StartRequest& request) {
+  if (options.device_layers.empty() && options.topology.empty()) return std::nullopt;
+  const std::optional<DeviceMap> map = manual_map(options, wanted_config(options, request));
+  if (!map) return std::nullopt;
+  MappedDevices mapped{.ranks = static_cast<int>(map->devices.size()), .source = map->source};
+  for (const DeviceName& device : map->devices)
+    if (!device.cpu) mapped.highest_gpu = std::max(mapped.highest_gpu, device.ordinal);
+  return mapped;
+}
+
 // The most ranks, up to `most`, that can share the model. What is wrong with the model is told
 // later, by all ranks.
 int fitting_ranks(const Options& options, const StartRequest& request, int most) {
   try {
-    const ModelConfig config =
-        request.shape ? *request.shape
-                      : read_model_config(locate_model(options.model, options.revision));
+    const ModelConfig config = wanted_config(options, request);
+    if (options.uneven_tp) return std::min(most, static_cast<int>(config.heads));
     return tensor_parallel_sizes(config, most).back();
   } catch (const Error&) {
     return most;
@@ -480,12 +567,15 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
       {.bootstrap = options.bootstrap,
        .mode = options.mode,
        .tp = options.tp,
+       .pp = options.pp,
+       .mapped = [&] { return mapped_devices(options, request); },
        .cpu = options.cpu,
        .fitting_ranks = [&](int most) { return fitting_ranks(options, request, most); },
        .security = {.secret_file = options.secret_file,
                     .no_auth = options.insecure_no_auth,
                     .control_interface = options.control_interface},
        .ring_any_size = options.ring_any_size,
+       .no_p2p = options.no_p2p,
        .start_timeout = Seconds(options.start_timeout),
        .step_timeout = Seconds(options.step_timeout),
        .stall_timeout = Seconds(options.stall_timeout)});

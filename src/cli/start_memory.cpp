@@ -45,6 +45,7 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
            text(taken + memory.kv_block), text(memory.weights), text(memory.activations),
            text(memory.free), kWhatHelps);
     }
+    if (memory.kv_block == 0) continue;  // it owns no attention
     const double room = static_cast<double>(memory.free - taken) * options.kv_memory_fraction;
     const auto blocks = static_cast<int64_t>(room / static_cast<double>(memory.kv_block));
     if (blocks < fitting) {

@@ -19,8 +19,9 @@ bool heads_fit(const ModelConfig& config, int64_t ranks) {
   return config.heads % ranks == 0 && (kv % ranks == 0 || ranks % kv == 0);
 }
 
-bool fits(const ModelConfig& config, int64_t ranks) {
-  return ranks >= 1 && heads_fit(config, ranks) && ranks <= config.ffn && ranks <= config.vocab;
+bool fits(const ModelConfig& config, int64_t ranks, HeadRule rule) {
+  const bool heads = rule == HeadRule::uneven ? ranks <= config.heads : heads_fit(config, ranks);
+  return ranks >= 1 && heads && ranks <= config.ffn && ranks <= config.vocab;
 }
 
 // Part `index` of `parts` of [0, size), cut on multiples of `alignment`, as even as that allows and
@@ -32,19 +33,37 @@ Range cut(int64_t size, int64_t parts, int64_t index, int64_t alignment) {
   return {boundary(index), boundary(index + 1)};
 }
 
-Range kv_heads_of(const ModelConfig& config, int64_t ranks, int64_t rank) {
-  if (ranks <= config.kv_heads) return cut(config.kv_heads, ranks, rank, 1);
-  const int64_t head = rank / (ranks / config.kv_heads);
-  return {head, head + 1};
+// The attention heads of one rank: whole KV heads with all their query heads, or, where ranks
+// outnumber KV heads, a part of the query heads of one.
+struct Heads {
+  Range query, kv;
+};
+
+Heads heads_of(const ModelConfig& config, int64_t ranks, int64_t rank) {
+  const int64_t per_kv = config.heads / config.kv_heads;
+  if (ranks <= config.kv_heads) {
+    const Range kv = cut(config.kv_heads, ranks, rank, 1);
+    return {{kv.begin * per_kv, kv.end * per_kv}, kv};
+  }
+  int64_t head = 0;  // the KV head whose ranks this one is among
+  while (cut(ranks, config.kv_heads, head, 1).end <= rank) ++head;
+  const Range sharers = cut(ranks, config.kv_heads, head, 1);
+  const Range part = cut(per_kv, sharers.size(), rank - sharers.begin, 1);
+  return {{head * per_kv + part.begin, head * per_kv + part.end}, {head, head + 1}};
 }
 
-void check_divides(const ModelConfig& config, int ranks) {
-  if (fits(config, ranks)) return;
+void check_divides(const ModelConfig& config, int ranks, HeadRule rule) {
+  if (fits(config, ranks, rule)) return;
+  if (rule == HeadRule::uneven)
+    fail(ExitCode::config,
+         "tensor parallelism over {} ranks: the model has {} query heads, and each rank needs one",
+         ranks, config.heads);
   const auto most = static_cast<int>(std::min<int64_t>(config.heads, 1 << 20));
   fail(ExitCode::config,
        "tensor parallelism over {} ranks cannot split this model: {} query heads must divide by "
        "the ranks, and {} KV heads divide by the ranks or the ranks by them; rank counts that "
-       "work: {} (CUDA_VISIBLE_DEVICES, --tp or the launcher choose)",
+       "work: {} (CUDA_VISIBLE_DEVICES, --tp or the launcher choose); --uneven-tp lets ranks have "
+       "different numbers of heads",
        ranks, config.heads, config.kv_heads, fmt::join(tensor_parallel_sizes(config, most), ", "));
 }
 
@@ -83,26 +102,29 @@ std::vector<OwnStage> Placement::stages_of(int rank) const {
 }
 
 Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& groups,
-                std::span<const int> owners, int64_t ffn_alignment) {
+                std::span<const int> owners, const CutRules& rules) {
   check(config.heads > 0 && config.kv_heads > 0, "a model has heads");
-  check(!groups.empty() && ffn_alignment >= 1, "there are ranks, and the alignment is positive");
+  check(!groups.empty() && rules.ffn_alignment >= 1,
+        "there are ranks, and the alignment is positive");
   check(std::ssize(owners) == unit::count(config.layers), "every unit has an owner");
   const auto size = static_cast<int>(groups.front().size());
-  check_divides(config, size);
+  check_divides(config, size, rules.heads);
 
   Placement placement;
   placement.shards.resize(groups.size() * groups.front().size());
   for (const std::vector<int>& group : groups) {
     check(std::ssize(group) == size, "groups are of one size");
-    for (int index = 0; index < size; ++index)
+    for (int index = 0; index < size; ++index) {
+      const Heads heads = heads_of(config, size, index);
       placement.shards.at(static_cast<size_t>(group[static_cast<size_t>(index)])) = {
           .rank = index,
           .size = size,
-          .heads = cut(config.heads, size, index, 1),
-          .kv_heads = kv_heads_of(config, size, index),
-          .ffn = cut(config.ffn, size, index, ffn_alignment),
+          .heads = heads.query,
+          .kv_heads = heads.kv,
+          .ffn = cut(config.ffn, size, index, rules.ffn_alignment),
           .vocab = cut(config.vocab, size, index, kVocabAlignment),
       };
+    }
   }
   for (int64_t u = 0; u < std::ssize(owners); ++u) {
     const int owner = owners[static_cast<size_t>(u)];
@@ -117,11 +139,11 @@ Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& 
   return placement;
 }
 
-Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alignment) {
-  return pipeline(config, ranks, 1, ffn_alignment);
+Placement tensor_parallel(const ModelConfig& config, int ranks, const CutRules& rules) {
+  return pipeline(config, ranks, 1, rules);
 }
 
-Placement pipeline(const ModelConfig& config, int tp, int stages, int64_t ffn_alignment) {
+Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules& rules) {
   check(tp >= 1 && stages >= 1, "there are ranks");
   if (stages > config.layers)
     fail(ExitCode::config, "--pp {}: the model has {} layers, and each stage needs one: --pp {}",
@@ -140,13 +162,13 @@ Placement pipeline(const ModelConfig& config, int tp, int stages, int64_t ffn_al
                   stage);
   }
   owners.push_back(stages - 1);
-  return place(config, groups, owners, ffn_alignment);
+  return place(config, groups, owners, rules);
 }
 
 std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most) {
   std::vector<int> sizes;
   for (int ranks = 1; ranks <= most; ++ranks) {
-    if (fits(config, ranks)) sizes.push_back(ranks);
+    if (fits(config, ranks, HeadRule::even)) sizes.push_back(ranks);
   }
   return sizes;
 }

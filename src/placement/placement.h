@@ -69,22 +69,36 @@ struct Placement {
   std::vector<OwnStage> stages_of(int rank) const;
 };
 
+// Which numbers of heads the ranks of a group may have.
+enum class HeadRule : uint8_t {
+  even,    // the same: query heads divide by the ranks; KV heads do, or the ranks divide by them
+  uneven,  // any, at least one: KV heads stay whole as long as there are as many as ranks
+};
+
+// How matrices are cut.
+struct CutRules {
+  CutRules(int64_t ffn_alignment,  // NOLINT(google-explicit-constructor)
+           HeadRule heads = HeadRule::even)
+      : ffn_alignment(ffn_alignment), heads(heads) {}
+  int64_t ffn_alignment;  // FFN columns are cut on multiples of this: the quantisation group
+  HeadRule heads;
+};
+
 // The units shared out to groups: unit u belongs to the group of ranks groups[owners[u]]. Groups
-// are disjoint, of one size, and hold all ranks from 0; a group may own nothing. Query heads must
-// divide by the size of a group; KV heads divide, or the size divides by them. Otherwise
-// Error(config) that lists the sizes that work. FFN cuts fall on multiples of `ffn_alignment` (the
-// quantisation group) and may be uneven; vocabulary cuts may be uneven too.
+// are disjoint, of one size, and hold all ranks from 0; a group may own nothing. Heads that cannot
+// be cut so are an Error(config) that lists the sizes that work. FFN and vocabulary cuts may be
+// uneven.
 Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& groups,
-                std::span<const int> owners, int64_t ffn_alignment);
+                std::span<const int> owners, const CutRules& rules);
 
 // One stage over all ranks.
-Placement tensor_parallel(const ModelConfig& config, int ranks, int64_t ffn_alignment);
+Placement tensor_parallel(const ModelConfig& config, int ranks, const CutRules& rules);
 
 // `stages` runs of whole layers, each owned by the next `tp` ranks, as even in layers as can be
 // (the later ones shorter, since the head is work, too). More stages than layers: Error(config).
-Placement pipeline(const ModelConfig& config, int tp, int stages, int64_t ffn_alignment);
+Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules& rules);
 
-// The rank counts up to `most` that tensor_parallel accepts, ascending.
+// The rank counts up to `most` that tensor_parallel accepts with even heads, ascending.
 std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most);
 
 }  // namespace dinfer

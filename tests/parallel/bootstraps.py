@@ -3,42 +3,17 @@
 import json
 import pathlib
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS, has_mpi
-from tcp_jobs import SECRET, environment, multinode, ring
+from dinfer import MODELS, has_mpi
+from tcp_jobs import SECRET, environment, finish, multinode, ring, run_all, start
 
 MODEL = MODELS / "hf/qwen3-sharded"
 PROMPT = ("run", "-m", MODEL, "--cpu", "--cpu-math", "f32", "--threads", 1, "--json", "--raw", "--ignore-eos",
           "--max-tokens", 24, "--temperature", 0, "--tokens", "5,6,7,300,9", "--start-timeout", 20)
-
-
-def start(variables, *arguments, launcher=()):
-    return subprocess.Popen([*launcher, BINARY, *map(str, arguments)], env=environment(**variables), text=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finish(jobs, timeout=60):
-    """(exit code, stdout, stderr) of each; none is left running."""
-    results = []
-    try:
-        for job in jobs:
-            out, err = job.communicate(timeout=timeout)
-            results.append((job.returncode, out, err))
-    finally:
-        for job in jobs:
-            if job.poll() is None:
-                job.kill()
-                job.wait()
-    return results
-
-
-def run_all(nodes, *arguments):
-    return finish([start(variables, *arguments) for variables in nodes])
 
 
 def tokens_of(results):

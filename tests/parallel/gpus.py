@@ -53,6 +53,24 @@ def one_node():
     return [node]
 
 
+def layer_ways(layers, folder):
+    """The same, with layers of their own on each device."""
+    split, offload = "0:1;1:%d" % (layers - 1), "0:%d;cpu:1" % (layers - 1)
+    topology = pathlib.Path(folder, "topology.yaml")
+    topology.write_text("0: {device: 'cuda[1]'}\n1: {device: 'cuda[0]'}\n'/lm_head/': {device: cpu}\n")
+    mapped = "mode=layer-map transport=%s bootstrap=%s"
+    return (("-n", [BOTH], ("-n", split), (), mapped % ("nccl", "local")),
+            ("-n, no NCCL", [{**BOTH, **NO_NCCL}], ("-n", split), (), mapped % ("p2p", "local")),
+            ("-n, other order", [BOTH], ("-n", "1:1;0:%d" % (layers - 1)), (), mapped % ("nccl", "local")),
+            ("-n, second GPU alone", [BOTH], ("-n", "1:%d" % layers), (), "mode=single"),
+            ("-n, --no-p2p", [BOTH], ("-n", split, "--no-p2p"), (), mapped % ("staged", "local")),
+            ("-n, CPU offload", [BOTH], ("-n", offload), (), "1 GPU and 1 CPU|layer-map"),
+            ("topology, two GPUs and the CPU", [BOTH], ("--topology", topology), (), "2 GPU and 1 CPU"),
+            ("--pp 2", [BOTH], ("--pp", 2), (), mapped % ("nccl", "local")),
+            ("mpirun, --pp 2", [BOTH], ("--pp", 2), ("mpirun", "-np", "2"), mapped % ("nccl", "mpi")),
+            ("plain, no NCCL", [{**BOTH, **NO_NCCL}], (), (), mapped % ("p2p", "local")))
+
+
 def ways(folder):
     """name, nodes, arguments, launcher, words of the layout line"""
     mpirun = ("mpirun", "-np", "2")
@@ -74,7 +92,8 @@ def check_ways(folder):
         assert alone[0][0] == 0, alone
         expected = json.loads(alone[0][1])["tokens"]
         print("%s: one GPU: %s" % (model, layout(alone[0][2])), flush=True)
-        for name, nodes, arguments, launcher, words in ways(folder):
+        layers = json.loads((MODELS / "hf" / model / "config.json").read_text())["num_hidden_layers"]
+        for name, nodes, arguments, launcher, words in (*layer_ways(layers, folder), *ways(folder)):
             results, seconds = run_all(model, nodes, *arguments, launcher=launcher)
             line = layout(results[0][2])
             right = all(code == 0 for code, _, _ in results) and all(word in line for word in words.split("|"))
@@ -103,7 +122,6 @@ def refused(nodes, code, *words, model="llama-4h"):
 
 
 def check_refusals(folder):
-    refused([{**BOTH, **NO_NCCL}], 3, "MISTRALRS_NO_NCCL", "--tp 2")
     refused([{**multinode(2, 2)[0], **BOTH, **NO_NCCL}], 3, "MISTRALRS_MN_GLOBAL_WORLD_SIZE", "MISTRALRS_NO_NCCL")
     refused([{**ring(folder, 2)[0], **BOTH, "MISTRALRS_NO_NCCL": "0"}], 3, "RING_CONFIG", "MISTRALRS_NO_NCCL=1")
 

@@ -3,8 +3,9 @@ import json
 import os
 import pathlib
 import socket
+import subprocess
 
-from dinfer import MPI_ENVIRONMENT
+from dinfer import BINARY, MPI_ENVIRONMENT
 
 SECRET = "a secret of the tests, long enough"
 
@@ -48,3 +49,27 @@ def ring(folder, size, **changes):
         path.write_text(json.dumps(config))
         nodes.append({"RING_CONFIG": path, "MISTRALRS_NO_NCCL": 1, "DINFER_SECRET": SECRET})
     return nodes
+
+
+def start(variables, *arguments, launcher=()):
+    return subprocess.Popen([*launcher, BINARY, *map(str, arguments)], env=environment(**variables), text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(jobs, timeout=60):
+    """(exit code, stdout, stderr) of each; none is left running."""
+    results = []
+    try:
+        for job in jobs:
+            out, err = job.communicate(timeout=timeout)
+            results.append((job.returncode, out, err))
+    finally:
+        for job in jobs:
+            if job.poll() is None:
+                job.kill()
+                job.wait()
+    return results
+
+
+def run_all(nodes, *arguments):
+    return finish([start(variables, *arguments) for variables in nodes])

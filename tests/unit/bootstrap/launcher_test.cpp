@@ -146,7 +146,7 @@ TEST(Launcher, ACommandAloneTakesNoMoreGpusThanCanShareTheModel) {
   EXPECT_EQ(choose(8, true, 6).name, "local");
   EXPECT_EQ(choose(8, true, 6).ranks, 6);
   EXPECT_NE(choose(8, true, 6).reason.find("6 of 8 visible GPUs"), std::string::npos);
-  EXPECT_EQ(choose(2, false, 1).name, "single");
+  EXPECT_EQ(choose(2, true, 1).name, "single");
 }
 
 TEST(Launcher, ALauncherIsNotAskedForGpus) {
@@ -158,16 +158,42 @@ TEST(Launcher, ALauncherIsNotAskedForGpus) {
   EXPECT_EQ(choose_bootstrap(wishes, detect_launcher(here), here).name, "mpi");
 }
 
-TEST(Launcher, SeveralGpusWithoutNcclNeedAWord) {
+TEST(Launcher, SeveralGpusWithoutNcclOwnLayersEach) {
   const Variables forbidden = {{"MISTRALRS_NO_NCCL", "1"}};
-  const auto message = [&](bool nccl, const Variables& variables) {
-    return refusal([&] { choose_with_gpus({.count = 2, .nccl = nccl}, variables); });
-  };
-  EXPECT_NE(message(true, forbidden).find("MISTRALRS_NO_NCCL is set"), std::string::npos);
-  EXPECT_NE(message(false, {}).find("install libnccl2"), std::string::npos);
-  EXPECT_EQ(choose_with_gpus({.count = 2}, forbidden, {.tp = 2}).ranks, 2);
-  EXPECT_EQ(choose_with_gpus({.count = 2}, forbidden, {.mode = "tensor"}).ranks, 2);
+  const BootstrapChoice set = choose_with_gpus({.count = 3, .nccl = true}, forbidden);
+  EXPECT_EQ(set.name, "local");
+  EXPECT_EQ(set.ranks, 3);
+  EXPECT_TRUE(set.by_layers);
+  EXPECT_EQ(set.reason, "3 visible GPUs, MISTRALRS_NO_NCCL is set");
+  EXPECT_EQ(choose_with_gpus({.count = 2}, {}).reason, "2 visible GPUs, no NCCL");
+  EXPECT_TRUE(choose_with_gpus({.count = 2, .nccl = true}, {}, {.mode = "layers"}).by_layers);
+  EXPECT_FALSE(choose_with_gpus({.count = 2}, forbidden, {.tp = 2}).by_layers);
+  EXPECT_FALSE(choose_with_gpus({.count = 2}, forbidden, {.mode = "tensor"}).by_layers);
   EXPECT_EQ(choose_with_gpus({.count = 1}, forbidden).name, "single");
+}
+
+TEST(Launcher, StagesTakeRanksToo) {
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, {}, {.pp = 2}).ranks, 2);
+  const BootstrapChoice both = choose_with_gpus({}, {}, {.tp = 2, .pp = 3});
+  EXPECT_EQ(both.ranks, 6);
+  EXPECT_EQ(both.reason, "--tp 2 --pp 3 without a launcher");
+  EXPECT_EQ(choose_with_gpus({.count = 4, .nccl = true}, {}, {.pp = 1}).name, "single");
+}
+
+TEST(Launcher, AManualMappingTakesOneRankForEachOfItsDevices) {
+  const auto choose = [](int gpus, MappedDevices mapped) {
+    return choose_with_gpus({.count = gpus, .nccl = true}, {}, {.mapped = [=] { return mapped; }});
+  };
+  const BootstrapChoice two = choose(4, {.ranks = 2, .highest_gpu = 3, .source = "-n"});
+  EXPECT_EQ(two.name, "local");
+  EXPECT_EQ(two.ranks, 2);
+  EXPECT_EQ(two.reason, "no launcher");
+  EXPECT_EQ(choose(0, {.ranks = 3, .highest_gpu = 2, .source = "-n"}).ranks, 3) << "CPU ranks";
+  EXPECT_EQ(choose(4, {.ranks = 1, .highest_gpu = 1, .source = "-n"}).name, "single");
+  const std::string message =
+      refusal([&] { choose(2, {.ranks = 2, .highest_gpu = 2, .source = "a.yaml"}); });
+  EXPECT_NE(message.find("a.yaml names GPU 2, and 2 are visible: 0 to 1"), std::string::npos)
+      << message;
 }
 
 TEST(Launcher, NodesNeedNcclAndTheRingItsAbsence) {

@@ -99,8 +99,8 @@ TEST(Parse, NamesTheNearestOptionCommandAndValue) {
 TEST(Parse, TellsOptionsOfOtherCommandsAndVersionsFromUnknownOnes) {
   EXPECT_EQ(refusal({"tokenize", "--seed", "1"}),
             "--seed is an option of run and serve, not of tokenize");
-  EXPECT_EQ(refusal({"tokenize", "--topology", "f"}),
-            "--topology is not available in this version");
+  EXPECT_EQ(refusal({"tokenize", "--kv-dtype", "f"}),
+            "--kv-dtype is not available in this version");
   EXPECT_EQ(refusal({"plan"}), "the command plan is not available in this version");
 }
 

@@ -112,6 +112,28 @@ TEST(Placement, RefusesWhatCannotBeSplitAndListsWhatCan) {
   }
 }
 
+TEST(Placement, UnevenHeadsTileAndKeepTheirOwnKvHead) {
+  const ModelConfig config = smollm2();  // 9 query heads, 3 KV heads
+  const auto query_heads = [&](int ranks) {
+    Sizes sizes;
+    const Placement placement = tensor_parallel(config, ranks, {32, HeadRule::uneven});
+    expect_tiles(placement, &Shard::heads, config.heads);
+    for (const Shard& shard : placement.shards) {
+      sizes.push_back(static_cast<int>(shard.heads.size()));
+      EXPECT_EQ(shard.kv_heads.begin, shard.heads.begin / 3);
+      EXPECT_EQ(shard.kv_heads.end, (shard.heads.end - 1) / 3 + 1);
+      EXPECT_EQ(shard.heads.size() % shard.kv_heads.size(), 0);
+    }
+    return sizes;
+  };
+  EXPECT_EQ(query_heads(2), (Sizes{3, 6}));
+  EXPECT_EQ(query_heads(3), (Sizes{3, 3, 3}));
+  EXPECT_EQ(query_heads(4), (Sizes{3, 3, 1, 2}));
+  EXPECT_EQ(query_heads(5), (Sizes{3, 1, 2, 1, 2}));
+  EXPECT_EQ(query_heads(9), (Sizes(9, 1)));
+  EXPECT_THROW(tensor_parallel(config, 10, {32, HeadRule::uneven}), Error);
+}
+
 TEST(Placement, StagesAreRunsOfUnitsWithOneOwner) {
   ModelConfig config = smollm2();
   config.layers = 2;  // embed, L0.attention, L0.mlp, L1.attention, L1.mlp, head

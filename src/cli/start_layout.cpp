@@ -1,0 +1,128 @@
+#include "cli/start_layout.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "placement/device_layers.h"
+#include "placement/topology.h"
+
+namespace dinfer {
+namespace {
+
+// A manual mapping is obeyed or refused, never dropped.
+void refuse_contradictions(const Options& options, const std::string& source) {
+  std::string other;
+  if (options.tp > 1) other = fmt::format("--tp {}", options.tp);
+  if (options.pp > 1) other = fmt::format("--pp {}", options.pp);
+  if (options.mode == "tensor") other = "--mode tensor";
+  if (!other.empty())
+    fail(ExitCode::config,
+         "{} gives each layer to one device, {} asks for another layout: leave one out", source,
+         other);
+}
+
+Layout lay_out_map(const DeviceMap& map, const ModelConfig& config, const World& world,
+                   const CutRules& rules) {
+  const int devices = static_cast<int>(map.devices.size());
+  if (world.nodes > 1)
+    fail(ExitCode::config,
+         "{} maps layers to the devices of one machine, and this job has {}: use --pp {} to give "
+         "each "
+         "rank some of the layers",
+         map.source, world.nodes, world.size);
+  if (devices != world.size)
+    fail(ExitCode::config, "{} names {} device{}, and {} rank{} started: start {}", map.source,
+         devices, devices == 1 ? "" : "s", world.size, world.size == 1 ? " was" : "s were",
+         devices);
+  Layout layout{.mode = devices > 1 ? "layer-map" : "single",
+                .pp = devices,
+                .reason = "mapped by " + map.source};
+  layout.devices = map.devices;
+  std::vector<std::vector<int>> groups;
+  for (int rank = 0; rank < devices; ++rank) groups.push_back({rank});
+  layout.placement = place(config, groups, map.owners, rules);
+  return layout;
+}
+
+// Ranks of a group, and groups.
+std::pair<int, int> group_sizes(const Options& options, int ranks, bool by_layers) {
+  int tp = options.tp, pp = options.pp;
+  if (by_layers && pp == 0) pp = tp > 0 ? std::max(1, ranks / tp) : ranks;
+  if (pp == 0) pp = 1;
+  if (tp == 0) tp = std::max(1, ranks / pp);
+  if (tp * pp == ranks) return {tp, pp};
+  if (options.tp == 0)
+    fail(ExitCode::config, "--pp {}: {} rank{} started, which do not make {} groups of one size",
+         pp, ranks, ranks == 1 ? " was" : "s were", pp);
+  fail(ExitCode::config,
+       "--tp {} x --pp {} makes {} ranks, and {} {} started: start {}, or leave --tp out, which "
+       "takes "
+       "all ranks",
+       tp, pp, tp * pp, ranks, ranks == 1 ? "was" : "were", tp * pp);
+}
+
+}  // namespace
+
+std::optional<DeviceMap> manual_map(const Options& options, const ModelConfig& config) {
+  std::optional<DeviceMap> map;
+  if (!options.device_layers.empty()) map = map_device_layers(options.device_layers, config);
+  if (!options.topology.empty()) {
+    std::optional<DeviceMap> placed = map_topology(read_topology(options.topology), config);
+    if (placed && map)
+      fail(ExitCode::config, "-n and the devices of {} both say where layers go: leave one out",
+           options.topology);
+    if (placed) map = std::move(placed);
+  }
+  if (map) refuse_contradictions(options, map->source);
+  return map;
+}
+
+Layout decide_layout(const Options& options, const ModelConfig& config, const World& world,
+                     bool by_layers, const CutRules& rules) {
+  if (const auto map = manual_map(options, config)) return lay_out_map(*map, config, world, rules);
+  const auto [tp, pp] = group_sizes(options, world.size, by_layers || options.mode == "layers");
+  Layout layout{.placement = pipeline(config, tp, pp, rules),
+                .mode = pp == 1   ? tp == 1 ? "single" : "tensor-parallel"
+                        : tp == 1 ? "layer-map"
+                                  : "hybrid",
+                .tp = tp,
+                .pp = pp,
+                .reason = options.pp > 1 ? fmt::format("{} stages", pp) : "no manual mapping"};
+  return layout;
+}
+
+std::string units_text(const Shard& shard, int64_t layers) {
+  const auto whole = [&](int64_t layer) {
+    return shard.owns(unit::attention(layer)) && shard.owns(unit::mlp(layer));
+  };
+  std::vector<std::string> parts;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    if (whole(layer)) {
+      const int64_t first = layer;
+      while (layer + 1 < layers && whole(layer + 1)) ++layer;
+      parts.push_back(first == layer ? fmt::format("L{}", first)
+                                     : fmt::format("L{}-{}", first, layer));
+      continue;
+    }
+    for (const int64_t part : {unit::attention(layer), unit::mlp(layer)})
+      if (shard.owns(part)) parts.push_back(unit::name(part, layers));
+  }
+  // Embedding and head go with the layers beside them, as a rule, and are told where they do not.
+  if (shard.owns(unit::kEmbed) && !shard.owns(unit::attention(0)))
+    parts.insert(parts.begin(), unit::name(unit::kEmbed, layers));
+  if (shard.owns(unit::head(layers)) && !shard.owns(unit::mlp(layers - 1)))
+    parts.push_back(unit::name(unit::head(layers), layers));
+  return fmt::format("{}", fmt::join(parts, ","));
+}
+
+std::string describe_owners(const Placement& placement, int64_t layers) {
+  std::vector<std::string> ranks;
+  for (size_t rank = 0; rank < placement.shards.size(); ++rank)
+    ranks.push_back(fmt::format("{}:{}", rank, units_text(placement.shards[rank], layers)));
+  return fmt::format("{}", fmt::join(ranks, " "));
+}
+
+}  // namespace dinfer

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Layers on several ranks, by -n, topology files, --pp and beside tensor parallelism, give the tokens of one rank;
+what cannot be is refused by name."""
+import json
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import MODELS, has_mpi
+from tcp_jobs import finish, multinode, ring, run_all, start
+
+ENGINE = ("--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 20)
+PROMPT = ("--json", "--raw", "--ignore-eos", "--max-tokens", 16, "--temperature", 0, "--tokens", "5,6,7,300,9")
+
+TOPOLOGIES = {
+    "reversed": "0-2: {device: 'cuda[1]'}\n2-3: {device: 'cuda[0]'}\n",
+    "alternating": "0: {device: 'cuda[1]'}\n2: {device: 'cuda[1]'}\n",
+    "mlp elsewhere": "'/layers\\.[01]\\.mlp/': {device: 'cuda[1]'}\n",
+    "head elsewhere": "'/lm_head|model\\.norm/': {device: 'cuda[1]'}\n",
+    "three devices": "0-1: {device: 'cuda[2]'}\n1-2: {device: 'cuda[1]'}\n",
+    "the CPU beside": "1-2: {device: cpu}\n",
+}
+
+
+def model(name):
+    return MODELS / "hf" / name
+
+
+def layers_of(name):
+    return json.loads((model(name) / "config.json").read_text())["num_hidden_layers"]
+
+
+def run(name, nodes, *arguments):
+    return run_all(nodes, "run", "-m", model(name), *ENGINE, *PROMPT, *arguments)
+
+
+def mpirun(name, ranks, *arguments):
+    line = ("run", "-m", model(name), *ENGINE, *PROMPT, *arguments)
+    return finish([start({}, *line, launcher=("mpirun", "-np", str(ranks)))])
+
+
+def expect(expected, what, results, words):
+    assert all(code == 0 for code, _, _ in results), (what, results)
+    assert json.loads(results[0][1])["tokens"] == expected, (what, results)
+    line = next(line for line in results[0][2].splitlines() if "layout: " in line)
+    assert all(word in line for word in words), (what, words, line)
+    print("same tokens:", what, flush=True)
+
+
+def check_model(name, folder):
+    layers = layers_of(name)
+    expected = json.loads(run(name, [{}])[0][1])["tokens"]
+    mapped = ("mode=layer-map", "tp=1 pp=2", "mapped by -n")
+    for split in ("0:1;1:%d" % (layers - 1), "1:%d;0:1" % (layers - 1)):
+        expect(expected, "%s -n %s" % (name, split), run(name, [{}], "-n", split), mapped)
+    expect(expected, name + " --pp 2", run(name, [{}], "--pp", 2), ("mode=layer-map", "tp=1 pp=2"))
+    if has_mpi():
+        expect(expected, name + " mpirun, -n", mpirun(name, 2, "-n", "0:1;1:%d" % (layers - 1)),
+               ("mode=layer-map transport=mpi bootstrap=mpi",))
+        expect(expected, name + " mpirun, --pp 2 of 4", mpirun(name, 4, "--pp", 2), ("mode=hybrid transport=mpi",))
+    expect(expected, name + " nodes, --pp 2", run(name, multinode(2, 1), "--pp", 2), ("bootstrap=multinode", "pp=2"))
+    expect(expected, name + " ring, --pp 2", run(name, ring(folder, 2), "--pp", 2), ("bootstrap=ring", "tp=1 pp=2"))
+
+
+def check_uneven(name, ranks):
+    expected = json.loads(run(name, [{}])[0][1])["tokens"]
+    for count in ranks:
+        expect(expected, "%s over %d ranks, uneven" % (name, count), run(name, [{}], "--tp", count, "--uneven-tp"),
+               ("mode=tensor-parallel", "tp=%d" % count))
+    refused(3, ("--uneven-tp",), "--tp", ranks[0], model_name=name)
+
+
+def check_topologies(name, folder):
+    assert layers_of(name) == 3, "the files are for three layers"
+    expected = json.loads(run(name, [{}])[0][1])["tokens"]
+    for what, text in TOPOLOGIES.items():
+        file = pathlib.Path(folder, "topology.yaml")
+        file.write_text(text)
+        results = run(name, [{}], "--topology", file)
+        expect(expected, "topology, %s" % what, results, ("mode=layer-map",))
+        assert "layer 2: cpu" in results[0][2], results
+    file.write_text("'/mlp\\.down_proj/': {isq: 8}\n")
+    code, out, err = run(name, [{}], "--topology", file)[0]
+    assert code == 0 and "mode=single" in err and len(json.loads(out)["tokens"]) == 16, (code, out, err)
+
+
+def refused(code, words, *arguments, nodes=({},), model_name="llama-4h"):
+    results = run(model_name, list(nodes), *arguments)
+    errors = "".join(err for _, _, err in results)
+    assert results[0][0] == code and all(word in errors for word in words), (arguments, results)
+    print("refused:", errors.strip().splitlines()[-1][:160], flush=True)
+
+
+def check_refusals(folder):
+    layers = layers_of("llama-4h")
+    refused(3, ("--tp 2", "leave one out"), "-n", "0:1;1:%d" % (layers - 1), "--tp", 2)
+    refused(3, ("--mode tensor",), "-n", "0:1;1:%d" % (layers - 1), "--mode", "tensor")
+    refused(3, ("the model has %d layers" % layers,), "--pp", layers + 1)
+    refused(3, ("devices of one machine", "--pp 2"), "-n", "0:%d" % layers, nodes=multinode(2, 1))
+    refused(3, ("nothing.yaml",), "--topology", "nothing.yaml")
+    if has_mpi():
+        code, _, err = mpirun("llama-4h", 3, "--pp", 2)[0]
+        assert code == 3 and "do not make 2 groups of one size" in err, (code, err)
+        code, _, err = mpirun("llama-4h", 3, "-n", "0:1;1:%d" % (layers - 1))[0]
+        assert code == 3 and "start 2" in err, (code, err)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        check_model("llama-4h", scratch)
+        check_model("qwen3-sharded", scratch)
+        check_topologies("qwen3-sharded", scratch)
+        check_topologies("phi3", scratch)
+        check_uneven("llama-9h-tied", (2, 4))
+        check_refusals(scratch)
