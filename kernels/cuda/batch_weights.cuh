@@ -23,35 +23,43 @@ class BatchWeights {
         symmetric_(kScales == BatchScales::half ||
                    (kScales == BatchScales::any && task.symmetric)) {}
 
-  // Of a lane, a block's.
-  struct Codes {
-    uint4 words[kBits / 4];
+  static constexpr int kHalves = 2 * kBatchStageBlocks(kBits);  // of blocks, in a stage
+
+  // What a lane reads of a stage, all at once.
+  struct Raw {
+    uint4 words[2];
+    uint2 affine[kHalves];  // where scales are f16: a half block has one group
   };
 
-  __device__ Codes codes(int block) const {
-    Codes codes;
+  __device__ Raw read() const {
+    Raw raw;
 #pragma unroll
-    for (int i = 0; i < kBits / 4; ++i) {
-      codes.words[i] =
-          load_shared(codes_ + 512 * (kBits / 4 * block + i) + 16 * (threadIdx.x % 32));
+    for (int i = 0; i < 2; ++i) {
+      raw.words[i] = load_shared(codes_ + 512 * i + 16 * (threadIdx.x % 32));
     }
-    return codes;
+    if constexpr (kScales != BatchScales::any) {
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) raw.affine[half] = read_affine(32 * half);
+    }
+    return raw;
   }
 
-  // Operands of two steps of 16 columns: half `half` of block `block` of the stage.
-  __device__ void operands(const Codes& codes, int block, int half,
-                           uint32_t (&operands)[2][4]) const {
+  // Operands of two steps of 16 columns: a half block.
+  __device__ void operands(const Raw& raw, int half, uint32_t (&operands)[2][4]) const {
     const float offset = symmetric_ ? (kBits == 4 ? 8.0f : 128.0f) : 0.0f;
     const __half2 low = __float2half2_rn(-1024.0f - offset);
     const __half2 high = __float2half2_rn(-64.0f - offset);
-    Affine rows = affine(64 * block + 32 * half);
+    const auto affine = [&](int step) {
+      return twice(kScales == BatchScales::any ? read_affine(32 * half + 16 * step)
+                                               : raw.affine[half]);
+    };
+    Affine rows = affine(0);
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      // Only f32 scales come in groups of 16.
-      if (kScales == BatchScales::any && step == 1) rows = affine(64 * block + 32 * half + 16);
+      if (kScales == BatchScales::any && step == 1) rows = affine(1);  // groups of 16
 #pragma unroll
       for (int upper = 0; upper < 2; ++upper) {
-        const uint32_t word = word_of(codes, half, step, upper);
+        const uint32_t word = word_of(raw, half, step, upper);
         __half2 first, second;  // pairs of columns
         if constexpr (kBits == 4) {
           first = __hadd2(masked(word, 0x000f000fu), low);
@@ -77,12 +85,18 @@ class BatchWeights {
     }
   };
 
+  __device__ static Affine twice(uint2 pairs) {
+    return {
+        {half_pair(__byte_perm(pairs.x, 0, 0x1010)), half_pair(__byte_perm(pairs.x, 0, 0x3232))},
+        {half_pair(__byte_perm(pairs.y, 0, 0x1010)), half_pair(__byte_perm(pairs.y, 0, 0x3232))}};
+  }
+
   // The word of rows g, or g + 8.
-  __device__ static uint32_t word_of(const Codes& codes, int half, int step, int upper) {
-    const uint4& words = codes.words[kBits == 4 ? 0 : half];
+  __device__ static uint32_t word_of(const Raw& raw, int half, int step, int upper) {
+    const uint4& words = raw.words[kBits == 4 ? half / 2 : half];
     if constexpr (kBits == 4) {
       const uint32_t both =
-          half == 0 ? (step == 0 ? words.x : words.y) : (step == 0 ? words.z : words.w);
+          half % 2 == 0 ? (step == 0 ? words.x : words.y) : (step == 0 ? words.z : words.w);
       return upper == 0 ? both : both >> 8;
     }
     return step == 0 ? (upper == 0 ? words.x : words.y) : (upper == 0 ? words.z : words.w);
@@ -98,25 +112,23 @@ class BatchWeights {
 
   __device__ static __half2 half_pair(uint32_t bits) { return *reinterpret_cast<__half2*>(&bits); }
 
-  // Of the column that is so many from the stage's first.
-  __device__ Affine affine(int column) const {
+  // Scales, and minimums, of the group of the column that is so many from the stage's first.
+  __device__ uint2 read_affine(int column) const {
     const int g = threadIdx.x % 32 / 4;
     const uint32_t group = scales_ + (column >> group_shift_) * group_bytes_;
-    uint32_t scale, minimum = 0;
+    uint2 pairs{};
     if constexpr (kScales == BatchScales::half) {
-      asm volatile("ld.shared.u32 %0, [%1];" : "=r"(scale) : "r"(group + 4 * g));
+      asm volatile("ld.shared.u32 %0, [%1];" : "=r"(pairs.x) : "r"(group + 4 * g));
     } else if constexpr (kScales == BatchScales::half_minimums) {
       asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];"
-                   : "=r"(scale), "=r"(minimum)
+                   : "=r"(pairs.x), "=r"(pairs.y)
                    : "r"(group + 8 * g));
     } else {
       const uint32_t at = group + (symmetric_ ? 8 : 16) * g;
-      scale = rounded_pair(at);
-      if (!symmetric_) minimum = rounded_pair(at + 8);
+      pairs.x = rounded_pair(at);
+      if (!symmetric_) pairs.y = rounded_pair(at + 8);
     }
-    return {
-        {half_pair(__byte_perm(scale, 0, 0x1010)), half_pair(__byte_perm(scale, 0, 0x3232))},
-        {half_pair(__byte_perm(minimum, 0, 0x1010)), half_pair(__byte_perm(minimum, 0, 0x3232))}};
+    return pairs;
   }
 
   __device__ static uint32_t rounded_pair(uint32_t at) {

@@ -13,9 +13,10 @@
 namespace dinfer::cuda {
 namespace {
 
-// Up to so many rows, to multiply a quantised matrix as it is stored (matmul_batch.h) is faster
-// than to unpack it.
-constexpr int64_t kBatchedRows = 1024;
+// From more than the first to the second number of rows, to multiply a quantised matrix by
+// warpgroups as it is stored (matmul_batch.h) is faster than as decoding does, and than to unpack
+// it.
+constexpr int64_t kFewBatchedRows = 8, kBatchedRows = 1024;
 
 // The same for GPUs without warpgroups' products: to read it once for every kDecodeRows of them.
 constexpr int64_t kRepeatedRows = 32;
@@ -156,10 +157,11 @@ void Matmul::multiply(const Rows& rows, const PackedMatrix& weight, const Produc
             weight.rows <= limits.weight_rows && (!grouped || limits.grouped),
         "a product within the limits");
   check(rows.columns == weight.columns, "columns of rows and weight");
-  if (rows.count <= kDecodeRows) {
-    state_->few(rows, weight, out);
-  } else if (grouped && state_->stream.warpgroups && rows.count <= kBatchedRows) {
+  if (grouped && state_->stream.warpgroups && rows.count > kFewBatchedRows &&
+      rows.count <= kBatchedRows) {
     state_->many_batched(rows, weight, out);
+  } else if (rows.count <= kDecodeRows) {
+    state_->few(rows, weight, out);
   } else if (grouped && rows.count <= kRepeatedRows) {
     State::in_batches(state_->prepare(rows, weight), out, kDecodeRows,
                       [&](const Rows& some, const Products& to) {

@@ -188,6 +188,7 @@ __device__ inline void release(uint32_t empty) {
 // The warpgroups that multiply. A warp's codes become operands while those before are multiplied.
 template <int kBits, BatchScales kScales, int kTileRows>
 __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, kTileRows>& memory) {
+  using Weights = BatchWeights<kBits, kScales>;
   constexpr int kStageBlocks = kBatchStageBlocks(kBits);
   constexpr uint32_t kAcross = 128, kAlong = 16 * kTileRows;  // groups of 8 x 8 inputs
   const int thread = static_cast<int>(threadIdx.x), panel = thread / 32;
@@ -198,33 +199,29 @@ __device__ void multiply_items(const BatchTask& task, const BatchMemory<kBits, k
     float sums[kTileRows / 2];
 #pragma unroll
     for (float& sum : sums) sum = 0.0f;
-    uint32_t operands[2][2][4];       // of the halves of a block, two steps of 16 columns each
+    uint32_t operands[2][2][4];       // of two halves of blocks, two steps of 16 columns each
     uint32_t before = memory.none();  // slot of the stage before this one
 #pragma unroll 1
     for (; place.stage < place.end; ++place.stage) {
       wait(memory.full(ring.slot), ring.parity);
-      const int blocks = min(kStageBlocks, task.blocks - place.stage * kStageBlocks);
-      const BatchWeights<kBits, kScales> weights(
-          task, memory.codes(ring.slot) + panel * kBatchCodeBytes,
-          memory.scales(ring.slot) + panel * memory.scale_bytes);
-#pragma unroll 1
-      for (int block = 0; block < blocks; ++block) {
-        const uint64_t inputs =
-            plain_operand(memory.inputs(ring.slot) + block * 8 * kAlong, kAlong, kAcross);
-        const auto codes = weights.codes(block);
+      const int halves = 2 * (task.blocks - place.stage * kStageBlocks);  // of blocks, that exist
+      const Weights weights(task, memory.codes(ring.slot) + panel * kBatchCodeBytes,
+                            memory.scales(ring.slot) + panel * memory.scale_bytes);
+      const auto raw = weights.read();
+      const uint64_t inputs = plain_operand(memory.inputs(ring.slot), kAlong, kAcross);
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          weights.operands(codes, block, half, operands[half]);
-          fence_products();
+      for (int half = 0; half < Weights::kHalves; ++half) {
+        if (half >= halves) break;
+        weights.operands(raw, half, operands[half % 2]);
+        fence_products();
 #pragma unroll
-          for (int step = 0; step < 2; ++step) {
-            multiply_async(sums, operands[half][step],
-                           inputs + (2 * half + step) * (2 * kAlong / 16));
-          }
-          commit_products();
-          wait_products<1>();
-          if (block == 0 && half == 0 && before != memory.none()) release(memory.empty(before));
+        for (int step = 0; step < 2; ++step) {
+          multiply_async(sums, operands[half % 2][step],
+                         inputs + (2 * half + step) * (2 * kAlong / 16));
         }
+        commit_products();
+        wait_products<1>();
+        if (half == 0 && before != memory.none()) release(memory.empty(before));
       }
       before = ring.slot;
       ring.advance(task.stages);

@@ -1,7 +1,5 @@
 #include <algorithm>
 
-#include <cooperative_groups.h>
-
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/matmul_batch.h"
 #include "kernels/cuda/tensor_core.cuh"
@@ -9,11 +7,8 @@
 namespace dinfer::cuda {
 namespace {
 
-namespace cg = cooperative_groups;
-
-constexpr int kThreads = 128;
+constexpr int kMostThreads = 1024;
 constexpr int kStep = 16;  // columns that a thread takes: of one tensor-core instruction
-constexpr int kMostCluster = 8;
 
 // Columns c .. c + 3 of `columns`; zeros past them.
 __device__ float4 quad(const float* x, int c, int columns) {
@@ -37,35 +32,26 @@ __device__ float4 prepared(const Rows& in, const float* row, int c, float& squar
   return {v.x * n.x, v.y * n.y, v.z * n.z, v.w * n.w};
 }
 
-// A sum and a maximum over the cluster, in all threads.
+// A sum and a maximum over the block, in all threads.
 struct RowTotals {
   float squares, largest;
 };
 
-__device__ RowTotals totals_of(RowTotals own) {
-  __shared__ RowTotals of_warp[kThreads / 32];
-  __shared__ RowTotals of_block[kMostCluster];
+__device__ RowTotals over_warp(RowTotals own) {
   for (int step = 16; step > 0; step /= 2) {
     own.squares += __shfl_xor_sync(~0u, own.squares, step);
     own.largest = fmaxf(own.largest, __shfl_xor_sync(~0u, own.largest, step));
   }
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = own;
+  return own;
+}
+
+__device__ RowTotals over_block(RowTotals own) {
+  __shared__ RowTotals of_warp[kMostThreads / 32];
+  const unsigned lane = threadIdx.x % 32;
+  own = over_warp(own);
+  if (lane == 0) of_warp[threadIdx.x / 32] = own;
   __syncthreads();
-  RowTotals block{};
-  for (const RowTotals& warp : of_warp) {
-    block = {block.squares + warp.squares, fmaxf(block.largest, warp.largest)};
-  }
-#if __CUDA_ARCH__ >= 900
-  cg::cluster_group cluster = cg::this_cluster();
-  cluster.sync();  // all blocks run
-  if (threadIdx.x < gridDim.x) *cluster.map_shared_rank(of_block + blockIdx.x, threadIdx.x) = block;
-  cluster.sync();
-#endif
-  RowTotals all{};
-  for (int i = 0; i < static_cast<int>(gridDim.x); ++i) {
-    all = {all.squares + of_block[i].squares, fmaxf(all.largest, of_block[i].largest)};
-  }
-  return all;
+  return over_warp(lane < blockDim.x / 32 ? of_warp[lane] : RowTotals{});
 }
 
 // A power of two that brings a number below 2^15, and near it.
@@ -76,37 +62,35 @@ __device__ float unit_for(float largest) {
 
 __device__ uint32_t pair(float a, float b) { return bits_of(__floats2half2_rn(a, b)); }
 
-// A cluster a row, of its tile; a block `piece` of its columns. A step's columns 4 t + i and
-// 4 t + 2 + i become columns 2 t + i and 8 + 2 t + i: the order of the codes. Groups of 8 rows x 8
-// columns lie one after the other, first across the rows of the tile.
-__global__ void __launch_bounds__(kThreads)
-    prepare(const Rows in, const BatchInputs out, int width, int tile_rows, int piece) {
+// A block a row. A step's columns 4 t + i and 4 t + 2 + i become columns 2 t + i and 8 + 2 t + i:
+// the order of the codes. Groups of 8 rows x 8 columns lie one after the other, first across the
+// rows of the tile.
+__global__ void __launch_bounds__(kMostThreads)
+    prepare(const Rows in, const BatchInputs out, int width, int tile_rows) {
   let_successor_start();
   wait_for_predecessor();
-  const int row = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * piece;
-  const int end = min(begin + piece, width);
+  const int row = static_cast<int>(blockIdx.x), stride = kStep * static_cast<int>(blockDim.x);
+  const int begin = kStep * static_cast<int>(threadIdx.x);
   const float* from = in.data + row * in.stride;
   const bool exists = row < in.count;
   RowTotals totals{};
-  if (exists) {
-    for (int c = begin + kStep * static_cast<int>(threadIdx.x); c < end; c += kStep * kThreads) {
+  for (int c = begin; exists && c < width; c += stride) {
 #pragma unroll
-      for (int i = 0; i < kStep; i += 4) {
-        const float4 v = prepared(in, from, c + i, totals.squares);
-        totals.largest = fmaxf(fmaxf(totals.largest, fmaxf(fabsf(v.x), fabsf(v.y))),
-                               fmaxf(fabsf(v.z), fabsf(v.w)));
-      }
+    for (int i = 0; i < kStep; i += 4) {
+      const float4 v = prepared(in, from, c + i, totals.squares);
+      totals.largest = fmaxf(fmaxf(totals.largest, fmaxf(fabsf(v.x), fabsf(v.y))),
+                             fmaxf(fabsf(v.z), fabsf(v.w)));
     }
   }
-  totals = totals_of(totals);
+  totals = over_block(totals);
   const float inverse = in.kind == Rows::Kind::normed
                             ? rsqrtf(totals.squares / static_cast<float>(in.columns) + in.epsilon)
                             : 1.0f;
   const float unit = unit_for(totals.largest * inverse), factor = unit * inverse;
-  if (blockIdx.x == 0 && threadIdx.x == 0) out.factors[row] = 1.0f / unit;
+  if (threadIdx.x == 0) out.factors[row] = 1.0f / unit;
   auto* tile = reinterpret_cast<uint4*>(out.values) +
                int64_t{row / tile_rows} * (width / 8) * tile_rows + row % tile_rows;
-  for (int c = begin + kStep * static_cast<int>(threadIdx.x); c < end; c += kStep * kThreads) {
+  for (int c = begin; c < width; c += stride) {
     uint32_t pairs[8] = {};
 #pragma unroll
     for (int t = 0; t < 4; ++t) {
@@ -124,12 +108,9 @@ __global__ void __launch_bounds__(kThreads)
 
 void prepare_batch(const Stream& stream, const Rows& rows, int64_t width, const BatchInputs& out) {
   const int64_t tile_rows = batch_tile_rows(rows.count), all = batch_tiles(rows.count) * tile_rows;
-  const int64_t steps = width / kStep;
-  const int64_t cluster = std::clamp<int64_t>(steps / kThreads, 1, kMostCluster);
-  const int64_t piece = (steps + cluster - 1) / cluster * kStep;
-  launch_clusters(stream, prepare, dim3(cluster, all), static_cast<unsigned>(cluster),
-                  dim3(kThreads), 0, rows, out, static_cast<int>(width),
-                  static_cast<int>(tile_rows), static_cast<int>(piece));
+  const int64_t threads = std::min<int64_t>((width / kStep + 31) / 32 * 32, kMostThreads);
+  launch(stream, prepare, dim3(all), dim3(threads), 0, rows, out, static_cast<int>(width),
+         static_cast<int>(tile_rows));
 }
 
 }  // namespace dinfer::cuda
