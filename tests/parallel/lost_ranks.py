@@ -36,9 +36,9 @@ def ways(folder):
     yield "ring", ring(folder, RANKS), (), (), own
 
 
-def shared_memory():
+def shared_memory(ranks):
     """Ours: MPI's own is mpirun's to remove, and other jobs of this machine come and go."""
-    return {name for name in os.listdir("/dev/shm") if name.startswith("dinfer")}
+    return [name for name in os.listdir("/dev/shm") if name.startswith(tuple("dinfer-%d-" % pid for pid in ranks))]
 
 
 def first_verdict(log, pattern, within):
@@ -53,7 +53,6 @@ def first_verdict(log, pattern, within):
 
 def lose(folder, way, number, victim, busy, pattern, within):
     name, nodes, arguments, launcher, find = way
-    memory = shared_memory()
     log = pathlib.Path(folder, "log")
     job = Job(nodes, *arguments, launcher=launcher, log=log)
     ranks = find(job)
@@ -70,7 +69,7 @@ def lose(folder, way, number, victim, busy, pattern, within):
     # mpirun reports what it saw first: the killed rank, or the end by another.
     assert codes[0] in ((7, 137) if name == "mpirun" else (7,)), codes
     no_processes_left(ranks)
-    assert shared_memory() <= memory, "left in /dev/shm: %s" % (shared_memory() - memory)
+    assert not shared_memory(ranks), "left in /dev/shm: %s" % shared_memory(ranks)
     times[name, "killed" if number == signal.SIGKILL else "stopped", "at work" if busy else "idle"].append(took)
 
 
