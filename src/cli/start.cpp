@@ -19,6 +19,7 @@
 #include "cli/start_layout.h"
 #include "cli/start_memory.h"
 #include "cli/start_progress.h"
+#include "cli/start_report.h"
 #include "cli/start_state.h"
 #include "cli/start_together.h"
 #include "engine/bytes.h"
@@ -88,10 +89,7 @@ class Start {
   void read_model();
   void agree_on_model();
   void plan_memory();
-  std::string_view nccl_state() const;
-  std::string describe_kinds() const;
   void report_plan() const;
-  void report_layers() const;
   void load();
   void warm_up();
   void run_tokens(int64_t count);
@@ -312,56 +310,22 @@ void Start::plan_memory() {
   });
 }
 
-std::string_view Start::nccl_state() const {
-  if (!any_gpu()) return "";
-  return all().transport() == "nccl" ? "NCCL present, " : "no NCCL, ";
-}
-
 void Start::report_plan() const {
-  const int size = world().size;
-  spdlog::info(
-      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp=1 reason=\"{}\"",
-      layout_.mode, layout_.tp > 1 ? group_->transport() : all().transport(), boot_.name, size,
-      world().nodes, layout_.tp, layout_.pp,
-      fmt::format("{} rank{}: {}, {}{}", describe_kinds(), size == 1 ? "" : "s", boot_.reason,
-                  nccl_state(), layout_.reason));
-  for (size_t rank = 0; rank < memory_.size(); ++rank) {
-    spdlog::info("rank {}: host={} device={} units={} weights={} kv_blocks={} free={}", rank,
-                 hosts_[rank], memory_[rank].device,
-                 units_text(placement().shards[rank], config_.layers),
-                 gibibytes(static_cast<double>(memory_[rank].weights)), limits_.blocks,
-                 gibibytes(static_cast<double>(memory_[rank].free)));
-  }
-  if (layout_.is_mapped()) report_layers();
+  log_start({.world = world(),
+             .layout = layout_,
+             .layers = config_.layers,
+             .bootstrap = boot_.name,
+             .reason = boot_.reason,
+             .transport = group_->transport(),
+             .all_transport = all().transport(),
+             .hosts = hosts_,
+             .kinds = kinds_,
+             .memory = memory_,
+             .kv_blocks = limits_.blocks});
   if (options_.max_seq_len == 0 && limits_.max_seq_len < config_.max_position) {
     spdlog::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
                  config_.max_position);
   }
-}
-
-// Each layer's device, for people who mapped them.
-void Start::report_layers() const {
-  std::vector<std::string> owners(static_cast<size_t>(unit::count(config_.layers)));
-  for (const Stage& stage : placement().stages)
-    for (int64_t unit = stage.units.begin; unit < stage.units.end; ++unit)
-      owners[static_cast<size_t>(unit)] = memory_[static_cast<size_t>(stage.ranks[0])].device;
-  for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    const std::string& attention = owners[static_cast<size_t>(unit::attention(layer))];
-    const std::string& mlp = owners[static_cast<size_t>(unit::mlp(layer))];
-    if (attention == mlp)
-      spdlog::info("layer {}: {}", layer, mlp);
-    else
-      spdlog::info("layer {}: attention {}, mlp {}", layer, attention, mlp);
-  }
-}
-
-// "2 GPU", "1 GPU and 1 CPU"
-std::string Start::describe_kinds() const {
-  const auto gpus = std::ranges::count(kinds_, DeviceKind::cuda);
-  const auto cpus = std::ssize(kinds_) - gpus;
-  if (gpus == 0) return fmt::format("{} CPU", cpus);
-  if (cpus == 0) return fmt::format("{} GPU", gpus);
-  return fmt::format("{} GPU and {} CPU", gpus, cpus);
 }
 
 // Before memory is planned: what ranks talk through takes some of a GPU's. Where it fails, it does

@@ -37,7 +37,7 @@ class LoadedNcclGroup final : public NcclGroup {
   }
 
   ~LoadedNcclGroup() override {
-    if (!comm_ || (spans_hosts_ && sound_)) return;
+    if (!comm_ || (sound_ && (spans_hosts_ || has_sent_))) return;
     bounded([nccl = nccl_, comm = comm_, sound = sound_] {
       ncclResult_t state = sound ? nccl->comm_finalize(comm) : ncclSystemError;
       const Deadline deadline = Deadline::after(kLeave);
@@ -58,9 +58,11 @@ class LoadedNcclGroup final : public NcclGroup {
            "all_gather (ncclAllGather)");
   }
   void send(int peer, const std::byte* data, size_t bytes, cudaStream_t stream) override {
+    has_sent_ = true;
     settle(nccl_->send(data, bytes, ncclInt8, peer, comm_, stream), "send (ncclSend)");
   }
   void receive(int peer, std::byte* data, size_t bytes, cudaStream_t stream) override {
+    has_sent_ = true;
     settle(nccl_->recv(data, bytes, ncclInt8, peer, comm_, stream), "receive (ncclRecv)");
   }
 
@@ -139,6 +141,7 @@ class LoadedNcclGroup final : public NcclGroup {
   Seconds step_timeout_;
   ncclComm_t comm_ = nullptr;
   bool sound_ = true;
+  bool has_sent_ = false;  // messages point to point, whose connections take NCCL 10 s to close
 };
 
 }  // namespace
