@@ -20,6 +20,7 @@
 #include "cli/start_memory.h"
 #include "cli/start_progress.h"
 #include "cli/start_report.h"
+#include "cli/start_split.h"
 #include "cli/start_state.h"
 #include "cli/start_together.h"
 #include "engine/bytes.h"
@@ -44,29 +45,12 @@ constexpr Seconds kFinishTimeout{10};
 // Logits of a scoring step: enough rows for speed, little memory.
 constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
 
+// Tokens that an automatic split makes room for.
+constexpr int64_t kSplitTokens = 4096;
+
 // Tokens of a step: enough to keep the device busy.
 constexpr int64_t kCpuBatchTokens = 512;
 constexpr int64_t kGpuBatchTokens = 4096;
-
-// FFN cuts of plain weights: whole vectors of any instruction set.
-constexpr int64_t kPlainAlignment = 32;
-
-// Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random
-// weights.
-int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
-                      const QuantChoice& quant) {
-  const auto group = [](const QuantSpec& spec) -> int64_t {
-    return spec.bits > 0 ? spec.group : 0;
-  };
-  int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
-  for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
-  for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
-    const TensorInfo* down =
-        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
-    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
-  }
-  return alignment;
-}
 
 // One rank on its way from options to the loop. Each member is made from those before it.
 class Start {
@@ -85,6 +69,8 @@ class Start {
   void agree_on_options();
   void prepare();
   void open_device();
+  void choose_limits();
+  void split_by_speed();
   void connect();
   void read_model();
   void agree_on_model();
@@ -114,7 +100,15 @@ class Start {
   }
 
   CpuOptions share_of_host(DeviceKind kind);
-  RankMemory own_memory() const;
+  uint64_t free_memory() const;
+  uint64_t weight_bytes(const Shard& shard) const;
+  uint64_t kv_block_bytes(const Shard& shard) const {
+    return KvCache::bytes_per_block(config_, shard, device_->kv_type(), options_.kv_block_size);
+  }
+  StepLimits step_limits() const;
+  CutRules cut_rules() const {
+    return dinfer::cut_rules(options_, checkpoint_.get(), config_, quant_);
+  }
 
   const Options& options_;
   const StartRequest& request_;
@@ -244,9 +238,7 @@ void Start::read_model() {
     quant_ = QuantSpec{.bits = options_.quant, .group = options_.quant_group};
     if (!options_.topology.empty())
       quant_ = choose_quantization(read_topology(options_.topology), config_, quant_.otherwise);
-    layout_ = decide_layout(options_, config_, world(), boot_.by_layers,
-                            {ffn_alignment(checkpoint_.get(), config_, quant_),
-                             options_.uneven_tp ? HeadRule::uneven : HeadRule::even});
+    layout_ = decide_layout(options_, config_, world(), boot_.by_layers, cut_rules());
   });
 }
 
@@ -266,27 +258,28 @@ void Start::agree_on_model() {
         start_deadline());
 }
 
-RankMemory Start::own_memory() const {
-  const StepLimits step{.rows = limits_.max_batch_tokens,
-                        .logit_rows = limits_.max_logit_rows,
-                        .positions = limits_.max_seq_len};
-  // CPU ranks of a host share its memory.
-  int64_t sharers = 1;
+// CPU ranks of a host share its memory.
+uint64_t Start::free_memory() const {
+  uint64_t sharers = 1;
   for (size_t rank = 0; rank < kinds_.size() && !on_gpu(); ++rank)
     if (static_cast<int>(rank) != world().rank && kinds_[rank] == DeviceKind::cpu &&
         hosts_[rank] == world().host)
       ++sharers;
-  return {.free = device_->free_memory() / static_cast<uint64_t>(sharers),
-          .weights = checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard(), quant_)
-                                 : random_weight_bytes(config_, shard(), quant_),
-          .activations = Transformer::activation_bytes(config_, shard(), step),
-          .kv_block = KvCache::bytes_per_block(config_, shard(), device_->kv_type(),
-                                               options_.kv_block_size),
-          .device = device_->name()};
+  return device_->free_memory() / sharers;
 }
 
-void Start::plan_memory() {
-  RankMemory own;
+uint64_t Start::weight_bytes(const Shard& shard) const {
+  return checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard, quant_)
+                     : random_weight_bytes(config_, shard, quant_);
+}
+
+StepLimits Start::step_limits() const {
+  return {.rows = limits_.max_batch_tokens,
+          .logit_rows = limits_.max_logit_rows,
+          .positions = limits_.max_seq_len};
+}
+
+void Start::choose_limits() {
   together([&] {
     limits_.max_batch_tokens = options_.max_batch_tokens > 0 ? options_.max_batch_tokens
                                : any_gpu()                   ? kGpuBatchTokens
@@ -300,7 +293,38 @@ void Start::plan_memory() {
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
     limits_.max_logit_rows = std::max<int64_t>(
         limits_.max_seqs, request_.scores ? std::min(scored, limits_.max_batch_tokens) : 1);
-    own = own_memory();
+  });
+}
+
+// Layers for devices that nobody mapped: by what each can hold and how fast it reads.
+void Start::split_by_speed() {
+  if (!layout_.by_speed) return;
+  const uint64_t activations = Transformer::activation_bytes(config_, shard(), step_limits());
+  const uint64_t free = free_memory();
+  const SplitOffer own{.kind = device_->kind(),
+                       .room = free - std::min(free, activations),
+                       .read_gb_s = device_->measure_read_bandwidth()};
+  const int64_t tokens = std::min(limits_.max_seq_len, kSplitTokens);
+  AutomaticSplit split = split_automatically(
+      *boot_.control, start_deadline(), own,
+      {.config = config_,
+       .weight_bytes = [this](const Shard& shard) { return weight_bytes(shard); },
+       .kv_block_bytes = [this](const Shard& shard) { return kv_block_bytes(shard); },
+       .kv_blocks = (tokens + limits_.block_size - 1) / limits_.block_size,
+       .rules = cut_rules()});
+  layout_.placement = std::move(split.placement);
+  layout_.reason = "automatic split";
+  if (is_head()) spdlog::info("automatic split: {}", split.reason);
+}
+
+void Start::plan_memory() {
+  RankMemory own;
+  together([&] {
+    own = {.free = free_memory(),
+           .weights = weight_bytes(shard()),
+           .activations = Transformer::activation_bytes(config_, shard(), step_limits()),
+           .kv_block = kv_block_bytes(shard()),
+           .device = device_->name()};
   });
   memory_ = gather_memory(*boot_.control, start_deadline(), own);
   together([&] {
@@ -354,12 +378,9 @@ void Start::load() {
                     : random_weights(config_, shard(), quant_, *device_, 1);
     if (report && checkpoint_) report->finish();
     KvCache cache(*device_, config_, shard(), limits_.block_size, limits_.blocks);
-    const StepLimits step{.rows = limits_.max_batch_tokens,
-                          .logit_rows = limits_.max_logit_rows,
-                          .positions = limits_.max_seq_len};
     model_ = std::make_unique<Transformer>(
         *device_, ModelPeers{*group_, all(), placement().stages_of(world().rank)}, config_, shard(),
-        std::move(weights), std::move(cache), step);
+        std::move(weights), std::move(cache), step_limits());
     const std::vector<int>& last = placement().stages.back().ranks;
     if (shard().owns(unit::head(config_.layers))) {
       std::vector<Range> slices;
@@ -429,6 +450,8 @@ int Start::run(const Client& client) {
   phase("prepare the command", &Start::prepare);
   phase("read the model's files", &Start::read_model);
   phase("open the device", &Start::open_device);
+  phase("choose the limits", &Start::choose_limits);
+  phase("share out the layers", &Start::split_by_speed);
   phase("connect the devices", &Start::connect);
   phase("agree on the model", &Start::agree_on_model);
   phase("plan memory", &Start::plan_memory);
@@ -499,17 +522,6 @@ ModelConfig wanted_config(const Options& options, const StartRequest& request) {
                        : read_model_config(locate_model(options.model, options.revision));
 }
 
-// The devices of a manual mapping.
-std::optional<MappedDevices> mapped_devices(const Options& options, const StartRequest& request) {
-  if (options.device_layers.empty() && options.topology.empty()) return std::nullopt;
-  const std::optional<DeviceMap> map = manual_map(options, wanted_config(options, request));
-  if (!map) return std::nullopt;
-  MappedDevices mapped{.ranks = static_cast<int>(map->devices.size()), .source = map->source};
-  for (const DeviceName& device : map->devices)
-    if (!device.cpu) mapped.highest_gpu = std::max(mapped.highest_gpu, device.ordinal);
-  return mapped;
-}
-
 // The most ranks, up to `most`, that can share the model. What is wrong with the model is told
 // later, by all ranks.
 int fitting_ranks(const Options& options, const StartRequest& request, int most) {
@@ -532,7 +544,10 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
        .mode = options.mode,
        .tp = options.tp,
        .pp = options.pp,
-       .mapped = [&] { return mapped_devices(options, request); },
+       .mapped = [&]() -> std::optional<MappedDevices> {
+         if (!asks_for_map(options)) return std::nullopt;
+         return mapped_devices(options, wanted_config(options, request));
+       },
        .cpu = options.cpu,
        .fitting_ranks = [&](int most) { return fitting_ranks(options, request, most); },
        .security = {.secret_file = options.secret_file,

@@ -12,6 +12,9 @@
 namespace dinfer {
 namespace {
 
+// FFN cuts of plain weights: whole vectors of any instruction set.
+constexpr int64_t kPlainAlignment = 32;
+
 // A manual mapping is obeyed or refused, never dropped.
 void refuse_contradictions(const Options& options, const std::string& source) {
   std::string other;
@@ -80,10 +83,39 @@ std::optional<DeviceMap> manual_map(const Options& options, const ModelConfig& c
   return map;
 }
 
+bool asks_for_map(const Options& options) {
+  return !options.device_layers.empty() || !options.topology.empty();
+}
+
+std::optional<MappedDevices> mapped_devices(const Options& options, const ModelConfig& config) {
+  const std::optional<DeviceMap> map = manual_map(options, config);
+  if (!map) return std::nullopt;
+  MappedDevices mapped{.ranks = static_cast<int>(map->devices.size()), .source = map->source};
+  for (const DeviceName& device : map->devices)
+    if (!device.cpu) mapped.highest_gpu = std::max(mapped.highest_gpu, device.ordinal);
+  return mapped;
+}
+
+CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
+                   const QuantChoice& quant) {
+  const auto group = [](const QuantSpec& spec) -> int64_t {
+    return spec.bits > 0 ? spec.group : 0;
+  };
+  int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
+  for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
+  for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
+    const TensorInfo* down =
+        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
+    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
+  }
+  return {alignment, options.uneven_tp ? HeadRule::uneven : HeadRule::even};
+}
+
 Layout decide_layout(const Options& options, const ModelConfig& config, const World& world,
                      bool by_layers, const CutRules& rules) {
   if (const auto map = manual_map(options, config)) return lay_out_map(*map, config, world, rules);
-  const auto [tp, pp] = group_sizes(options, world.size, by_layers || options.mode == "layers");
+  by_layers = by_layers || options.mode == "layers";
+  const auto [tp, pp] = group_sizes(options, world.size, by_layers);
   Layout layout{.placement = pipeline(config, tp, pp, rules),
                 .mode = pp == 1   ? tp == 1 ? "single" : "tensor-parallel"
                         : tp == 1 ? "layer-map"
@@ -91,6 +123,7 @@ Layout decide_layout(const Options& options, const ModelConfig& config, const Wo
                 .tp = tp,
                 .pp = pp,
                 .reason = options.pp > 1 ? fmt::format("{} stages", pp) : "no manual mapping"};
+  layout.by_speed = by_layers && options.pp == 0 && tp == 1 && pp > 1;
   return layout;
 }
 

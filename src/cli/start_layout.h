@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "bootstrap/launcher.h"
 #include "bootstrap/world.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 #include "cli/options.h"
 #include "placement/device_map.h"
 #include "placement/placement.h"
+#include "quant/quantize.h"
 
 namespace dinfer {
 
@@ -22,12 +25,25 @@ struct Layout {
   std::string reason;               // what decided it
   std::vector<DeviceName> devices;  // by rank, where a manual mapping names them
 
+  bool by_speed = false;  // which rank owns how many layers is to follow from what they can do
+
   bool is_mapped() const { return !devices.empty(); }
 };
 
 // The manual mapping of -n or --topology; none without one. Error(usage) or Error(config) as those
 // have it, and where it contradicts another option.
 std::optional<DeviceMap> manual_map(const Options& options, const ModelConfig& config);
+
+// Whether options ask for one.
+bool asks_for_map(const Options& options);
+
+// What it means for the ranks that a command stands for; none without one.
+std::optional<MappedDevices> mapped_devices(const Options& options, const ModelConfig& config);
+
+// How matrices may be cut: so that no quantisation group of any layer is. No checkpoint: random
+// weights.
+CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
+                   const QuantChoice& quant);
 
 // `by_layers`: each rank is to own some of the layers, as long as no option says otherwise.
 // Error(config) where ranks, options and model do

@@ -59,6 +59,8 @@ def check_model(name, folder):
         expect(expected, name + " mpirun, -n", mpirun(name, 2, "-n", "0:1;1:%d" % (layers - 1)),
                ("mode=layer-map transport=mpi bootstrap=mpi",))
         expect(expected, name + " mpirun, --pp 2 of 4", mpirun(name, 4, "--pp", 2), ("mode=hybrid transport=mpi",))
+        expect(expected, name + " mpirun, --mode layers", mpirun(name, 2, "--mode", "layers"),
+               ("mode=layer-map", "pp=2", "automatic split"))
     expect(expected, name + " nodes, --pp 2", run(name, multinode(2, 1), "--pp", 2), ("bootstrap=multinode", "pp=2"))
     expect(expected, name + " ring, --pp 2", run(name, ring(folder, 2), "--pp", 2), ("bootstrap=ring", "tp=1 pp=2"))
 

@@ -1,0 +1,68 @@
+#include "cli/start_split.h"
+
+#include "cli/start_layout.h"
+#include "engine/bytes.h"
+#include "placement/split.h"
+
+namespace dinfer {
+namespace {
+
+// Of a decoding step: a layer beside reading its weights (kernels that wait for each other), and
+// handing a hidden state on. As measured on an H200 and on CPU ranks of one host.
+constexpr double kGpuLayerUs = 37, kCpuLayerUs = 15, kHandoverUs = 10;
+
+std::vector<SplitDevice> gather_offers(ControlPlane& control, Deadline deadline,
+                                       const SplitOffer& own) {
+  ByteWriter out;
+  out.put(static_cast<uint8_t>(own.kind));
+  out.put(own.room);
+  out.put(own.read_gb_s);
+  std::vector<SplitDevice> devices;
+  for (const Bytes& message : control.all_gather(out.take(), deadline)) {
+    ByteReader in(message, "what a rank's device offers");
+    const auto kind = static_cast<DeviceKind>(in.get<uint8_t>());
+    SplitDevice device{.name = {.ordinal = static_cast<int>(devices.size())}};  // the rank
+    device.room = in.get<uint64_t>();
+    device.read_gb_s = in.get<double>();
+    device.layer_us = kind == DeviceKind::cuda ? kGpuLayerUs : kCpuLayerUs;
+    device.handover_us = kHandoverUs;
+    devices.push_back(device);
+  }
+  return devices;
+}
+
+UnitNeeds needs_of(const SplitWishes& wishes) {
+  UnitNeeds needs;
+  Shard shard = tensor_parallel(wishes.config, 1, wishes.rules).shards[0];
+  for (int64_t u = 0; u < unit::count(wishes.config.layers); ++u) {
+    shard.units = {{u, u + 1}};
+    needs.weights.push_back(wishes.weight_bytes(shard));
+    needs.reads.push_back(u == unit::kEmbed ? 0 : needs.weights.back());
+    needs.kv.push_back(static_cast<uint64_t>(wishes.kv_blocks) * wishes.kv_block_bytes(shard));
+  }
+  return needs;
+}
+
+}  // namespace
+
+AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, const SplitOffer& own,
+                                   const SplitWishes& wishes) {
+  const std::vector<SplitDevice> devices = gather_offers(control, deadline, own);
+  const Split split = split_layers(needs_of(wishes), devices);
+  std::vector<std::vector<int>> groups;
+  for (int rank = 0; rank < std::ssize(devices); ++rank) groups.push_back({rank});
+  std::vector<int> owners;
+  for (const int owner : split.map.owners)
+    owners.push_back(split.map.devices[static_cast<size_t>(owner)].ordinal);
+  AutomaticSplit result{.placement = place(wishes.config, groups, owners, wishes.rules)};
+  for (size_t i = 0; i < split.map.devices.size(); ++i) {
+    const auto rank = static_cast<size_t>(split.map.devices[i].ordinal);
+    result.reason +=
+        fmt::format("{}rank {} {} ({:.2f} ms a step at {:.0f} GB/s)", i == 0 ? "" : ", ", rank,
+                    units_text(result.placement.shards[rank], wishes.config.layers),
+                    split.stage_us[i] / 1000, devices[rank].read_gb_s);
+  }
+  return result;
+}
+
+}  // namespace dinfer

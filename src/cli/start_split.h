@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bootstrap/control_plane.h"
+#include "checkpoint/model_config.h"
+#include "device/device.h"
+#include "placement/placement.h"
+
+namespace dinfer {
+
+// What one rank brings to the automatic split.
+struct SplitOffer {
+  DeviceKind kind = DeviceKind::cpu;
+  uint64_t room = 0;     // bytes for weights and KV cache
+  double read_gb_s = 0;  // measured
+};
+
+// What a job asks of it.
+struct SplitWishes {
+  const ModelConfig& config;
+  std::function<uint64_t(const Shard&)> weight_bytes;  // of a rank with these units
+  std::function<uint64_t(const Shard&)> kv_block_bytes;
+  int64_t kv_blocks = 0;  // to make room for
+  CutRules rules;
+};
+
+struct AutomaticSplit {
+  Placement placement;  // groups of one rank; a rank may own nothing
+  std::string reason;   // for people
+};
+
+// Collective, one call on each rank: layers shared out by what the ranks' devices can hold and how
+// fast they read. Error(does_not_fit) on all ranks where together they lack the room.
+AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, const SplitOffer& own,
+                                   const SplitWishes& wishes);
+
+}  // namespace dinfer
