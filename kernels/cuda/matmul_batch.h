@@ -4,12 +4,12 @@
 
 namespace dinfer::cuda {
 
-// Products of more rows than a decoding step of few sequences has with a grouped matrix, on GPUs
+// Products of a grouped matrix with more rows than a decoding step of few sequences has, on GPUs
 // with warpgroups' products (Stream::warpgroups).
 //
 // The matrix is cut in tiles of kBatchTile rows, the input rows in tiles of up to 128, the columns
-// in `slabs`; an item of work is one tile of one slab with one tile of inputs. One warp of a block
-// brings codes, scales and inputs to shared memory; four groups of four warps make f16 numbers of
+// in `slabs`; an item of work is one tile of one slab with one tile of inputs. Four warps of a
+// block bring codes, scales and inputs to shared memory; four groups of four make f16 numbers of
 // the codes in registers, and multiply them. Where there are several slabs, all blocks then add up
 // their sums, in the slabs' order.
 constexpr int64_t kBatchTile = 256;
