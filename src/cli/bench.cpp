@@ -163,6 +163,8 @@ void print_json(const Head& head, const Options& options, const std::vector<Row>
                            {"ranks", head.ranks},
                            {"layout", head.layout},
                            {"model", options.shape.empty() ? options.model : options.shape},
+                           {"quant", options.quant},
+                           {"quant_group", options.quant_group},
                            {"rows", list}};
   write_output(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }

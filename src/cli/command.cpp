@@ -6,6 +6,7 @@
 #include "cli/bench.h"
 #include "cli/completion.h"
 #include "cli/help.h"
+#include "cli/plan.h"
 #include "cli/run.h"
 #include "cli/score.h"
 #include "cli/serve.h"
@@ -36,7 +37,8 @@ std::span<const Command> command_table() {
            "Answers HTTP on the head: /v1/chat/completions, /v1/completions, /v1/models, "
            "/tokenize, /health, /metrics and more, and a page to chat on at / (docs/SERVER.md). "
            "Sampling options are the defaults of requests that do not say. It listens on loopback "
-           "unless told otherwise. SIGTERM, SIGINT and SIGUSR1 let running requests end, then it ends.\n"
+           "unless told otherwise. SIGTERM, SIGINT and SIGUSR1 let running requests end, then it "
+           "ends.\n"
            "  dinfer serve -m model.gguf\n"
            "  mpirun -np 3 dinfer serve -m model.gguf --host 0.0.0.0 --api-key-file keys",
        .needs_model = true,
@@ -60,6 +62,17 @@ std::span<const Command> command_table() {
            "weights of a --shape.\n"
            "  dinfer bench --shape llama-3.2-1b --quant 8 --batch 1,8 --context 0,1024",
        .run = bench_command},
+      {.name = "plan",
+       .bit = kPlan,
+       .summary = "what would go where, what fits, how fast",
+       .details =
+           "Lays the model out on --devices, or on those of this machine, without loading anything "
+           "and without GPUs: bytes of each rank, room for the KV cache, and estimated speeds with "
+           "their error, for this layout and for others (docs/PLACEMENT.md). The model is --model, "
+           "or a --shape. It ends with 5 where the layout does not fit.\n"
+           "  dinfer plan --shape llama-3.1-70b --devices 2xH200\n"
+           "  dinfer plan -m model.gguf --devices 8xH100 --emit mpirun",
+       .run = plan_command},
       {.name = "tokenize",
        .bit = kTokenize,
        .summary = "text to token ids, and back",
@@ -91,7 +104,6 @@ std::span<const Command> command_table() {
        .run = version_command},
       {.name = "batch", .summary = "OpenAI batch files"},
       {.name = "verify", .summary = "compare layouts with one rank"},
-      {.name = "plan", .summary = "what would go where"},
       {.name = "doctor", .summary = "check machine, launcher, links, model"},
       {.name = "shard", .summary = "write the HDF5 store"},
       {.name = "fetch", .summary = "download a model"},

@@ -18,12 +18,12 @@ constexpr double kDay = 86400;  // seconds
 std::vector<OptionSpec> model_options() {
   constexpr std::string_view group = "Model";
   return {
-      {group, "model", 'm', "MODEL", kEngine | kTokenize, "",
+      {group, "model", 'm', "MODEL", kEngine | kPlan | kTokenize, "",
        "a directory in Hugging Face's layout, a .gguf file (the first shard of several), or "
        "ORG/NAME "
        "of a model in the local hub cache",
        any_text(&Options::model)},
-      {group, "revision", 0, "REV", kEngine | kTokenize, "main",
+      {group, "revision", 0, "REV", kEngine | kPlan | kTokenize, "main",
        "branch or commit of a model in the hub cache", any_text(&Options::revision)},
       {group, "tokenizer", 0, "FILE", kEngine | kTokenize, "",
        "tokenizer.json to use in place of the model's", any_text(&Options::tokenizer)},
@@ -32,11 +32,12 @@ std::vector<OptionSpec> model_options() {
       {group, "cpu-math", 0, "KIND", kEngine, "auto",
        "auto: 8-bit activations where weights are quantised, f16 KV cache; f32: exact",
        one_of(&Options::cpu_math, {"auto", "f32"})},
-      {group, "quant", 0, "BITS", kEngine, "as stored", "quantise plain weights while loading",
-       one_of(&Options::quant, {"4", "8"})},
-      {group, "quant-group", 0, "N", kEngine, "32", "weights that share a scale, with --quant",
+      {group, "quant", 0, "BITS", kEngine | kPlan, "as stored",
+       "quantise plain weights while loading", one_of(&Options::quant, {"4", "8"})},
+      {group, "quant-group", 0, "N", kEngine | kPlan, "32",
+       "weights that share a scale, with --quant",
        one_of(&Options::quant_group, {"32", "64", "128"})},
-      {group, "max-seq-len", 0, "N", kEngine, "the model's, or what fits",
+      {group, "max-seq-len", 0, "N", kEngine | kPlan, "the model's, or what fits",
        "longest sequence, prompt and answer together",
        number(&Options::max_seq_len, Counts64{.low = 1})},
   };
@@ -45,27 +46,27 @@ std::vector<OptionSpec> model_options() {
 std::vector<OptionSpec> layout_options() {
   constexpr std::string_view group = "Layout";
   return {
-      {group, "cpu", 0, "", kEngine, "", "CPU ranks, also where there are GPUs",
+      {group, "cpu", 0, "", kEngine | kPlan, "", "CPU ranks, also where there are GPUs",
        toggle(&Options::cpu)},
-      {group, "threads", 0, "N", kEngine, "its share of the host's cores", "threads of a CPU rank",
-       number(&Options::threads, Counts{.low = 1, .high = kMostThreads})},
-      {group, "mode", 0, "MODE", kEngine, "auto", "how ranks share the model",
+      {group, "threads", 0, "N", kEngine | kPlan, "its share of the host's cores",
+       "threads of a CPU rank", number(&Options::threads, Counts{.low = 1, .high = kMostThreads})},
+      {group, "mode", 0, "MODE", kEngine | kPlan, "auto", "how ranks share the model",
        one_of(&Options::mode, {"auto", "tensor", "layers"})},
-      {group, "tp", 0, "N", kEngine, "all ranks",
+      {group, "tp", 0, "N", kEngine | kPlan, "all ranks",
        "ranks that share each layer; without a launcher so many are started on this machine",
        number(&Options::tp, Counts{.low = 1, .high = kMostRanks})},
-      {group, "pp", 0, "N", kEngine, "1",
+      {group, "pp", 0, "N", kEngine | kPlan, "1",
        "groups of ranks that own layers one after the other, each of --tp ranks",
        number(&Options::pp, Counts{.low = 1, .high = kMostRanks})},
-      {group, "device-layers", 'n', "\"ORD:NUM;...\"", kEngine, "",
+      {group, "device-layers", 'n', "\"ORD:NUM;...\"", kEngine | kPlan, "",
        "so many layers on each device, in this order; ORD is a visible GPU, or cpu",
        any_text(&Options::device_layers)},
-      {group, "topology", 0, "FILE", kEngine, "",
+      {group, "topology", 0, "FILE", kEngine | kPlan, "",
        "YAML file: which layers or weights on which device, quantised how",
        any_text(&Options::topology)},
-      {group, "uneven-tp", 0, "", kEngine, "",
+      {group, "uneven-tp", 0, "", kEngine | kPlan, "",
        "ranks may have different numbers of attention heads", toggle(&Options::uneven_tp)},
-      {group, "no-p2p", 0, "", kEngine, "", "tensors of GPUs travel through host memory",
+      {group, "no-p2p", 0, "", kEngine | kPlan, "", "tensors of GPUs travel through host memory",
        toggle(&Options::no_p2p)},
       {group, "dry-run", 0, "", kEngine, "", "print the plan and end before any weight is read",
        toggle(&Options::dry_run)},
@@ -75,18 +76,18 @@ std::vector<OptionSpec> layout_options() {
 std::vector<OptionSpec> memory_options() {
   constexpr std::string_view group = "Memory";
   return {
-      {group, "kv-memory-fraction", 0, "F", kEngine, "0.9",
+      {group, "kv-memory-fraction", 0, "F", kEngine | kPlan, "0.9",
        "share of the free memory that the KV cache may take",
        number(&Options::kv_memory_fraction, Reals{.low = 0, .high = 1, .low_excluded = true})},
-      {group, "kv-block-size", 0, "N", kEngine, "16", "tokens in a KV block",
+      {group, "kv-block-size", 0, "N", kEngine | kPlan, "16", "tokens in a KV block",
        one_of(&Options::kv_block_size, {"16", "32"})},
-      {group, "kv-blocks", 0, "N", kEngine, "from --kv-memory-fraction", "KV blocks of a rank",
-       number(&Options::kv_blocks, Counts64{.low = 1})},
+      {group, "kv-blocks", 0, "N", kEngine | kPlan, "from --kv-memory-fraction",
+       "KV blocks of a rank", number(&Options::kv_blocks, Counts64{.low = 1})},
       {group, "no-prefix-cache", 0, "", kRun | kServe, "",
        "compute each prompt anew, though others began like it", toggle(&Options::no_prefix_cache)},
-      {group, "max-seqs", 0, "N", kEngine, "64", "sequences in work at once",
+      {group, "max-seqs", 0, "N", kEngine | kPlan, "64", "sequences in work at once",
        number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
-      {group, "max-batch-tokens", 0, "N", kEngine, "512 on CPUs, 4096 on GPUs",
+      {group, "max-batch-tokens", 0, "N", kEngine | kPlan, "512 on CPUs, 4096 on GPUs",
        "tokens in one step", number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
   };
 }
@@ -178,6 +179,7 @@ std::vector<OptionSpec> server_options() {
 std::vector<OptionSpec> command_options() {
   constexpr std::string_view input = "Input and output";
   constexpr std::string_view sweep = "What to measure";
+  constexpr std::string_view what = "What to plan";
   return {
       {input, "prompt", 'p', "TEXT", kRun | kTokenize, "standard input", "the text to work on",
        any_text(&Options::prompt)},
@@ -205,9 +207,9 @@ std::vector<OptionSpec> command_options() {
        any_text(&Options::chat)},
       {input, "text", 0, "", kTokenize, "", "with --chat: the rendered text, not its ids",
        toggle(&Options::text)},
-      {input, "json", 0, "", kRun | kBench | kVersion, "", "one JSON object on standard output",
-       toggle(&Options::json)},
-      {sweep, "shape", 0, "NAME", kBench, "",
+      {input, "json", 0, "", kRun | kBench | kPlan | kVersion, "",
+       "one JSON object on standard output", toggle(&Options::json)},
+      {sweep, "shape", 0, "NAME", kBench | kPlan, "",
        "random weights of a published shape, no files needed", any_text(&Options::shape)},
       {sweep, "batch", 0, "LIST", kBench, "1", "sequences decoded together: 1,8,32",
        numbers(&Options::bench_batch, Counts64{.low = 1})},
@@ -227,6 +229,16 @@ std::vector<OptionSpec> command_options() {
        number(&Options::bench_tokens, Counts{.low = 1})},
       {sweep, "repeat", 0, "N", kBench, "5", "measurements of each row; the median counts",
        number(&Options::bench_repeat, Counts{.low = 1, .high = 10000})},
+      {what, "devices", 0, "LIST", kPlan, "this machine's",
+       "devices to plan for: 8xH200, 2x8xH100 (two nodes), 2xH100,1xA100, H100:40GiB,cpu:256GiB",
+       any_text(&Options::devices)},
+      {what, "calibration", 0, "FILE", kPlan, "",
+       "output of dinfer bench --json, which sets the estimates right",
+       any_text(&Options::calibration)},
+      {what, "emit", 0, "KIND", kPlan, "", "also write files that start the layout",
+       one_of(&Options::emit, {"mpirun", "slurm", "multinode", "ring"})},
+      {what, "output", 'o', "DIR", kPlan, ".", "where --emit writes them",
+       any_text(&Options::output)},
   };
 }
 
@@ -253,12 +265,13 @@ std::vector<OptionSpec> control_options() {
        number(&Options::step_timeout, seconds)},
       {control, "stall-timeout", 0, "S", kEngine, "5",
        "seconds of silence after which a rank is lost", number(&Options::stall_timeout, seconds)},
-      {log, "log-level", 0, "LEVEL", kEngine | kTokenize, "info", "least severity that is logged",
+      {log, "log-level", 0, "LEVEL", kEngine | kPlan | kTokenize, "info",
+       "least severity that is logged",
        one_of([](Options & o) -> auto& { return o.log.level; },
               {"trace", "debug", "info", "warning", "error", "off"})},
-      {log, "log-format", 0, "FORMAT", kEngine | kTokenize, "text", "form of a log line",
+      {log, "log-format", 0, "FORMAT", kEngine | kPlan | kTokenize, "text", "form of a log line",
        one_of([](Options & o) -> auto& { return o.log.format; }, {"text", "json"})},
-      {log, "log-dir", 0, "DIR", kEngine | kTokenize, "",
+      {log, "log-dir", 0, "DIR", kEngine | kPlan | kTokenize, "",
        "also a log file a rank in this directory",
        any_text([](Options & o) -> auto& { return o.log.directory; })},
   };
@@ -288,8 +301,8 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 8> names{"dtype",    "download", "dp",   "kv-dtype",
-                                                         "tls-cert", "tls-key",  "emit", "verify"};
+  static constexpr std::array<std::string_view, 7> names{
+      "dtype", "download", "dp", "kv-dtype", "tls-cert", "tls-key", "verify"};
   return names;
 }
 

@@ -11,7 +11,7 @@ namespace dinfer {
 // Commands that take an option, as bits.
 using CommandSet = unsigned;
 inline constexpr CommandSet kRun = 1, kScore = 2, kTokenize = 4, kBench = 8, kVersion = 16,
-                            kServe = 32, kEngine = kRun | kScore | kBench | kServe;
+                            kServe = 32, kPlan = 64, kEngine = kRun | kScore | kBench | kServe;
 
 // All that is known of one option: parsing, environment, help, man page and completion read it
 // here.

@@ -108,6 +108,12 @@ struct Options {
   int bench_in = 128;
   int bench_out = 256;
 
+  // plan
+  std::string devices;      // "8xH200"; empty: this machine's
+  std::string calibration;  // file
+  std::string emit;         // mpirun, slurm, multinode, ring; empty: nothing
+  std::string output = ".";
+
   // completion SHELL, help COMMAND
   std::vector<std::string> arguments;
 };

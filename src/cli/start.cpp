@@ -48,10 +48,6 @@ constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
 // Tokens that an automatic split makes room for.
 constexpr int64_t kSplitTokens = 4096;
 
-// Tokens of a step: enough to keep the device busy.
-constexpr int64_t kCpuBatchTokens = 512;
-constexpr int64_t kGpuBatchTokens = 4096;
-
 // One rank on its way from options to the loop. Each member is made from those before it.
 class Start {
  public:

@@ -69,6 +69,21 @@ std::pair<int, int> group_sizes(const Options& options, int ranks, bool by_layer
 
 }  // namespace
 
+int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
+                      const QuantChoice& quant) {
+  const auto group = [](const QuantSpec& spec) -> int64_t {
+    return spec.bits > 0 ? spec.group : 0;
+  };
+  int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
+  for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
+  for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
+    const TensorInfo* down =
+        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
+    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
+  }
+  return alignment;
+}
+
 std::optional<DeviceMap> manual_map(const Options& options, const ModelConfig& config) {
   std::optional<DeviceMap> map;
   if (!options.device_layers.empty()) map = map_device_layers(options.device_layers, config);

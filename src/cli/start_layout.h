@@ -30,6 +30,11 @@ struct Layout {
   bool is_mapped() const { return !devices.empty(); }
 };
 
+// Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random
+// weights.
+int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
+                      const QuantChoice& quant);
+
 // The manual mapping of -n or --topology; none without one. Error(usage) or Error(config) as those
 // have it, and where it contradicts another option.
 std::optional<DeviceMap> manual_map(const Options& options, const ModelConfig& config);

@@ -25,6 +25,10 @@ struct KvPlan {
   int64_t max_seq_len = 0;
 };
 
+// Tokens of a step: enough to keep the device busy.
+inline constexpr int64_t kCpuBatchTokens = 512;
+inline constexpr int64_t kGpuBatchTokens = 4096;
+
 // The longest sequence that the user asks for, or the model allows. Error(config) where
 // --max-seq-len is beyond the model's positions.
 int64_t wanted_seq_len(const Options& options, const ModelConfig& config);

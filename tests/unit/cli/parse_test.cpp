@@ -101,7 +101,7 @@ TEST(Parse, TellsOptionsOfOtherCommandsAndVersionsFromUnknownOnes) {
             "--seed is an option of run and serve, not of tokenize");
   EXPECT_EQ(refusal({"tokenize", "--kv-dtype", "f"}),
             "--kv-dtype is not available in this version");
-  EXPECT_EQ(refusal({"plan"}), "the command plan is not available in this version");
+  EXPECT_EQ(refusal({"verify"}), "the command verify is not available in this version");
 }
 
 TEST(Parse, RefusesMissingAndSuperfluousWords) {

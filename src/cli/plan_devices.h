@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+
+namespace dinfer {
+
+// What a kind of device does, as far as speed depends on it.
+struct DeviceKindSpec {
+  std::string name;       // "H200", "CPU"
+  uint64_t memory = 0;    // bytes
+  double read_gb_s = 0;   // of its memory, by a kernel that only reads
+  double tflops = 0;      // products of large bf16 matrices, sustained; of f32 on a CPU
+  bool linked = false;    // to its like on the same host by NVLink
+  bool hopper = false;    // has the products of warpgroups
+  bool measured = false;  // the figures of its kernels are dinfer's own
+  bool cpu = false;
+};
+
+struct PlannedDevice {
+  DeviceKindSpec kind;
+  int node = 0;
+  uint64_t free = 0;  // bytes, once the driver and what ranks talk through have theirs
+};
+
+// The devices of a job: those of each node follow each other, its CPU (at most one) last.
+struct PlannedMachines {
+  std::vector<PlannedDevice> devices;
+  int nodes = 1;
+  std::string text;  // "8 x H200", "this machine: 2 x NVIDIA H200"
+
+  int gpus() const;
+};
+
+// --devices: items KIND, COUNTxKIND or NODESxCOUNTxKIND, separated by commas; after the kind its
+// memory may follow, as in "2xH100:40GiB,cpu:256GiB". Whatever is no such list is an Error(usage)
+// that names the known kinds.
+PlannedMachines parse_devices(const std::string& text);
+
+// Whether a device calls itself by a name of this kind: "NVIDIA H200".
+bool is_device_kind(const DeviceKindSpec& kind, const std::string& name);
+
+// The GPUs of this machine, and its CPU for offload; the CPU alone where there are none or --cpu is
+// given: as many ranks as --tp and --pp ask for, their read bandwidth measured.
+PlannedMachines this_machine(const Options& options);
+
+}  // namespace dinfer

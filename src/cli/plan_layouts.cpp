@@ -1,0 +1,247 @@
+#include "cli/plan_layouts.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/ranges.h>
+
+#include "checkpoint/model_files.h"
+#include "cli/bench_shapes.h"
+#include "cli/plan_calibration.h"
+#include "cli/start_layout.h"
+#include "model/kv_cache.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+#include "placement/split.h"
+#include "placement/topology.h"
+
+namespace dinfer {
+namespace {
+
+constexpr int kPlainBits = 0;
+
+std::string quant_options(const QuantChoice& quant) {
+  return quant.otherwise.bits == kPlainBits ? "" : fmt::format(" --quant {}", quant.otherwise.bits);
+}
+
+std::string mode_of(int tp, int pp) {
+  if (pp == 1) return tp == 1 ? "single" : "tensor-parallel";
+  return tp == 1 ? "layer-map" : "hybrid";
+}
+
+std::vector<int> first_devices(int count) {
+  std::vector<int> devices(static_cast<size_t>(count));
+  std::iota(devices.begin(), devices.end(), 0);
+  return devices;
+}
+
+// Ranks that share the layout: GPUs, or those of the CPU where there is none.
+int ranks_of(const PlannedMachines& machines) {
+  const int gpus = machines.gpus();
+  return gpus > 0 ? gpus : static_cast<int>(machines.devices.size());
+}
+
+Candidate grid(const PlannedModel& model, int tp, int pp, const QuantChoice& quant) {
+  Candidate candidate{.mode = mode_of(tp, pp), .tp = tp, .pp = pp};
+  candidate.placement = pipeline(model.config(), tp, pp, model.rules(quant));
+  candidate.devices = first_devices(tp * pp);
+  candidate.options = fmt::format("--tp {}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
+                                  quant_options(quant));
+  candidate.quant = quant;
+  return candidate;
+}
+
+// The device that a mapping names, among the planned ones.
+int device_named(const DeviceName& name, const DeviceMap& map, const PlannedMachines& machines) {
+  const int gpus = machines.gpus();
+  const int count = static_cast<int>(machines.devices.size());
+  if (!name.cpu) check_devices(map, gpus > 0 ? gpus : count);
+  if (name.cpu && !machines.devices.back().kind.cpu)
+    fail(ExitCode::config, "{} places layers on the CPU, which --devices does not name: add ,cpu",
+         map.source);
+  return name.cpu ? count - 1 : name.ordinal;
+}
+
+Candidate mapped(const PlannedModel& model, const PlannedMachines& machines, const DeviceMap& map,
+                 std::string options, const QuantChoice& quant) {
+  Candidate candidate{.mode = map.devices.size() > 1 ? "layer-map" : "single",
+                      .pp = static_cast<int>(map.devices.size()),
+                      .options = std::move(options),
+                      .quant = quant};
+  std::vector<std::vector<int>> groups;
+  for (const DeviceName& name : map.devices) {
+    groups.push_back({static_cast<int>(groups.size())});
+    candidate.devices.push_back(device_named(name, map, machines));
+  }
+  candidate.placement = place(model.config(), groups, map.owners, model.rules(quant));
+  return candidate;
+}
+
+// "0:20;cpu:12"
+std::string list_of(const DeviceMap& map) {
+  std::vector<std::string> entries;
+  for (size_t u = 1; u + 1 < map.owners.size();) {
+    const size_t begin = u;
+    while (u + 1 < map.owners.size() && map.owners[u] == map.owners[begin]) ++u;
+    const DeviceName& name = map.devices[static_cast<size_t>(map.owners[begin])];
+    entries.push_back(
+        fmt::format("{}:{}", name.cpu ? "cpu" : fmt::to_string(name.ordinal), (u - begin) / 2));
+  }
+  return fmt::format("{}", fmt::join(entries, ";"));
+}
+
+// A shard's part that is of some units alone.
+Shard restricted(Shard shard, Range units) {
+  std::erase_if(shard.units, [&](Range& range) {
+    range = {std::max(range.begin, units.begin), std::min(range.end, units.end)};
+    return range.begin >= range.end;
+  });
+  return shard;
+}
+
+// What the automatic split needs to know of each unit.
+UnitNeeds needs_of(const Options& options, const PlannedModel& model, const QuantChoice& quant) {
+  const ModelConfig& config = model.config();
+  const Shard whole = tensor_parallel(config, 1, model.rules(quant)).shards[0];
+  const int64_t tokens =
+      std::min(wanted_seq_len(options, config), kPlannedPrompt + kPlannedAnswer) * options.max_seqs;
+  UnitNeeds needs;
+  for (int64_t u = 0; u < unit::count(config.layers); ++u) {
+    const Shard shard = restricted(whole, {u, u + 1});
+    needs.weights.push_back(model.weight_bytes(shard, quant));
+    needs.reads.push_back(u == unit::kEmbed ? 0 : needs.weights.back());
+    needs.kv.push_back(static_cast<uint64_t>(tokens) *
+                       KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size) /
+                       static_cast<uint64_t>(options.kv_block_size));
+  }
+  return needs;
+}
+
+std::optional<Candidate> automatic(const Options& options, const PlannedModel& model,
+                                   const PlannedMachines& machines, const QuantChoice& quant) {
+  const UnitNeeds needs = needs_of(options, model, quant);
+  const bool gpus = machines.gpus() > 0;
+  const Shard whole = tensor_parallel(model.config(), 1, model.rules(quant)).shards[0];
+  const uint64_t activations = Transformer::activation_bytes(
+      model.config(), whole, planned_limits(options, model.config(), gpus));
+  std::vector<SplitDevice> devices;
+  for (const PlannedDevice& device : machines.devices) {
+    devices.push_back(
+        {.name = {.cpu = gpus && device.kind.cpu,
+                  .ordinal = device.kind.cpu && gpus ? 0 : static_cast<int>(devices.size())},
+         .room = device.free - std::min(activations, device.free),
+         .read_gb_s = device.kind.read_gb_s,
+         .layer_us = layer_time(device.kind),
+         .handover_us = handover_time(0, device.kind.linked, true)});
+  }
+  try {
+    const Split split = split_layers(needs, devices);
+    if (split.map.devices.size() == 1) return std::nullopt;  // --tp 1 says it
+    Candidate candidate =
+        mapped(model, machines, split.map,
+               fmt::format("-n \"{}\"{}", list_of(split.map), quant_options(quant)), quant);
+    candidate.note = split.reason;
+    return candidate;
+  } catch (const Error&) {
+    return std::nullopt;  // does not fit: the smaller forms may
+  }
+}
+
+}  // namespace
+
+StepLimits planned_limits(const Options& options, const ModelConfig& config, bool gpus) {
+  const int64_t rows = options.max_batch_tokens > 0 ? options.max_batch_tokens
+                       : gpus                       ? kGpuBatchTokens
+                                                    : kCpuBatchTokens;
+  return {.rows = rows,
+          .logit_rows = std::min<int64_t>(options.max_seqs, rows),
+          .positions = wanted_seq_len(options, config)};
+}
+
+PlannedModel::PlannedModel(const Options& options)
+    : name_(options.shape.empty() ? options.model : options.shape),
+      heads_(options.uneven_tp ? HeadRule::uneven : HeadRule::even) {
+  if (options.shape.empty()) {
+    const ModelFiles files = locate_model(options.model, options.revision);
+    checkpoint_ = open_checkpoint(files);
+    config_ = read_model_config(files);
+    check_tensors(*checkpoint_, config_);
+  } else {
+    config_ = published_shape(options.shape);
+  }
+  const QuantSpec asked{.bits = options.quant, .group = options.quant_group};
+  quant_ = options.topology.empty()
+               ? QuantChoice(asked)
+               : choose_quantization(read_topology(options.topology), config_, asked);
+}
+
+QuantChoice PlannedModel::quant_at(int bits) const {
+  QuantChoice quant = quant_;
+  quant.otherwise.bits = bits;
+  return quant;
+}
+
+bool PlannedModel::is_plain() const {
+  return !checkpoint_ || std::ranges::any_of(checkpoint_->tensors(), [](const TensorInfo& tensor) {
+    return tensor.shape.size() == 2 && traits_of(tensor.type).block_elements == 1;
+  });
+}
+
+uint64_t PlannedModel::weight_bytes(const Shard& shard, const QuantChoice& quant) const {
+  return checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard, quant)
+                     : random_weight_bytes(config_, shard, quant);
+}
+
+CutRules PlannedModel::rules(const QuantChoice& quant) const {
+  return {ffn_alignment(checkpoint_.get(), config_, quant), heads_};
+}
+
+Candidate chosen_layout(const Options& options, const PlannedModel& model,
+                        const PlannedMachines& machines) {
+  const ModelConfig& config = model.config();
+  if (const auto map = manual_map(options, config)) {
+    const std::string by = options.device_layers.empty()
+                               ? fmt::format("--topology {}", options.topology)
+                               : fmt::format("-n \"{}\"", options.device_layers);
+    return mapped(model, machines, *map, by + quant_options(model.quant()), model.quant());
+  }
+  const int ranks = ranks_of(machines);
+  const bool by_layers = options.mode == "layers" && options.tp == 0 && options.pp == 0;
+  int pp = by_layers ? ranks : std::max(options.pp, 1);
+  int tp = options.tp;
+  if (tp == 0) tp = tensor_parallel_sizes(config, std::max(1, ranks / pp)).back();
+  if (tp * pp > ranks)
+    fail(ExitCode::config, "--tp {} x --pp {} take {} ranks, there are {} devices: {}", tp, pp,
+         tp * pp, ranks, machines.text);
+  Candidate candidate = grid(model, tp, pp, model.quant());
+  if (tp * pp < ranks) {
+    candidate.note = fmt::format("{} of {} devices: the most that the model's heads divide among",
+                                 tp * pp, ranks);
+  }
+  return candidate;
+}
+
+std::vector<Candidate> other_layouts(const Options& options, const PlannedModel& model,
+                                     const PlannedMachines& machines, const Candidate& chosen) {
+  std::vector<QuantChoice> forms{model.quant()};
+  if (options.quant == 0 && model.is_plain())
+    for (const int bits : {8, 4}) forms.push_back(model.quant_at(bits));
+  const int ranks = ranks_of(machines);
+  std::vector<Candidate> others;
+  const auto add = [&](Candidate candidate) {
+    if (candidate.options != chosen.options) others.push_back(std::move(candidate));
+  };
+  for (const QuantChoice& quant : forms) {
+    for (const int tp : tensor_parallel_sizes(model.config(), ranks)) {
+      add(grid(model, tp, 1, quant));
+      const int pp = ranks / tp;
+      if (pp > 1 && tp * pp == ranks && pp <= model.config().layers)
+        add(grid(model, tp, pp, quant));
+    }
+    if (machines.nodes > 1 || machines.devices.size() < 2) continue;
+    if (auto candidate = automatic(options, model, machines, quant)) add(std::move(*candidate));
+  }
+  return others;
+}
+
+}  // namespace dinfer

@@ -1,0 +1,128 @@
+#include "cli/plan_speed.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dinfer {
+namespace {
+
+// What kernels cost beside reading weights and multiplying, and how far each format stays behind
+// reading. Fitted to the figures of docs/BENCHMARKS.md for H200s and for CPU ranks, which
+// tests/unit/cli/plan_speed_test.cpp holds them against.
+struct Costs {
+  double layer_us;     // a layer's kernels
+  double rows_us;      // more, where there is more than one row
+  double row_us;       // of each row, in norms, gates and copies
+  double sequence_us;  // of each sequence that decodes
+  double step_us;      // a step's embedding, last norm and choice of token
+};
+constexpr Costs kGpu{
+    .layer_us = 37, .rows_us = 11, .row_us = 0.05, .sequence_us = 0.25, .step_us = 30};
+constexpr Costs kCpu{.layer_us = 15, .rows_us = 0, .row_us = 1, .sequence_us = 2, .step_us = 50};
+
+// Attention of prompts and reading of keys and values, as shares of the device's rates.
+constexpr double kHopperAttentionTflops = 0.85, kOtherAttentionTflops = 0.30;
+constexpr double kCpuAttentionTflops = 0.5;
+constexpr double kAttentionReads = 0.95;
+
+// Formats by the bits of a weight with its scales.
+enum class Format { plain, bits8, bits4 };
+
+Format format_of(const StageWork& work) {
+  const double bits = 8 * work.read_bytes / std::max(1.0, work.elements + work.head_elements);
+  return bits > 12 ? Format::plain : bits > 7 ? Format::bits8 : Format::bits4;
+}
+
+// GPU: products of up to so many rows take codes as they are, those of many rows at this share of
+// the rate of bf16; beyond, matrices are unpacked to bf16 first, at so many bytes a second as a
+// share of reading.
+constexpr double kHopperCodeRows = 1024, kOtherCodeRows = 32;
+constexpr double kCodeTflops = 0.72;
+constexpr double kFewRows = 32;
+constexpr double kUnpackShare = 0.6;
+constexpr double kUnpackedBytes = 4;  // a weight: written and read
+
+// The share of the read bandwidth that products with few rows reach.
+double read_share(const StageWork& work, double rows) {
+  const Format format = format_of(work);
+  if (work.device.cpu) return format == Format::bits4 ? 0.71 : 0.83;
+  if (format == Format::plain) return 1;
+  const double doublings = std::log2(std::clamp(rows, 1.0, kFewRows));
+  return 1 / (1 + (format == Format::bits4 ? 0.2 : 0.1) * doublings);
+}
+
+double matrix_time(const StageWork& work, const StepShape& step) {
+  const double head_rows = step.prompt ? step.sequences : step.rows;
+  const double products = 2 * (work.elements * step.rows + work.head_elements * head_rows);
+  const double multiplying = products / work.device.tflops / 1e6;
+  const double bandwidth = work.device.read_gb_s * 1e3;  // bytes a microsecond
+  const bool takes_codes = !work.device.cpu && format_of(work) != Format::plain;
+  if (takes_codes && step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
+    const double unpacking = kUnpackedBytes * work.elements / bandwidth / kUnpackShare;
+    return work.read_bytes / bandwidth + unpacking + multiplying;
+  }
+  return std::max(work.read_bytes / bandwidth / read_share(work, step.rows),
+                  multiplying / (takes_codes ? kCodeTflops : 1));
+}
+
+double attention_time(const StageWork& work, const StepShape& step) {
+  if (!step.prompt) {
+    const double bytes = step.sequences * step.context * work.kv_bytes;
+    return bytes / (work.device.read_gb_s * 1e3) / kAttentionReads;
+  }
+  // Each row meets half of the prompt on average, in two products.
+  const double length = step.rows / step.sequences;
+  const double products =
+      4 * step.rows * (step.context + length / 2) * work.attention_width * work.layers;
+  const double share = work.device.cpu      ? kCpuAttentionTflops
+                       : work.device.hopper ? kHopperAttentionTflops
+                                            : kOtherAttentionTflops;
+  return products / (work.device.tflops * share) / 1e6;
+}
+
+// One sum of `bytes` over the group.
+double sum_time(const StageWork& work, double bytes) {
+  if (work.ranks == 1) return 0;
+  const double ranks = work.ranks;
+  const double share = 2 * (ranks - 1) / ranks;  // of the bytes that each rank sends
+  const double mb = bytes / 1e6;
+  if (work.nodes > 1) return 20 + 10 * std::log2(work.nodes) + 22 * share * mb;
+  if (work.device.cpu) return 5 + 2 * ranks + 100 * share * mb;
+  if (!work.device.linked) return 10 + 2 * ranks + 50 * share * mb;
+  return 2.4 + 0.6 * (ranks - 2) + 3.4 * share * mb;
+}
+
+}  // namespace
+
+double layer_time(const DeviceKindSpec& device) {
+  return device.cpu ? kCpu.layer_us : kGpu.layer_us;
+}
+
+StageTime stage_time(const StageWork& work, const StepShape& step) {
+  const Costs& costs = work.device.cpu ? kCpu : kGpu;
+  StageTime time;
+  time.reading = matrix_time(work, step);
+  time.attention = attention_time(work, step);
+  const double row = costs.row_us * step.rows * work.hidden / 4096;
+  const double sequences = step.prompt ? 0 : costs.sequence_us * (step.sequences - 1);
+  time.kernels = work.layers * (costs.layer_us + (step.rows > 1 ? costs.rows_us : 0) + row +
+                                sequences / work.ranks);
+  if (work.head_elements > 0) time.kernels += costs.step_us;
+  time.sums = 2 * work.layers * sum_time(work, step.rows * work.hidden * sizeof(float));
+  return time;
+}
+
+double least_stage_time(const StageWork& work, const StepShape& step) {
+  const double keys = step.prompt ? 0 : step.sequences * step.context * work.kv_bytes;
+  const double reading = (work.read_bytes + keys) / (work.device.read_gb_s * 1e3);
+  const double rows = step.prompt ? step.sequences : step.rows;
+  const double products = 2 * (work.elements * step.rows + work.head_elements * rows);
+  return std::max(reading, products / work.device.tflops / 1e6);
+}
+
+double handover_time(double bytes, bool peers, bool same_node) {
+  if (!same_node) return 30 + bytes / 10e3;
+  return peers ? 8 + bytes / 300e3 : 40 + bytes / 20e3;
+}
+
+}  // namespace dinfer

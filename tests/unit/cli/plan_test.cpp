@@ -1,0 +1,241 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/plan_calibration.h"
+#include "cli/plan_layouts.h"
+#include "placement/device_layers.h"
+
+namespace dinfer {
+namespace {
+
+Options options_for(const std::string& shape, int quant = 0) {
+  Options options;
+  options.shape = shape;
+  options.quant = quant;
+  return options;
+}
+
+std::string refusal(ExitCode code, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "not refused";
+  return "";
+}
+
+void expect_has(const std::string& text, const std::string& part) {
+  EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks: " << part;
+}
+
+TEST(PlanDevices, AListNamesKindsCountsAndNodes) {
+  const PlannedMachines mixed = parse_devices("2xh100:40GiB,1xA100,cpu:64GiB");
+  ASSERT_EQ(mixed.devices.size(), 4u);
+  EXPECT_EQ(mixed.gpus(), 3);
+  EXPECT_EQ(mixed.devices[1].kind.memory, uint64_t{40} << 30);
+  EXPECT_EQ(mixed.devices[2].kind.name, "A100");
+  EXPECT_TRUE(mixed.devices[3].kind.cpu);
+  const PlannedMachines nodes = parse_devices("2x8xH200");
+  ASSERT_EQ(nodes.devices.size(), 16u);
+  EXPECT_EQ(nodes.nodes, 2);
+  EXPECT_EQ(nodes.devices[7].node, 0);
+  EXPECT_EQ(nodes.devices[8].node, 1);
+}
+
+TEST(PlanDevices, WhatIsNoListIsRefused) {
+  for (const std::string text : {"", "8xH200,", "0xH200", "-1xH200", "8x", "xH200", "H300",
+                                 "8 x H200", "99999999xH200", "5000xH200", "1000x1000xH200"}) {
+    SCOPED_TRACE(text);
+    refusal(ExitCode::usage, [&] { parse_devices(text); });
+  }
+  expect_has(refusal(ExitCode::usage, [] { parse_devices("8xH300"); }), "did you mean H200?");
+  expect_has(refusal(ExitCode::usage, [] { parse_devices("H100:40GB"); }), "as in H100:40GiB");
+  expect_has(refusal(ExitCode::usage, [] { parse_devices("H100,2xcpu"); }), "one CPU");
+}
+
+// docs/BENCHMARKS.md, "One and two H200, Llama-3.1-8B shape": milliseconds a step.
+struct Figure {
+  int quant, gpus;
+  StepShape step;
+  double ms;
+};
+
+StepShape decoding(double sequences) {
+  return {.rows = sequences, .sequences = sequences, .context = 192};
+}
+StepShape prompt_of(double tokens) { return {.rows = tokens, .prompt = true}; }
+
+TEST(PlanSpeed, MeasuredFiguresAreMetWithin15Percent) {
+  const std::vector<Figure> figures{
+      {0, 1, decoding(1), 1e3 / 224},
+      {0, 1, decoding(2), 2e3 / 409},
+      {0, 1, decoding(4), 4e3 / 803},
+      {0, 1, decoding(8), 5.1},
+      {0, 1, decoding(64), 5.8},
+      {0, 1, decoding(256), 10.8},
+      {4, 1, decoding(1), 1e3 / 427},
+      {4, 1, decoding(8), 8e3 / 2430},
+      {4, 1, decoding(32), 4.4},
+      {4, 1, decoding(64), 5.2},
+      {4, 1, decoding(128), 7.3},
+      {4, 1, decoding(256), 12.7},
+      {4, 1, prompt_of(512), 512e3 / 27200},
+      {4, 1, prompt_of(1024), 1024e3 / 30100},
+      {4, 1, prompt_of(2048), 2048e3 / 32900},
+      {0, 1, prompt_of(8192), 237},
+
+      {0, 2, decoding(1), 1e3 / 320},
+      {0, 2, decoding(8), 3.3},
+      {4, 2, decoding(1), 1e3 / 524},
+      {0, 1, prompt_of(512), 512e3 / 37800},
+      {0, 1, prompt_of(2048), 52},
+      {0, 2, prompt_of(2048), 36},
+  };
+  for (const Figure& figure : figures) {
+    SCOPED_TRACE(testing::Message() << "quant " << figure.quant << " gpus " << figure.gpus
+                                    << " rows " << figure.step.rows);
+    Options options = options_for("llama-3.1-8b", figure.quant);
+    options.tp = figure.gpus;
+    const PlannedModel model(options);
+    const PlannedMachines machines = parse_devices("2xH200");
+    const Candidate layout = chosen_layout(options, model, machines);
+    const double ms = step_us(model, machines, layout, figure.step) / 1e3;
+    EXPECT_NEAR(ms / figure.ms, 1, 0.15) << ms << " ms, measured " << figure.ms;
+  }
+}
+
+Evaluation evaluated(const Options& options, const std::string& devices) {
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices(devices);
+  return evaluate(options, model, machines, chosen_layout(options, model, machines), {});
+}
+
+TEST(PlanSpeed, ThroughputIsMetWithin15Percent) {
+  Options options = options_for("llama-3.1-8b");
+  options.max_seqs = 256;
+  const Evaluation plan = evaluated(options, "1xH200");
+  EXPECT_EQ(plan.saturated.sequences, 256);
+  EXPECT_NEAR(plan.saturated.tok_s / 17400, 1, 0.15);
+}
+
+TEST(PlanSpeed, NoEstimateIsAboveItsBound) {
+  for (const std::string shape : {"smollm2-135m", "llama-3.1-8b", "qwen3-32b"}) {
+    for (const int quant : {0, 4, 8}) {
+      for (const std::string devices : {"1xH200", "2xH100", "4xA100", "2x2xH200"}) {
+        Options options = options_for(shape, quant);
+        options.uneven_tp = shape[0] == 's';
+        const PlannedModel model(options);
+        const PlannedMachines machines = parse_devices(devices);
+        const Candidate chosen = chosen_layout(options, model, machines);
+        std::vector<Candidate> all = other_layouts(options, model, machines, chosen);
+        all.push_back(chosen);
+        for (const Candidate& layout : all) {
+          SCOPED_TRACE(shape + " " + devices + " " + layout.options);
+          const Evaluation plan = evaluate(options, model, machines, layout, {});
+          if (!plan.problem.empty()) continue;
+          EXPECT_GT(plan.single.tok_s, 0);
+          EXPECT_LE(plan.single.tok_s, plan.single.bound_tok_s);
+          EXPECT_LE(plan.saturated.tok_s, plan.saturated.bound_tok_s);
+        }
+      }
+    }
+  }
+}
+
+TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
+  const Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  const Candidate three = chosen_layout(options, model, parse_devices("3xH200"));
+  EXPECT_EQ(three.tp, 2);
+  expect_has(three.note, "2 of 3 devices");
+  EXPECT_EQ(chosen_layout(options, model, parse_devices("8xH200")).tp, 8);
+}
+
+TEST(PlanLayouts, WhatDoesNotFitSaysSoAndTheCpuHelps) {
+  const Options options = options_for("llama-3.1-70b");
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("1xH100,cpu:512GiB");
+  const Candidate chosen = chosen_layout(options, model, machines);
+  expect_has(evaluate(options, model, machines, chosen, {}).problem, "rank 0 needs");
+  bool offloaded = false;
+  for (const Candidate& other : other_layouts(options, model, machines, chosen)) {
+    const bool by_cpu = other.options.find("cpu:") != std::string::npos;
+    const Evaluation plan = evaluate(options, model, machines, other, {});
+    if (by_cpu) EXPECT_EQ(plan.problem, "") << other.options;
+    offloaded = offloaded || by_cpu;
+  }
+  EXPECT_TRUE(offloaded);
+}
+
+TEST(PlanLayouts, TheAutomaticSplitOfAnUnevenPairIsNearTheBestOfAll) {
+  Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("1xA100,1xH200:20GiB");
+  const Candidate chosen = chosen_layout(options, model, machines);
+  const std::vector<Candidate> others = other_layouts(options, model, machines, chosen);
+  const auto automatic = std::ranges::find_if(others, [](const Candidate& layout) {
+    return layout.options.starts_with("-n") && layout.quant.otherwise.bits == 0;
+  });
+  ASSERT_NE(automatic, others.end());
+  const double reached = evaluate(options, model, machines, *automatic, {}).saturated.tok_s;
+  double best = 0;
+  for (int64_t first = 1; first < model.config().layers; ++first) {
+    options.device_layers = fmt::format("0:{};1:{}", first, model.config().layers - first);
+    const Evaluation plan =
+        evaluate(options, model, machines, chosen_layout(options, model, machines), {});
+    best = std::max(best, plan.saturated.tok_s);
+  }
+  EXPECT_GT(reached, 0.95 * best);
+}
+
+class PlanCalibration : public testing::Test {
+ protected:
+  std::string file(const std::string& text) const {
+    const std::string path = testing::TempDir() + "plan_calibration.json";
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  static std::string report(const std::string& device, double tok_s) {
+    return fmt::format(
+        R"({{"device":"{}","ranks":1,"layout":"single","model":"llama-3.1-8b","quant":0,)"
+        R"("quant_group":32,"rows":[{{"test":"decode","batch":1,"context":128,"tokens":128,)"
+        R"("tok_s_median":{},"ceiling_gb_s":4460}}]}})",
+        device, tok_s);
+  }
+};
+
+TEST_F(PlanCalibration, MeasuredSpeedsSetTheEstimatesRight) {
+  const Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  PlannedMachines machines = parse_devices("1xH200");
+  const Candidate layout = chosen_layout(options, model, machines);
+  const Calibration calibration(file(report("NVIDIA H200", 300)), options, machines);
+  const Evaluation plan = evaluate(options, model, machines, layout, calibration);
+  EXPECT_NEAR(plan.single.tok_s, 300, 1);
+  EXPECT_LE(plan.error, 0.05);
+}
+
+TEST_F(PlanCalibration, WhatIsNoBenchReportIsRefused) {
+  const Options options = options_for("llama-3.1-8b");
+  PlannedMachines machines = parse_devices("1xH200");
+  const auto refused = [&](const std::string& path) {
+    return refusal(ExitCode::config, [&] { Calibration(path, options, machines); });
+  };
+  expect_has(refused("/nowhere.json"), "/nowhere.json");
+  expect_has(refused(file("{")), "--calibration");
+  expect_has(refused(file("{}")), "not what dinfer bench --json prints");
+  expect_has(refused(file(report("NVIDIA H200", -1))), "numbers above 0");
+  expect_has(refused(file(report("NVIDIA L4", 9))), "measured on NVIDIA L4");
+}
+
+}  // namespace
+}  // namespace dinfer
