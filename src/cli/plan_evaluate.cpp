@@ -13,7 +13,7 @@ namespace dinfer {
 namespace {
 
 // Errors of estimates: where dinfer's own figures of such layouts on such devices were fitted; of
-// layouts that were not measured; of devices known by their data sheets.
+// layouts that were not measured, and of CPUs, which differ; of devices known by their data sheets.
 constexpr double kFitted = 0.10, kNotMeasured = 0.25, kByDataSheet = 0.35;
 constexpr int kMeasuredRanks = 2;
 
@@ -172,9 +172,12 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
 double error_of(const Candidate& candidate, const LayoutModel& layout,
                 const Calibration& calibration) {
   const int ranks = static_cast<int>(candidate.placement.shards.size());
-  bool measured = true;
-  for (int rank = 0; rank < ranks; ++rank) measured = measured && layout.device(rank).kind.measured;
-  const bool fitted = candidate.pp == 1 && candidate.tp <= kMeasuredRanks;
+  bool measured = true, cpu = false;
+  for (int rank = 0; rank < ranks; ++rank) {
+    measured = measured && layout.device(rank).kind.measured;
+    cpu = cpu || layout.device(rank).kind.cpu;
+  }
+  const bool fitted = candidate.pp == 1 && candidate.tp <= kMeasuredRanks && !cpu;
   const double otherwise = !measured ? kByDataSheet : fitted ? kFitted : kNotMeasured;
   return calibration.error(otherwise, layout.device(0).kind.name);
 }
