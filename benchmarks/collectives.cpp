@@ -17,6 +17,7 @@
 #include "comm/gpu_nccl.h"
 #include "comm/gpu_peer.h"
 #include "comm/mpi_communicator.h"
+#include "kernels/cuda/peer_mail.h"
 
 namespace dinfer {
 namespace {
@@ -76,6 +77,31 @@ class Bench {
       }
     }
     say("\n");
+  }
+
+  // Rank 0 and rank 1 send the same bytes to and fro: half a turn is a hop, from the kernel that
+  // sends to the one behind that which received. Then one way only.
+  void print_hops() {
+    if (!peers_ || control_.size() < 2) return;
+    say("\nmessages of rank 0 and rank 1: microseconds a hop in a graph, GB/s one way\n");
+    auto* data = reinterpret_cast<std::byte*>(values_);
+    const int rank = control_.rank();
+    for (const size_t bytes :
+         {size_t{4} << 10, size_t{16} << 10, size_t{32} << 10, size_t{128} << 10, size_t{256} << 10,
+          size_t{1} << 20, size_t{4} << 20, size_t{32} << 20}) {
+      const auto pass = [&](int from, int to) {
+        if (rank == from) cuda::peer_send(peers_->kernels(), peers_->group(), to, data, bytes);
+        if (rank == to) cuda::peer_receive(peers_->kernels(), peers_->group(), from, data, bytes);
+      };
+      const double turn = graph_time([&] {
+        if (rank > 1) return;
+        pass(0, 1);
+        pass(1, 0);
+      });
+      const double one_way = call_time([&] { pass(0, 1); });
+      say("%9zu: %8.2f us, %7.1f GB/s\n", bytes, turn / 2,
+          static_cast<double>(bytes) / one_way * 1e-3);
+    }
   }
 
   void print_sweep() {
@@ -428,6 +454,7 @@ int main(int argc, char** argv) {
     bench.print_norms();
     bench.print_sums();
     bench.print_gathers();
+    bench.print_hops();
     if (asked == "--sweep") bench.print_sweep();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "rank %d: %s\n", session->world().rank, error.what());

@@ -61,9 +61,9 @@ class Bench {
   Bench(std::shared_ptr<TcpSession> session, ControlPlane& control, int rounds)
       : session_(std::move(session)), control_(control), rounds_(rounds) {
     const Members members(all_ranks(control.size()), control.rank());
-    raw_ = open_ring(*session_, control_, "benchmark", members, soon());
+    raw_ = open_links(session_, control_, "benchmark", members, soon()).ring;
     ring_ = make_ring_communicator(session_, members,
-                                   open_ring(*session_, control_, "benchmark", members, soon()),
+                                   open_links(session_, control_, "benchmark", members, soon()),
                                    std::chrono::seconds(60));
   }
 

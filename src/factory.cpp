@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <spdlog/spdlog.h>
+
 #include "bootstrap/launcher.h"
 #include "bootstrap/single_control_plane.h"
 #include "comm/single_communicator.h"
@@ -68,17 +70,23 @@ bool is_mixed(const Device& device, HostCommunicator& host, const BootstrapOptio
 // Gives `boot` its communicators, over those for host memory.
 void serve_devices(Bootstrap& boot, HostCommunicatorMaker make_host,
                    const BootstrapOptions& options) {
-  boot.make_communicator = [control = boot.control.get(), world = boot.world, name = boot.name,
-                            make_host = std::move(make_host),
-                            options](Device& device,
-                                     std::span<const int> ranks) -> std::unique_ptr<Communicator> {
+  boot.make_communicator =
+      [control = boot.control.get(), world = boot.world, name = boot.name,
+       make_host = std::move(make_host), options, warned = false](
+          Device& device, std::span<const int> ranks) mutable -> std::unique_ptr<Communicator> {
     const Members members(ranks, world.rank);
     std::unique_ptr<HostCommunicator> host = make_host(members);
-    [[maybe_unused]] const bool mixed = is_mixed(device, *host, options);
+    const bool mixed = is_mixed(device, *host, options);
+    const bool on_gpus = mixed || device.kind() == DeviceKind::cuda;
+    if (on_gpus && (mixed || options.no_p2p) && members.size() > 1 && world.rank == 0 && !warned) {
+      warned = true;
+      spdlog::warn("tensors of GPUs travel through host memory, which is slow: {}",
+                   mixed ? "GPU ranks and CPU ranks share the model" : "--no-p2p");
+    }
 #if DINFER_HAS_CUDA
     const bool staged = options.no_p2p || name == "ring";
     if (device.kind() == DeviceKind::cuda && mixed)
-      return make_staged_communicator(stream_of(device), std::move(host));
+      return make_staged_communicator(stream_of(device), std::move(host), StagedParts::whole);
     if (device.kind() == DeviceKind::cuda)
       return make_gpu_communicator(*control, world, stream_of(device), members, std::move(host),
                                    {.start_timeout = options.start_timeout,

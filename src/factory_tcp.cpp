@@ -153,13 +153,13 @@ class TcpCommunicators {
     const int size = session_->world().size;
     if (size == 1) return make_single_communicator();
     const Deadline deadline = Deadline::after(start_timeout_);
-    std::optional<RingLinks> ring;
-    if (members.size() == size) ring = std::exchange(given_, std::nullopt);
-    if (!ring)
-      ring = or_leave(*session_,
-                      [&] { return open_ring(*session_, control_, secret_, members, deadline); });
+    std::optional<RingLinks> given;
+    if (members.size() == size) given = std::exchange(given_, std::nullopt);
+    TcpLinks links = or_leave(*session_, [&] {
+      return open_links(session_, control_, secret_, members, deadline, std::move(given));
+    });
     if (members.size() == 1) return make_single_communicator();
-    return make_ring_communicator(session_, members, std::move(*ring), step_timeout_);
+    return make_ring_communicator(session_, members, std::move(links), step_timeout_);
   }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/peer_bytes.cuh"
 #include "kernels/cuda/peer_turn.cuh"
 
 namespace dinfer::cuda {
@@ -95,25 +96,6 @@ __global__ void __launch_bounds__(512)
       task.finish_unit(unit, as_floats(take<Bare>(turn, results, unit, peer)));
     }
   }
-}
-
-// Eight bytes from anywhere; past the end zeros.
-__device__ uint2 load_bytes(const std::byte* from, size_t bytes) {
-  if (bytes >= 8 && reinterpret_cast<uintptr_t>(from) % 8 == 0)
-    return *reinterpret_cast<const uint2*>(from);
-  uint64_t v = 0;
-  for (size_t i = 0; i < min(bytes, size_t{8}); ++i) v |= static_cast<uint64_t>(from[i]) << (8 * i);
-  return {static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32)};
-}
-
-__device__ void store_bytes(std::byte* to, uint2 v, size_t bytes) {
-  if (bytes >= 8 && reinterpret_cast<uintptr_t>(to) % 8 == 0) {
-    *reinterpret_cast<uint2*>(to) = v;
-    return;
-  }
-  const uint64_t all = v.x | static_cast<uint64_t>(v.y) << 32;
-  for (size_t i = 0; i < min(bytes, size_t{8}); ++i)
-    to[i] = static_cast<std::byte>(all >> (8 * i) & 255);
 }
 
 __global__ void gather(const __grid_constant__ PeerGroup group, const std::byte* in, std::byte* out,

@@ -69,25 +69,23 @@ struct Turn {
 // How long a thread waits: not for ever, whatever becomes of the peer.
 class Patience {
  public:
-  __device__ explicit Patience(const Turn& turn) : turn_(turn) {}
+  __device__ explicit Patience(const PeerGroup& group) : group_(group) {}
 
   // Called after a look in vain for data of `peer`; true: give up.
   __device__ bool is_over(int peer) {
     if (++looks_ % kLooks != 0) return false;
-    const PeerGroup& group = turn_.group;
-    if (*static_cast<volatile uint32_t*>(&group.counters->fault) != 0) return true;
+    if (*static_cast<volatile uint32_t*>(&group_.counters->fault) != 0) return true;
     // Host memory is far away: thousands of lanes that ask for it delay the data they wait for.
-    if (is_first_of_active() && *static_cast<volatile uint32_t*>(&group.report->stop) != 0)
+    if (is_first_of_active() && *static_cast<volatile uint32_t*>(&group_.report->stop) != 0)
       return report(PeerFault::told_to, peer, 0, 0);
     const uint64_t now = nanoseconds();
     if (begin_ == 0) begin_ = now;
-    return now - begin_ > group.timeout_ns && report(PeerFault::late, peer, 0, 0);
+    return now - begin_ > group_.timeout_ns && report(PeerFault::late, peer, 0, 0);
   }
 
   __device__ bool report(PeerFault fault, int peer, uint32_t theirs, uint32_t ours) const {
-    const PeerGroup& group = turn_.group;
-    if (atomicExch(&group.counters->fault, static_cast<uint32_t>(fault)) == 0) {
-      volatile PeerReport* out = group.report;
+    if (atomicExch(&group_.counters->fault, static_cast<uint32_t>(fault)) == 0) {
+      volatile PeerReport* out = group_.report;
       out->peer = peer;
       out->theirs = theirs;
       out->ours = ours;
@@ -104,7 +102,7 @@ class Patience {
     return static_cast<int>(threadIdx.x % 32) == __ffs(static_cast<int>(__activemask())) - 1;
   }
 
-  const Turn& turn_;
+  const PeerGroup& group_;
   uint32_t looks_ = 0;
   uint64_t begin_ = 0;
 };

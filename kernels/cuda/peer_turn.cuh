@@ -48,7 +48,7 @@ __device__ inline void compare_lengths(const Turn& turn, size_t length) {
   const auto ours = static_cast<uint32_t>(length);
   store(turn.header(peer, group.rank), {ours, turn.flag(), 0, turn.flag()});
   const std::byte* header = turn.header(group.rank, peer);
-  Patience patience(turn);
+  Patience patience(turn.group);
   uint4 theirs = load(header);
   while (theirs.y != turn.flag()) {
     if (patience.is_over(peer)) return;
@@ -60,7 +60,7 @@ __device__ inline void compare_lengths(const Turn& turn, size_t length) {
 // Waits for packet i of `slot`, which `peer` writes.
 template <class Packet>
 __device__ inline uint4 take(const Turn& turn, std::byte* slot, size_t i, int peer) {
-  Patience patience(turn);
+  Patience patience(turn.group);
   uint4 v;
   while (!Packet::peek(turn, slot, i, v))
     if (patience.is_over(peer)) break;
@@ -73,7 +73,7 @@ template <int kMost>
 __device__ inline float4 take_sum(const Turn& turn, size_t i, uint4 own) {
   const PeerGroup& group = turn.group;
   uint4 parts[kMost];
-  Patience patience(turn);
+  Patience patience(turn.group);
   for (;;) {
     int missing = -1;
 #pragma unroll

@@ -1,7 +1,6 @@
 #include "bootstrap/pulse.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <cstring>
 
 #include <spdlog/spdlog.h>
+
+#include "base/signals_blocked.h"
 
 namespace dinfer {
 namespace {
@@ -33,20 +34,6 @@ void ring(int event) {
   const uint64_t one = 1;
   check(write(event, &one, sizeof one) == sizeof one, "an eventfd takes a count");
 }
-
-// Signals of the process are for its other threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 

@@ -22,6 +22,9 @@ class Communicator {
   virtual std::string_view transport()
       const = 0;  // of the layout line: none, mpi, ring, nccl, p2p, staged
 
+  // The same for send() and receive().
+  virtual std::string_view message_transport() const { return transport(); }
+
   // Whether calls only queue work on the device, which may then record them with its own. The same
   // on all ranks of a group.
   virtual bool recordable() const { return true; }
@@ -40,7 +43,8 @@ class Communicator {
   // host memory matches one for host memory. After send() `data` may be written again (on a GPU, by
   // what is queued later). A send of up to kUnawaitedBytes waits for its receiver only where more
   // than one earlier message to that rank is still on its way: two ranks that send to each other
-  // and then receive do not block each other.
+  // and then receive do not block each other. NCCL alone, which GPUs without access to each other's
+  // memory take, may wait.
   static constexpr size_t kUnawaitedBytes = size_t{4} << 20;
   virtual void send(int destination, std::span<const std::byte> data) = 0;
   virtual void receive(int source, std::span<std::byte> data) = 0;

@@ -14,11 +14,14 @@
 #include "comm/gpu_ranks.h"
 #include "comm/gpu_staged.h"
 #include "device/gpu_check.h"
+#include "kernels/cuda/peer_mail.h"
 
 namespace dinfer {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
+
+static_assert(cuda::kMailRoom >= Communicator::kUnawaitedBytes);
 
 // Kernels end their waits themselves; the host is the second to notice, with NCCL the only one.
 constexpr Seconds kGrace{0.5};
@@ -76,6 +79,8 @@ class GpuCommunicator final : public Communicator {
     return size() == 1 ? "none" : nccl_ ? "nccl" : "p2p";
   }
 
+  std::string_view message_transport() const override { return peers_ ? "p2p" : transport(); }
+
   void all_reduce_sum(std::span<float> values) override {
     if (size() == 1) return;
     check_faults();
@@ -118,22 +123,20 @@ class GpuCommunicator final : public Communicator {
     check(destination >= 0 && destination < size() && destination != rank(), "send: to a peer");
     check_faults();
     last_call_ = "send";
-    if (nccl_)
-      return guarded([&] { nccl_->send(destination, data.data(), data.size(), stream_.get()); });
-    staging_.resize(data.size());
-    copy(staging_.data(), data.data(), data.size());
-    host_->send(destination, staging_);
+    if (peers_)
+      cuda::peer_send(peers_->kernels(), peers_->group(), destination, data.data(), data.size());
+    else
+      guarded([&] { nccl_->send(destination, data.data(), data.size(), stream_.get()); });
   }
 
   void receive(int source, std::span<std::byte> data) override {
     check(source >= 0 && source < size() && source != rank(), "receive: from a peer");
     check_faults();
     last_call_ = "receive";
-    if (nccl_)
-      return guarded([&] { nccl_->receive(source, data.data(), data.size(), stream_.get()); });
-    staging_.resize(data.size());
-    host_->receive(source, staging_);
-    copy(data.data(), staging_.data(), data.size());
+    if (peers_)
+      cuda::peer_receive(peers_->kernels(), peers_->group(), source, data.data(), data.size());
+    else
+      guarded([&] { nccl_->receive(source, data.data(), data.size(), stream_.get()); });
   }
 
   void send_host(int destination, std::span<const std::byte> data) override {
@@ -149,13 +152,6 @@ class GpuCommunicator final : public Communicator {
   std::optional<cuda::PeerPath> peer_path(size_t bytes) const {
     if (!peers_) return std::nullopt;
     return best_path(size(), bytes, nccl_ != nullptr);
-  }
-
-  void copy(std::byte* to, const std::byte* from, size_t bytes) {
-    stream_.wait();  // a copy from or to pageable memory waits as well, but looks after nothing
-    check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_.get()),
-               "cudaMemcpyAsync");
-    stream_.wait();
   }
 
   // Called again and again while the host waits for the stream, and once it has.
@@ -176,7 +172,7 @@ class GpuCommunicator final : public Communicator {
     guarded([&] {
       control_->check_peers();
       if (peers_->fault() == cuda::PeerFault::diverged)
-        control_->fail_diverged(peer, fmt::format("a collective of length {}", report.theirs),
+        control_->fail_diverged(peer, fmt::format("a call of length {}", report.theirs),
                                 fmt::format("{} of length {}", last_call_, report.ours));
       control_->fail_late({peer}, options_.step_timeout, last_call_);
     });
@@ -212,7 +208,6 @@ class GpuCommunicator final : public Communicator {
   GpuCommunicatorOptions options_;
   std::unique_ptr<PeerMemory> peers_;
   std::unique_ptr<NcclGroup> nccl_;
-  std::vector<std::byte> staging_;
   std::string_view last_call_ = "no call";
   int watch_ = 0;
   bool failed_ = false;

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "device/gpu_check.h"
+#include "device/gpu_memory.h"
+#include "kernels/cuda/peer_mail.h"
 
 namespace dinfer {
 namespace {
@@ -96,6 +98,9 @@ void PeerMemory::allocate(int rank, int ranks, std::chrono::duration<double> ste
   check_cuda(cudaMalloc(&group_.counters, sizeof(cuda::PeerCounters)), "cudaMalloc");
   check_cuda(cudaMemsetAsync(group_.counters, 0, sizeof(cuda::PeerCounters), stream_.get()),
              "cudaMemsetAsync");
+  check_cuda(cudaMalloc(&group_.mail, sizeof(cuda::PeerMailCounters)), "cudaMalloc");
+  check_cuda(cudaMemsetAsync(group_.mail, 0, sizeof(cuda::PeerMailCounters), stream_.get()),
+             "cudaMemsetAsync");
   void* report = nullptr;
   check_cuda(cudaHostAlloc(&report, sizeof(cuda::PeerReport), cudaHostAllocMapped),
              "cudaHostAlloc");
@@ -117,30 +122,46 @@ void PeerMemory::map(std::span<const Bytes> handles) {
   }
 }
 
-// Links that claim to work are tried: one sum on each path.
+// Links that claim to work are tried: one sum on each path, one message of each form.
 void PeerMemory::try_out() {
-  std::vector<float> host(kTrialFloats);
-  float* values = nullptr;
-  check_cuda(cudaMalloc(&values, kTrialFloats * sizeof(float)), "cudaMalloc");
-  const std::unique_ptr<float, decltype(&cudaFree)> owner(values, cudaFree);
   constexpr size_t count = kTrialFloats;
-  for (const cuda::PeerPath path : {cuda::PeerPath::one_shot, cuda::PeerPath::two_shot}) {
-    for (size_t i = 0; i < count; ++i) host[i] = trial_value(group_.rank, i);
-    check_cuda(cudaMemcpyAsync(values, host.data(), count * sizeof(float), cudaMemcpyDefault,
-                               stream_.get()),
+  std::vector<float> host(count);
+  GpuMemory memory(2 * count * sizeof(float));
+  auto* values = reinterpret_cast<float*>(memory.data());
+  const auto copy = [&](float* to, const float* from) {
+    check_cuda(cudaMemcpyAsync(to, from, count * sizeof(float), cudaMemcpyDefault, stream_.get()),
                "cudaMemcpyAsync");
-    cuda::peer_sum(kernels_, group_, path, values, nullptr, count);
-    check_cuda(cudaMemcpyAsync(host.data(), values, count * sizeof(float), cudaMemcpyDefault,
-                               stream_.get()),
-               "cudaMemcpyAsync");
+  };
+  const auto expect = [&](const float* device, size_t length, auto expected) {
+    copy(host.data(), device);
     stream_.wait();
-    for (size_t i = 0; i < count; ++i) {
-      float expected = 0;
-      for (int rank = 0; rank < group_.ranks; ++rank) expected += trial_value(rank, i);
-      if (fault() != cuda::PeerFault::none || host[i] != expected)
-        fail(ExitCode::device, "a trial sum over the memory of its peers went wrong ({})",
+    for (size_t i = 0; i < length; ++i)
+      if (fault() != cuda::PeerFault::none || host[i] != expected(i))
+        fail(ExitCode::device, "a trial of the memory of its peers went wrong ({})",
              fault() == cuda::PeerFault::late ? "a peer's data did not arrive" : "wrong data");
-    }
+  };
+  const auto fill = [&] {
+    for (size_t i = 0; i < count; ++i) host[i] = trial_value(group_.rank, i);
+    copy(values, host.data());
+  };
+  for (const cuda::PeerPath path : {cuda::PeerPath::one_shot, cuda::PeerPath::two_shot}) {
+    fill();
+    cuda::peer_sum(kernels_, group_, path, values, nullptr, count);
+    expect(values, count, [&](size_t i) {
+      float sum = 0;
+      for (int rank = 0; rank < group_.ranks; ++rank) sum += trial_value(rank, i);
+      return sum;
+    });
+  }
+  const int next = (group_.rank + 1) % group_.ranks;
+  const int previous = (group_.rank + group_.ranks - 1) % group_.ranks;
+  for (const size_t length : {size_t{1001}, count}) {
+    fill();
+    const size_t bytes = length * sizeof(float);
+    cuda::peer_send(kernels_, group_, next, memory.data(), bytes);
+    cuda::peer_receive(kernels_, group_, previous, reinterpret_cast<std::byte*>(values + count),
+                       bytes);
+    expect(values + count, length, [&](size_t i) { return trial_value(previous, i); });
   }
 }
 
@@ -159,6 +180,7 @@ PeerMemory::~PeerMemory() {
   }
   cudaFree(group_.windows[group_.rank]);
   cudaFree(group_.counters);
+  cudaFree(group_.mail);
   cudaFreeHost(report_);
 }
 

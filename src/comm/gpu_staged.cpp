@@ -11,13 +11,17 @@
 namespace dinfer {
 namespace {
 
-// A part: large enough for the speed of a link, small enough that copies hide behind it.
-constexpr size_t kPartBytes = size_t{1} << 20;
+// A short part: large enough for the speed of a link, small enough that copies hide behind it.
+constexpr size_t kShortBytes = size_t{1} << 20;
+
+constexpr size_t kWholeBytes = size_t{1} << 40;  // more than any call moves
 
 class StagedCommunicator final : public Communicator {
  public:
-  StagedCommunicator(GpuStream& stream, std::unique_ptr<HostCommunicator> host)
-      : stream_(stream), host_(std::move(host)) {}
+  StagedCommunicator(GpuStream& stream, std::unique_ptr<HostCommunicator> host, StagedParts parts)
+      : stream_(stream),
+        host_(std::move(host)),
+        part_bytes_(parts == StagedParts::whole ? kWholeBytes : kShortBytes) {}
 
   // Buffers that kernels or copies still use are not freed under them.
   ~StagedCommunicator() override { cudaStreamSynchronize(stream_.get()); }
@@ -31,10 +35,11 @@ class StagedCommunicator final : public Communicator {
 
   void all_reduce_sum(std::span<float> values) override {
     const std::span<std::byte> device = std::as_writable_bytes(values);
+    reserve(device.size());
     copy_out(device, 0);
-    for (size_t at = 0; at < device.size(); at += kPartBytes) {
+    for (size_t at = 0; at < device.size(); at += part_bytes_) {
       stream_.wait();
-      copy_out(device, at + kPartBytes);
+      copy_out(device, at + part_bytes_);
       const std::span<std::byte> sums = staged(device, at);
       host_->all_reduce_sum({reinterpret_cast<float*>(sums.data()), sums.size() / sizeof(float)});
       queue_copy(device.data() + at, sums.data(), sums.size());
@@ -44,10 +49,11 @@ class StagedCommunicator final : public Communicator {
   void all_gather(std::span<const std::byte> in, std::span<std::byte> out) override {
     check(out.size() == in.size() * static_cast<size_t>(size()),
           "all_gather: out holds one part a rank");
+    reserve(in.size());
     copy_out(in, 0);
-    for (size_t at = 0; at < in.size(); at += kPartBytes) {
+    for (size_t at = 0; at < in.size(); at += part_bytes_) {
       stream_.wait();
-      copy_out(in, at + kPartBytes);
+      copy_out(in, at + part_bytes_);
       const std::span<std::byte> own = staged(in, at);
       gathered_.resize(own.size() * static_cast<size_t>(size()));
       host_->all_gather(own, gathered_);
@@ -63,16 +69,18 @@ class StagedCommunicator final : public Communicator {
   }
 
   void send(int destination, std::span<const std::byte> data) override {
+    reserve(data.size());
     copy_out(data, 0);
-    for (size_t at = 0; at == 0 || at < data.size(); at += kPartBytes) {
+    for (size_t at = 0; at == 0 || at < data.size(); at += part_bytes_) {
       stream_.wait();
-      copy_out(data, at + kPartBytes);
+      copy_out(data, at + part_bytes_);
       host_->send(destination, staged(data, at));
     }
   }
 
   void receive(int source, std::span<std::byte> data) override {
-    for (size_t at = 0; at == 0 || at < data.size(); at += kPartBytes) {
+    reserve(data.size());
+    for (size_t at = 0; at == 0 || at < data.size(); at += part_bytes_) {
       stream_.wait();  // the buffer's last contents have left
       const std::span<std::byte> part = staged(data, at);
       host_->receive(source, part);
@@ -89,10 +97,21 @@ class StagedCommunicator final : public Communicator {
   }
 
  private:
+  // Makes the buffers long enough for the parts of a call.
+  void reserve(size_t bytes) {
+    const size_t parts = bytes > part_bytes_ ? 2 : 1, wanted = std::min(bytes, part_bytes_);
+    for (size_t i = 0; i < parts; ++i) {
+      if (buffers_[i] && buffers_[i]->bytes() >= wanted) continue;
+      stream_.wait();  // what is copied from and to the old one
+      buffers_[i] = std::make_unique<PinnedMemory>(std::max(wanted, kShortBytes));
+    }
+  }
+
   // The pinned buffer of the part of `device` that begins at `at`.
   std::span<std::byte> staged(std::span<const std::byte> device, size_t at) {
-    const size_t bytes = std::min(kPartBytes, device.size() - std::min(at, device.size()));
-    return {buffers_[at / kPartBytes % buffers_.size()].data(), bytes};
+    if (at >= device.size()) return {};
+    const size_t bytes = std::min(part_bytes_, device.size() - at);
+    return {buffers_[at / part_bytes_ % buffers_.size()]->data(), bytes};
   }
 
   void copy_out(std::span<const std::byte> device, size_t at) {
@@ -108,15 +127,17 @@ class StagedCommunicator final : public Communicator {
 
   GpuStream& stream_;
   std::unique_ptr<HostCommunicator> host_;
-  std::array<PinnedMemory, 2> buffers_{PinnedMemory(kPartBytes), PinnedMemory(kPartBytes)};
+  size_t part_bytes_;
+  std::array<std::unique_ptr<PinnedMemory>, 2> buffers_;  // as long as calls have needed
   std::vector<std::byte> gathered_;
 };
 
 }  // namespace
 
 std::unique_ptr<Communicator> make_staged_communicator(GpuStream& stream,
-                                                       std::unique_ptr<HostCommunicator> host) {
-  return std::make_unique<StagedCommunicator>(stream, std::move(host));
+                                                       std::unique_ptr<HostCommunicator> host,
+                                                       StagedParts parts) {
+  return std::make_unique<StagedCommunicator>(stream, std::move(host), parts);
 }
 
 }  // namespace dinfer

@@ -15,8 +15,8 @@ namespace {
 constexpr size_t kWholeBytes = size_t{128} << 10;
 
 std::string describe(RingOperation operation, uint32_t sequence, uint64_t bytes) {
-  constexpr std::array<std::string_view, 6> kNames = {
-      "an unknown call", "all_reduce_sum", "all_reduce_sum", "all_gather", "send", "another call"};
+  constexpr std::array<std::string_view, 5> kNames = {
+      "an unknown call", "all_reduce_sum", "all_reduce_sum", "all_gather", "another call"};
   const auto index = static_cast<size_t>(operation);
   return fmt::format("{} {} of {} bytes", kNames[index < kNames.size() ? index : 0], sequence,
                      bytes);
@@ -24,13 +24,14 @@ std::string describe(RingOperation operation, uint32_t sequence, uint64_t bytes)
 
 class RingCommunicator final : public HostCommunicator {
  public:
-  RingCommunicator(std::shared_ptr<TcpSession> session, Members members, RingLinks links,
+  RingCommunicator(std::shared_ptr<TcpSession> session, Members members, TcpLinks links,
                    std::chrono::duration<double> step_timeout)
       : HostCommunicator(step_timeout),
         session_(std::move(session)),
         members_(std::move(members)),
-        left_{.socket = std::move(links.left)},
-        right_{.socket = std::move(links.right)} {}
+        left_{.socket = std::move(links.ring.left)},
+        right_{.socket = std::move(links.ring.right)},
+        mail_(std::move(links.mail)) {}
 
   int rank() const override { return members_.rank(); }
   int size() const override { return members_.size(); }
@@ -50,30 +51,17 @@ class RingCommunicator final : public HostCommunicator {
   }
 
   void send(int destination, std::span<const std::byte> data) override {
-    run(RingOperation::message, data.size(), data, {}, &link_with(destination, true), nullptr,
-        "send", destination);
+    check(destination >= 0 && destination < size() && destination != rank(), "send: to a peer");
+    mail_->send(members_[destination], data, deadline());
   }
 
   void receive(int source, std::span<std::byte> data) override {
-    const RingHop hop{.into = data, .origin = source};
-    run(RingOperation::message, data.size(), {}, {&hop, 1}, nullptr, &link_with(source, false),
-        "receive", source);
+    check(source >= 0 && source < size() && source != rank(), "receive: from a peer");
+    mail_->receive(members_[source], data, deadline());
   }
 
  private:
   int neighbour(int step) const { return (rank() + size() + step) % size(); }
-
-  // With two ranks both links lead to the same peer: what leaves takes the right one.
-  RingLink& link_with(int peer, bool sending) {
-    const bool is_right = peer == neighbour(1);
-    const bool is_left = peer == neighbour(-1);
-    if (!is_right && !is_left)
-      fail(ExitCode::config,
-           "rank {} has no connection with rank {}: a ring joins neighbours only; use MPI or NCCL "
-           "for this layout",
-           rank(), peer);
-    return is_right && (sending || !is_left) ? right_ : left_;
-  }
 
   // Rank r's `in` arrives at out[r * in.size()].
   void go_round(RingOperation operation, std::span<const std::byte> in, std::span<std::byte> out,
@@ -85,7 +73,7 @@ class RingCommunicator final : public HostCommunicator {
           {.into = out.subspan(origin * in.size(), in.size()), .origin = static_cast<int>(origin)});
     }
     std::ranges::copy(in, out.begin() + static_cast<ptrdiff_t>(rank() * in.size()));
-    run(operation, in.size(), in, hops_, &right_, &left_, what, neighbour(1));
+    run(operation, in.size(), in, hops_, what);
   }
 
   void sum_whole(std::span<float> values) {
@@ -111,17 +99,15 @@ class RingCommunicator final : public HostCommunicator {
       hops_.push_back({.into = share(-step), .add = true, .origin = neighbour(-step)});
     for (int step = 0; step < size() - 1; ++step)
       hops_.push_back({.into = share(-step), .origin = neighbour(-1)});
-    run(RingOperation::sum_in_shares, values.size_bytes(), share(0), hops_, &right_, &left_,
-        "all_reduce_sum", neighbour(1));
+    run(RingOperation::sum_in_shares, values.size_bytes(), share(0), hops_, "all_reduce_sum");
   }
 
   void run(RingOperation operation, uint64_t bytes, std::span<const std::byte> own,
-           std::span<const RingHop> hops, RingLink* right, RingLink* left, std::string_view what,
-           int receiver) {
-    const uint32_t sequence = right ? right->sent : left->received;
-    RingStream stream(operation, bytes, own, hops, right, left, scratch_);
+           std::span<const RingHop> hops, std::string_view what) {
+    const uint32_t sequence = right_.sent;
+    RingStream stream(operation, bytes, own, hops, right_, left_, scratch_);
     session_->wait().until([&] { return stream.advance() || stream.stranger(); },
-                           [&] { return std::vector<int>{members_[stream.awaited(receiver)]}; },
+                           [&] { return std::vector<int>{members_[stream.awaited(neighbour(1))]}; },
                            deadline(), what, 0, stream.wake());
     const RingHeader* stranger = stream.stranger();
     if (!stranger) return;
@@ -139,6 +125,7 @@ class RingCommunicator final : public HostCommunicator {
   std::shared_ptr<TcpSession> session_;
   Members members_;
   RingLink left_, right_;
+  std::unique_ptr<TcpMail> mail_;
   std::vector<RingHop> hops_;
   std::vector<float> parts_;
   std::vector<std::byte> scratch_;
@@ -147,7 +134,7 @@ class RingCommunicator final : public HostCommunicator {
 }  // namespace
 
 std::unique_ptr<HostCommunicator> make_ring_communicator(
-    std::shared_ptr<TcpSession> session, Members members, RingLinks links,
+    std::shared_ptr<TcpSession> session, Members members, TcpLinks links,
     std::chrono::duration<double> step_timeout) {
   return std::make_unique<RingCommunicator>(std::move(session), std::move(members),
                                             std::move(links), step_timeout);

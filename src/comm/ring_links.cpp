@@ -40,6 +40,21 @@ Socket receive_left(const Socket& listener, std::string_view secret, const World
   return guest->channel.release();
 }
 
+// Where all ranks of the job listen, this one at `own`.
+std::vector<HostPort> tell_ports(const Socket& own, TcpSession& session, ControlPlane& control,
+                                 Deadline deadline) {
+  const uint16_t port = port_of(own);
+  const auto bytes = std::as_bytes(std::span(&port, 1));
+  std::vector<HostPort> places;
+  for (const Bytes& theirs : control.all_gather({bytes.begin(), bytes.end()}, deadline)) {
+    check(theirs.size() == sizeof port, "a rank tells its port");
+    HostPort& place = places.emplace_back();
+    place.host = session.member(static_cast<int>(places.size()) - 1).address;
+    std::memcpy(&place.port, theirs.data(), sizeof place.port);
+  }
+  return places;
+}
+
 }  // namespace
 
 RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_view secret,
@@ -71,28 +86,20 @@ RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_
   return links;
 }
 
-std::vector<HostPort> tell_ports(const Socket& own, TcpSession& session, ControlPlane& control,
-                                 Deadline deadline) {
-  const uint16_t port = port_of(own);
-  const auto bytes = std::as_bytes(std::span(&port, 1));
-  std::vector<HostPort> places;
-  for (const Bytes& theirs : control.all_gather({bytes.begin(), bytes.end()}, deadline)) {
-    check(theirs.size() == sizeof port, "a rank tells its port");
-    HostPort& place = places.emplace_back();
-    place.host = session.member(static_cast<int>(places.size()) - 1).address;
-    std::memcpy(&place.port, theirs.data(), sizeof place.port);
-  }
-  return places;
-}
-
-RingLinks open_ring(TcpSession& session, ControlPlane& control, std::string_view secret,
-                    const Members& members, Deadline deadline) {
-  const Socket listener = listen_at({session.member(session.world().rank).address, 0});
-  const std::vector<HostPort> places = tell_ports(listener, session, control, deadline);
+TcpLinks open_links(const std::shared_ptr<TcpSession>& session, ControlPlane& control,
+                    const std::string& secret, const Members& members, Deadline deadline,
+                    std::optional<RingLinks> ring) {
+  Socket listener = listen_at({session->member(session->world().rank).address, 0});
+  std::vector<HostPort> places = tell_ports(listener, *session, control, deadline);
+  const auto right = static_cast<size_t>(members[(members.rank() + 1) % members.size()]);
+  if (!ring && members.size() > 1)
+    ring = close_ring(listener, places[right], secret, *session, members, deadline);
+  // Before that nobody may call for another purpose.
+  control.barrier(deadline);
   if (members.size() == 1) return {};
-  const int right = members[(members.rank() + 1) % members.size()];
-  return close_ring(listener, places[static_cast<size_t>(right)], secret, session, members,
-                    deadline);
+  return {
+      .ring = std::move(*ring),
+      .mail = std::make_unique<TcpMail>(session, std::move(listener), std::move(places), secret)};
 }
 
 }  // namespace dinfer

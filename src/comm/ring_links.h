@@ -1,11 +1,14 @@
 #pragma once
 
-#include <vector>
+#include <memory>
+#include <optional>
+#include <string>
 
 #include "base/deadline.h"
 #include "bootstrap/control_plane.h"
 #include "bootstrap/tcp_session.h"
 #include "comm/members.h"
+#include "comm/tcp_mail.h"
 
 namespace dinfer {
 
@@ -21,14 +24,16 @@ struct RingLinks {
 RingLinks close_ring(const Socket& listener, const HostPort& right, std::string_view secret,
                      TcpSession& session, const Members& members, Deadline deadline);
 
-// Where the listeners of all ranks are. Collective: they tell each other by `control`. `own`
-// listens at the address that the others know this rank by.
-std::vector<HostPort> tell_ports(const Socket& own, TcpSession& session, ControlPlane& control,
-                                 Deadline deadline);
+struct TcpLinks {
+  RingLinks ring;
+  std::unique_ptr<TcpMail> mail;
+};
 
-// Collective, all ranks at once, each with its own group: the ring of its members, where the ranks
-// have no ports of their own yet. Empty for a group of one.
-RingLinks open_ring(TcpSession& session, ControlPlane& control, std::string_view secret,
-                    const Members& members, Deadline deadline);
+// Collective, all ranks at once, each with its own group: the connections of its members, at ports
+// that the ranks tell each other by `control`; `ring` where there is one already. Empty for a group
+// of one.
+TcpLinks open_links(const std::shared_ptr<TcpSession>& session, ControlPlane& control,
+                    const std::string& secret, const Members& members, Deadline deadline,
+                    std::optional<RingLinks> ring = {});
 
 }  // namespace dinfer

@@ -27,7 +27,7 @@ size_t receive_into(const Socket& socket, std::span<std::byte> out, bool* ended)
 }  // namespace
 
 RingStream::RingStream(RingOperation operation, uint64_t bytes, std::span<const std::byte> own,
-                       std::span<const RingHop> hops, RingLink* right, RingLink* left,
+                       std::span<const RingHop> hops, RingLink& right, RingLink& left,
                        std::vector<std::byte>& scratch)
     : operation_(operation),
       bytes_(bytes),
@@ -36,14 +36,14 @@ RingStream::RingStream(RingOperation operation, uint64_t bytes, std::span<const 
       right_(right),
       left_(left),
       scratch_(scratch),
-      segments_(right ? std::max<size_t>(hops.size(), 1) : 0) {
+      segments_(hops.size()) {
   scratch_.resize(kScratchBytes);
-  wake_[0] = {.fd = left_ ? left_->socket.fd() : -1, .events = POLLIN};
+  wake_[0] = {.fd = left_.socket.fd(), .events = POLLIN};
   wake_[1] = {.fd = -1, .events = POLLOUT};
 }
 
 RingHeader RingStream::header(size_t hop) const {
-  return {operation_, static_cast<uint16_t>(hop), right_->sent, bytes_};
+  return {operation_, static_cast<uint16_t>(hop), right_.sent, bytes_};
 }
 
 std::span<const std::byte> RingStream::segment(size_t index) const {
@@ -60,7 +60,7 @@ bool RingStream::advance() {
   if (strange_) return false;
   while (!strange_ && ((sending() && send_some()) | (receiving() && receive_some()))) {
   }
-  wake_[0].fd = receiving() && !left_ended_ ? left_->socket.fd() : -1;
+  wake_[0].fd = receiving() && !left_ended_ ? left_.socket.fd() : -1;
   return !strange_ && !sending() && !receiving();
 }
 
@@ -77,15 +77,15 @@ bool RingStream::send_some() {
        {const_cast<std::byte*>(data.data()), data.size()}}};
   if (parts[0].iov_len + data.size() == 0) return false;
   const msghdr message{.msg_iov = parts.data(), .msg_iovlen = parts.size()};
-  const ssize_t bytes = sendmsg(right_->socket.fd(), &message, MSG_NOSIGNAL);
+  const ssize_t bytes = sendmsg(right_.socket.fd(), &message, MSG_NOSIGNAL);
   // A connection that has ended is not judged here: the pulse tells of the neighbour.
-  wake_[1].fd = bytes < 0 && would_block(errno) ? right_->socket.fd() : -1;
+  wake_[1].fd = bytes < 0 && would_block(errno) ? right_.socket.fd() : -1;
   if (bytes < 0) return false;
   out_offset_ += static_cast<size_t>(bytes);
   if (out_offset_ == sizeof head + segment(out_).size()) {
     ++out_;
     out_offset_ = 0;
-    if (!sending()) ++right_->sent;
+    if (!sending()) ++right_.sent;
   }
   return true;
 }
@@ -94,7 +94,7 @@ bool RingStream::receive_some() {
   if (in_header_ < sizeof header_in_) return receive_header();
   const RingHop& hop = hops_[in_];
   if (hop.add) return receive_added(hop);
-  const size_t bytes = receive_into(left_->socket, hop.into.subspan(in_offset_), &left_ended_);
+  const size_t bytes = receive_into(left_.socket, hop.into.subspan(in_offset_), &left_ended_);
   in_offset_ += bytes;
   next_hop_if_whole();
   return bytes > 0;
@@ -102,11 +102,11 @@ bool RingStream::receive_some() {
 
 bool RingStream::receive_header() {
   const auto out = std::as_writable_bytes(std::span(&header_in_, 1)).subspan(in_header_);
-  const size_t bytes = receive_into(left_->socket, out, &left_ended_);
+  const size_t bytes = receive_into(left_.socket, out, &left_ended_);
   in_header_ += bytes;
   if (in_header_ < sizeof header_in_) return bytes > 0;
   strange_ = header_in_.operation != operation_ || header_in_.hop != in_ ||
-             header_in_.sequence != left_->received || header_in_.bytes != bytes_;
+             header_in_.sequence != left_.received || header_in_.bytes != bytes_;
   if (!strange_) next_hop_if_whole();
   return !strange_;
 }
@@ -114,7 +114,7 @@ bool RingStream::receive_header() {
 bool RingStream::receive_added(const RingHop& hop) {
   const size_t wanted = std::min(hop.into.size() - in_offset_, scratch_.size()) - carry_;
   const size_t bytes =
-      receive_into(left_->socket, std::span(scratch_).subspan(carry_, wanted), &left_ended_);
+      receive_into(left_.socket, std::span(scratch_).subspan(carry_, wanted), &left_ended_);
   const size_t there = carry_ + bytes;
   const size_t floats = there / sizeof(float);
   auto* sums = reinterpret_cast<float*>(hop.into.data() + in_offset_);
@@ -132,7 +132,7 @@ void RingStream::next_hop_if_whole() {
   ++in_;
   in_header_ = 0;
   in_offset_ = 0;
-  if (!receiving()) ++left_->received;
+  if (!receiving()) ++left_.received;
 }
 
 int RingStream::awaited(int right_rank) const {
@@ -140,11 +140,10 @@ int RingStream::awaited(int right_rank) const {
 }
 
 void RingStream::warn_right(int rank) {
-  if (!right_ || out_offset_ != 0) return;
-  const RingHeader warning{RingOperation::out_of_step, 0, right_->sent,
-                           static_cast<uint64_t>(rank)};
+  if (out_offset_ != 0) return;
+  const RingHeader warning{RingOperation::out_of_step, 0, right_.sent, static_cast<uint64_t>(rank)};
   // Best effort: the neighbour's own deadline is there as well.
-  if (send(right_->socket.fd(), &warning, sizeof warning, MSG_NOSIGNAL) < 0) return;
+  if (send(right_.socket.fd(), &warning, sizeof warning, MSG_NOSIGNAL) < 0) return;
 }
 
 }  // namespace dinfer

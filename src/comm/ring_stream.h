@@ -14,7 +14,7 @@
 
 namespace dinfer {
 
-enum class RingOperation : uint16_t { sum = 1, sum_in_shares, gather, message, out_of_step };
+enum class RingOperation : uint16_t { sum = 1, sum_in_shares, gather, out_of_step };
 
 // Precedes the bytes of every hop.
 struct RingHeader {
@@ -42,10 +42,9 @@ struct RingLink {
 // ends here. Nothing blocks.
 class RingStream {
  public:
-  // `scratch` holds what has arrived and was not added yet. `right` or `left` may be nullptr in an
-  // operation that only receives or only sends.
+  // `scratch` holds what has arrived and was not added yet. At least one hop.
   RingStream(RingOperation operation, uint64_t bytes, std::span<const std::byte> own,
-             std::span<const RingHop> hops, RingLink* right, RingLink* left,
+             std::span<const RingHop> hops, RingLink& right, RingLink& left,
              std::vector<std::byte>& scratch);
 
   // Moves what can be moved now. True once all is done. False for good once the ranks are found
@@ -76,8 +75,8 @@ class RingStream {
   const uint64_t bytes_;
   const std::span<const std::byte> own_;
   const std::span<const RingHop> hops_;
-  RingLink* const right_;
-  RingLink* const left_;
+  RingLink& right_;
+  RingLink& left_;
   std::vector<std::byte>& scratch_;
   const size_t segments_;  // to send: own, then all hops but the last
 

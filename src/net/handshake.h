@@ -9,7 +9,7 @@
 namespace dinfer {
 
 // What a connection is for.
-enum class Purpose : uint32_t { control = 1, pulse = 2, ring = 3 };
+enum class Purpose : uint32_t { control = 1, pulse = 2, ring = 3, pair = 4 };
 
 // What a rank says of itself when it connects to another.
 struct Hello {

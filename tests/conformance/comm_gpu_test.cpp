@@ -105,6 +105,79 @@ TEST_P(GpuCommunicator, SumsOfRandomLengthsHaveTheSameBitsOnAllRanks) {
   }
 }
 
+// Rank 0 and the last send each other what they got, in a recorded graph: after each replay both
+// have what the other had.
+TEST_P(GpuCommunicator, ReplaysRecordedMessages) {
+  if (!group_) GTEST_SKIP() << "one rank has no peer";
+  const int last = group_->size() - 1;
+  if (group_->rank() != 0 && group_->rank() != last) return;
+  const int peer = last - group_->rank();
+  std::vector<float> host(kMost);
+  for (const size_t count : {1, 5, 4096, 32'768, 32'769, 250'001, 1'000'000}) {
+    for (size_t i = 0; i < count; ++i)
+      host[i] = static_cast<float>(i) + static_cast<float>(group_->rank()) * 0.5f;
+    copy(fresh_, host.data(), count);
+    const auto swap = [&] {
+      const auto bytes = [&](float* data) {
+        return std::as_writable_bytes(std::span(data, count));
+      };
+      if (group_->rank() == 0) group_->send(peer, bytes(fresh_));
+      group_->receive(peer, bytes(values_));
+      if (group_->rank() != 0) group_->send(peer, bytes(fresh_));
+      copy(fresh_, values_, count);
+    };
+    swap();
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t recorded = nullptr;
+    cuda::require(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal),
+                  "capture");
+    swap();
+    cuda::require(cudaStreamEndCapture(stream_.get(), &graph), "cudaStreamEndCapture");
+    cuda::require(cudaGraphInstantiate(&recorded, graph, 0), "cudaGraphInstantiate");
+    constexpr int kReplays = 300;
+    for (int replay = 0; replay < kReplays; ++replay)
+      cuda::require(cudaGraphLaunch(recorded, stream_.get()), "cudaGraphLaunch");
+    const int owner = (kReplays + 1) % 2 == 0 ? group_->rank() : peer;
+    const std::vector<float> got = result(count);
+    for (size_t i = 0; i < count; ++i) {
+      if (got[i] == static_cast<float>(i) + static_cast<float>(owner) * 0.5f) continue;
+      ADD_FAILURE() << "value " << i << " of " << count << " is " << got[i];
+      break;
+    }
+    cudaGraphExecDestroy(recorded);
+    cudaGraphDestroy(graph);
+  }
+}
+
+// Of any length, from and to any address.
+TEST_P(GpuCommunicator, PassesOnRandomMessages) {
+  if (!group_) GTEST_SKIP() << "one rank has no peer";
+  std::mt19937 random(3);  // the same on all ranks
+  const int size = group_->size();
+  std::vector<float> host(kMost);
+  for (size_t i = 0; i < kMost; ++i) host[i] = static_cast<float>(i % 65'521);
+  auto* in = reinterpret_cast<std::byte*>(values_);
+  for (int call = 0; call < 200; ++call) {
+    const int from = static_cast<int>(random() % static_cast<unsigned>(size));
+    const int to = (from + 1 + static_cast<int>(random() % static_cast<unsigned>(size - 1))) % size;
+    const size_t most = call % 10 == 0 ? 11'000'000 : call % 3 == 0 ? 400'000 : 20'000;
+    const size_t bytes = 1 + random() % most, out_at = random() % 40, in_at = random() % 40;
+    if (group_->rank() == from) {
+      copy(fresh_, host.data(), bytes / sizeof(float) + 12);
+      group_->send(to, {reinterpret_cast<std::byte*>(fresh_) + out_at, bytes});
+      stream_.wait();
+    }
+    if (group_->rank() != to) continue;
+    cuda::require(cudaMemsetAsync(in, 0x55, in_at + bytes + 8, stream_.get()), "cudaMemsetAsync");
+    group_->receive(from, {in + in_at, bytes});
+    const std::vector<float> got = result((in_at + bytes + 8) / sizeof(float) + 1);
+    const auto* received = reinterpret_cast<const std::byte*>(got.data()) + in_at;
+    const auto* sent = reinterpret_cast<const std::byte*>(host.data()) + out_at;
+    EXPECT_EQ(std::memcmp(received, sent, bytes), 0) << "call " << call << ", " << bytes;
+    EXPECT_EQ(received[bytes], std::byte{0x55}) << "past the end of " << bytes;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, GpuCommunicator,
                          testing::Values(GpuPaths::peers_only, GpuPaths::nccl_only),
                          [](const auto& info) {

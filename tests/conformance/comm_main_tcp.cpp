@@ -43,7 +43,7 @@ std::unique_ptr<Communicator> make_ring(Seconds step_timeout, const std::vector<
   const auto session = meet();
   const auto control = make_tcp_control_plane(session);
   const Members members(ranks, place().rank);
-  RingLinks links = open_ring(*session, *control, kSecret, members, soon());
+  TcpLinks links = open_links(session, *control, std::string(kSecret), members, soon());
   if (members.size() == 1) return make_single_communicator();
   return make_ring_communicator(session, members, std::move(links), step_timeout);
 }

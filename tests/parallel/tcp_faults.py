@@ -69,24 +69,24 @@ def check_signals():
     assert [end[0] for end in job.results()] == [143, 143]
 
 
-def check_sockets(name, nodes, arguments, connections):
-    """docs/SECURITY.md lists them: a job that has formed listens nowhere."""
+def check_sockets(name, nodes, arguments, connections, listeners):
+    """docs/SECURITY.md lists them: in a job that has formed each rank listens for messages, and no one else does."""
     job = Job(nodes, *arguments)
     pids = [pid for i, node in enumerate(job.nodes) for pid in (node.pid, *job.rank_processes(i))]
     found = sockets(pids)
     assert all(table.startswith("tcp") for table, _, _ in found), (name, found)
-    assert not any(state == LISTENING for _, _, state in found), (name, found)
+    assert sum(state == LISTENING for _, _, state in found) == listeners, (name, found)
     # Both ends of each connection.
-    assert len(found) == 2 * connections, (name, found)
+    assert len(found) == 2 * connections + listeners, (name, found)
     assert [code for code, _ in job.results()] == [0] * len(nodes)
 
 
 def check_all_sockets(folder):
     # Control and signs of life with the head, and a connection with each ring neighbour.
-    check_sockets("one rank", [{}], (), 0)
-    check_sockets("supervisor", [{}], ("--tp", 4), 3 + 3 + 4)
-    check_sockets("multinode", multinode(4, 2), (), 3 + 3 + 4)
-    check_sockets("ring", ring(folder, 2), (), 1 + 1 + 2)
+    check_sockets("one rank", [{}], (), 0, 0)
+    check_sockets("supervisor", [{}], ("--tp", 4), 3 + 3 + 4, 4)
+    check_sockets("multinode", multinode(4, 2), (), 3 + 3 + 4, 4)
+    check_sockets("ring", ring(folder, 2), (), 1 + 1 + 2, 2)
 
 
 with tempfile.TemporaryDirectory() as scratch:
