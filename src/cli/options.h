@@ -75,6 +75,7 @@ struct Options {
   std::string host = "127.0.0.1";
   int port = 1234;
   std::string api_key_file;
+  std::string tls_cert, tls_key;
   bool allow_keyless = false;
   std::vector<std::string> allowed_hosts;
   std::string served_model_name;

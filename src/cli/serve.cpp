@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "cli/run_answer.h"
 #include "cli/serve_endpoint.h"
@@ -31,6 +32,9 @@ ServerOptions server_options(const Options& o) {
   server.http.write_s = o.write_timeout;
   server.api.limits.timeout_s = o.request_timeout;
   server.api.limits.strict = o.strict_api;
+  if (o.tls_cert.empty() != o.tls_key.empty())
+    fail(ExitCode::usage, "--tls-cert and --tls-key belong together: one of them is missing");
+  if (!o.tls_cert.empty()) server.tls = TlsFiles{o.tls_cert, o.tls_key};
   if (!o.api_key_file.empty()) server.api.keys = ApiKeys(o.api_key_file);
   server.api.allowed_hosts = o.allowed_hosts;
   server.api.page = !o.no_ui;

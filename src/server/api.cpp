@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/api_error.h"
 #include "server/chunk_format.h"
+#include "server/openapi.h"
 #include "server/page.h"
 #include "server/responses_format.h"
 #include "server/tool_request.h"
@@ -106,6 +107,7 @@ const std::map<std::string, Api::Route>& Api::routes() {
       {"/version", {"GET", false, &Api::version}},
       {"/metrics", {"GET", false, &Api::metrics}},
       {"/v1/dinfer/status", {"GET", false, &Api::status}},
+      {"/openapi.json", {"GET", false, &Api::openapi}},
       {"/v1/models", {"GET", false, &Api::models}},
       {"/tokenizer_info", {"GET", false, &Api::tokenizer_info}},
       {"/tokenize", {"POST", false, &Api::tokenize}},
@@ -128,8 +130,7 @@ const Api::Route& Api::find_route(const std::string& path, const std::string& me
                                    .dump(-1, ' ', true, OrderedJson::error_handler_t::replace)));
   }
   if (found->second.method != method) {
-    throw ApiError(405, "invalid_request_error", "method_not_allowed",
-                   fmt::format("{} takes {} only", key, found->second.method));
+    throw ApiError::wrong_method(key, found->second.method);
   }
   return found->second;
 }
@@ -230,6 +231,11 @@ void Api::status(const std::shared_ptr<Call>& call) {
                   {"refused", http.refused},
                   {"slow_readers", http.slow_readers}};
   send_json(call, json);
+}
+
+void Api::openapi(const std::shared_ptr<Call>& call) {
+  need_model();
+  send_json(call, describe_api(model_->vocab));
 }
 
 void Api::models(const std::shared_ptr<Call>& call) {

@@ -80,6 +80,7 @@ class Api {
   void version(const std::shared_ptr<Call>& call);
   void metrics(const std::shared_ptr<Call>& call);
   void status(const std::shared_ptr<Call>& call);
+  void openapi(const std::shared_ptr<Call>& call);
   void models(const std::shared_ptr<Call>& call);
   void tokenizer_info(const std::shared_ptr<Call>& call);
   void tokenize(const std::shared_ptr<Call>& call);

@@ -20,6 +20,7 @@ HttpResponse ApiError::response() const {
   HttpResponse response{.status = status_, .body = json()};
   if (retry_after_s_ > 0)
     response.headers.emplace_back("Retry-After", std::to_string(retry_after_s_));
+  if (!allowed_.empty()) response.headers.emplace_back("Allow", allowed_);
   if (status_ == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (status_ == 500) response.headers.emplace_back("x-should-retry", "false");
   return response;
@@ -37,6 +38,13 @@ ApiError ApiError::with_param(const std::string& param) const {
   if (message.starts_with(begin)) message = param + ": " + message.substr(begin.size());
   ApiError error(status_, type_, code_, message, param);
   error.retry_after_s_ = retry_after_s_;
+  return error;
+}
+
+ApiError ApiError::wrong_method(const std::string& path, const std::string& allowed) {
+  ApiError error(405, "invalid_request_error", "method_not_allowed",
+                 path + " takes " + allowed + " only");
+  error.allowed_ = allowed == "GET" ? "GET, HEAD" : allowed;
   return error;
 }
 

@@ -30,6 +30,8 @@ class ApiError : public std::runtime_error {
   // A 400 that names the field.
   static ApiError bad_field(const std::string& param, const std::string& message,
                             std::string code = "invalid_value");
+  // 405: what the path takes.
+  static ApiError wrong_method(const std::string& path, const std::string& allowed);
   // By status alone: what the HTTP layer refuses.
   static ApiError of_status(int status, const std::string& message);
   // 503; the client should come back after so many seconds.
@@ -39,6 +41,7 @@ class ApiError : public std::runtime_error {
  private:
   int status_;
   std::string type_, code_, param_;
+  std::string allowed_;  // methods, of a 405
   int retry_after_s_ = 0;
 };
 

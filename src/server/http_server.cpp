@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "server/http_session.h"
+#include "server/http_tls.h"
 
 namespace dinfer {
 
@@ -69,6 +70,7 @@ class HttpServer::Core {
   const std::string& address() const { return address_; }
   uint16_t port() const { return port_; }
   bool loopback() const { return loopback_; }
+  bool tls() const { return context_.tls != nullptr; }
   const HttpCounts& counts() const { return context_.counts; }
 
  private:
@@ -144,6 +146,7 @@ class HttpServer::Core {
   }
 
   void turn_away(tcp::socket& socket) {
+    if (tls()) return;  // a handshake would cost what there is too little of
     HttpOutput output(io_.get_executor(), false, false, context_.limits, context_.counts);
     output.send(context_.refuse(503, "too many connections: try again later"));
     const std::string bytes = output.take();
@@ -170,10 +173,15 @@ class HttpServer::Core {
   std::thread thread_;
 };
 
-HttpServer::HttpServer(const std::string& host, uint16_t port, const HttpLimits& limits,
-                       Handler handler, std::function<HttpResponse(int, const std::string&)> refuse)
-    : core_(std::make_unique<Core>(
-          host, port, HttpContext{limits, std::move(handler), std::move(refuse), {}})) {}
+HttpServer::HttpServer(const std::string& host, uint16_t port, const std::optional<TlsFiles>& tls,
+                       const HttpLimits& limits, Handler handler,
+                       std::function<HttpResponse(int, const std::string&)> refuse)
+    : core_(std::make_unique<Core>(host, port,
+                                   HttpContext{limits,
+                                               std::move(handler),
+                                               std::move(refuse),
+                                               tls ? tls_context(*tls) : nullptr,
+                                               {}})) {}
 
 HttpServer::~HttpServer() = default;
 
@@ -182,6 +190,7 @@ void HttpServer::start() { core_->start(); }
 const std::string& HttpServer::address() const { return core_->address(); }
 uint16_t HttpServer::port() const { return core_->port(); }
 bool HttpServer::loopback() const { return core_->loopback(); }
+bool HttpServer::tls() const { return core_->tls(); }
 void HttpServer::post(std::function<void()> task) { core_->post(std::move(task)); }
 void HttpServer::stop(double flush_s) { core_->stop(flush_s); }
 const HttpCounts& HttpServer::counts() const { return core_->counts(); }

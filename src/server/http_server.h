@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -45,10 +46,11 @@ class HttpServer {
  public:
   using Handler = std::function<void(HttpRequest, std::shared_ptr<HttpReply>)>;
 
-  // Listens on the address (a name or a number; port 0: any free one); start() serves.
-  // Error(address_in_use) where another program has the port, Error(usage) for an address that is
-  // not one of this machine.
-  HttpServer(const std::string& host, uint16_t port, const HttpLimits& limits, Handler handler,
+  // Listens on the address (a name or a number; port 0: any free one); start() serves, by TLS where
+  // files for it are given. Error(address_in_use) where another program has the port, Error(usage)
+  // for an address that is not one of this machine, and for files that cannot be used.
+  HttpServer(const std::string& host, uint16_t port, const std::optional<TlsFiles>& tls,
+             const HttpLimits& limits, Handler handler,
              std::function<HttpResponse(int status, const std::string& message)> refuse);
   ~HttpServer();
   void start();
@@ -56,6 +58,7 @@ class HttpServer {
   const std::string& address() const;  // as bound: "127.0.0.1", "::1"
   uint16_t port() const;
   bool loopback() const;
+  bool tls() const;
 
   // Runs a task on the server's thread. Any thread may call.
   void post(std::function<void()> task);

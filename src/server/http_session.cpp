@@ -1,17 +1,22 @@
 #include "server/http_session.h"
 
+#include <netinet/tcp.h>
+
 #include <array>
 #include <chrono>
+#include <type_traits>
 
 #include <fmt/format.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
 
 namespace dinfer {
 
@@ -69,9 +74,11 @@ class HeldBytes {
   uint64_t bytes_;
 };
 
+// `Stream`: a TCP connection, or TLS on one whose handshake is done.
+template <class Stream>
 class Session {
  public:
-  Session(beast::tcp_stream stream, HttpContext& context)
+  Session(Stream stream, HttpContext& context)
       : stream_(std::move(stream)),
         context_(context),
         limits_(context.limits),
@@ -88,18 +95,24 @@ class Session {
     }
     --context_.counts.connections;
     error_code ignored;
-    stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+    if constexpr (!std::is_same_v<Stream, beast::tcp_stream>) {
+      tcp().expires_after(std::chrono::seconds(1));
+      co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
     // What the client still sends is read for a moment: closing at once could reset the connection
     // before it has seen the answer.
     co_await drain_input();
-    stream_.close();
+    tcp().close();
   }
 
  private:
   static constexpr size_t kReadAhead = 64 * 1024;
 
+  beast::tcp_stream& tcp() { return beast::get_lowest_layer(stream_); }
+
   asio::awaitable<void> drain_input() {
-    stream_.expires_after(std::chrono::seconds(1));
+    tcp().expires_after(std::chrono::seconds(1));
     std::array<char, 4096> rest;
     error_code error;
     for (int reads = 0; reads < 64 && !error; ++reads) {
@@ -150,12 +163,12 @@ class Session {
   asio::awaitable<bool> read_head() {
     error_code error;
     if (buffer_.size() == 0) {
-      stream_.expires_after(seconds(first_ ? limits_.head_s : limits_.idle_s));
+      tcp().expires_after(seconds(first_ ? limits_.head_s : limits_.idle_s));
       co_await read_more(error);
       if (error) co_return false;
     }
     first_ = false;
-    stream_.expires_after(seconds(limits_.head_s));
+    tcp().expires_after(seconds(limits_.head_s));
     while (text().find("\r\n\r\n") == std::string_view::npos) {
       if (buffer_.size() >= limits_.head_bytes) {
         co_await refuse(431, fmt::format("the head has more than {} bytes", limits_.head_bytes));
@@ -186,7 +199,7 @@ class Session {
     }
     if (parser.is_done()) co_return true;
     const double extra = static_cast<double>(parser.content_length().value_or(0)) / (256.0 * 1024);
-    stream_.expires_after(seconds(limits_.body_s + extra));
+    tcp().expires_after(seconds(limits_.body_s + extra));
     error_code error;
     co_await http::async_read(stream_, buffer_, parser,
                               asio::redirect_error(asio::use_awaitable, error));
@@ -204,7 +217,7 @@ class Session {
     HttpOutput output(stream_.get_executor(), false, false, limits_, context_.counts);
     output.send(context_.refuse(status, message));
     const std::string bytes = output.take();
-    stream_.expires_after(seconds(limits_.write_s));
+    tcp().expires_after(seconds(limits_.write_s));
     error_code ignored;
     co_await asio::async_write(stream_, asio::buffer(bytes),
                                asio::redirect_error(asio::use_awaitable, ignored));
@@ -250,7 +263,7 @@ class Session {
       if (output.gone() && !output.ended()) co_return false;
       if (output.empty() && output.ended()) co_return true;
       if (output.empty()) {
-        stream_.expires_never();
+        tcp().expires_never();
         output.wake().expires_after(seconds(limits_.ping_s));
         co_await output.wake().async_wait(asio::redirect_error(asio::use_awaitable, error));
         if (!error && output.streaming()) output.write(": ping\n\n");
@@ -258,7 +271,7 @@ class Session {
       }
       sending = output.take();
       for (size_t sent = 0; sent < sending.size();) {
-        stream_.expires_after(seconds(limits_.write_s));
+        tcp().expires_after(seconds(limits_.write_s));
         sent += co_await stream_.async_write_some(
             asio::buffer(sending.data() + sent, sending.size() - sent),
             asio::redirect_error(asio::use_awaitable, error));
@@ -271,29 +284,49 @@ class Session {
   }
 
   // While an answer is under way: a client that leaves is noticed at once. One that sends its next
-  // request early is not waited for; its connection ends with this answer.
+  // request early is not waited for; its connection ends with this answer. What comes on TLS may
+  // also be the client's farewell: then the end of the connection is looked for behind it.
   void watch(const std::shared_ptr<HttpOutput>& output) {
     if (buffer_.size() > 0) return output->close_after();
-    stream_.socket().async_wait(asio::ip::tcp::socket::wait_read,
-                                [this, weak = std::weak_ptr<HttpOutput>(output)](error_code error) {
-                                  const auto live = weak.lock();
-                                  if (error || !live || live->gone()) return;
-                                  char byte;
-                                  const auto got = recv(stream_.socket().native_handle(), &byte, 1,
-                                                        MSG_PEEK | MSG_DONTWAIT);
-                                  if (got > 0 && !live->ended()) live->close_after();
-                                  if (got < 0 && (errno == EAGAIN || errno == EINTR))
-                                    return watch(live);
-                                  if (got <= 0) live->client_gone();
-                                });
+    tcp().socket().async_wait(asio::ip::tcp::socket::wait_read,
+                              [this, weak = std::weak_ptr<HttpOutput>(output)](error_code error) {
+                                const auto live = weak.lock();
+                                if (error || !live || live->gone()) return;
+                                char byte;
+                                const auto got = recv(tcp().socket().native_handle(), &byte, 1,
+                                                      MSG_PEEK | MSG_DONTWAIT);
+                                if (got > 0 && !live->ended()) live->close_after();
+                                if (got > 0) return watch_end(live);
+                                if (got < 0 && (errno == EAGAIN || errno == EINTR))
+                                  return watch(live);
+                                if (got <= 0) live->client_gone();
+                              });
+  }
+
+  // The same where bytes wait that are not read yet.
+  void watch_end(const std::shared_ptr<HttpOutput>& output) {
+    constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
+    look_.expires_after(kBetweenLooks);
+    look_.async_wait([this, weak = std::weak_ptr<HttpOutput>(output)](error_code error) {
+      const auto live = weak.lock();
+      if (error || !live || live->gone()) return;
+      tcp_info info{};
+      socklen_t size = sizeof info;
+      const bool known =
+          getsockopt(tcp().socket().native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0;
+      if (known && info.tcpi_state != TCP_ESTABLISHED) return live->client_gone();
+      watch_end(live);
+    });
   }
 
   void stop_watching() {
     error_code ignored;
-    stream_.socket().cancel(ignored);
+    look_.cancel();
+    tcp().socket().cancel(ignored);
   }
 
-  beast::tcp_stream stream_;
+  Stream stream_;
+  asio::steady_timer look_{stream_.get_executor()};
   HttpContext& context_;
   const HttpLimits& limits_;
   beast::flat_buffer buffer_;
@@ -303,7 +336,21 @@ class Session {
 }  // namespace
 
 asio::awaitable<void> serve_connection(beast::tcp_stream stream, HttpContext& context) {
-  Session session(std::move(stream), context);
+  if (!context.tls) {
+    Session session(std::move(stream), context);
+    co_return co_await session.run();
+  }
+  using TlsStream = beast::ssl_stream<beast::tcp_stream>;
+  TlsStream secured(std::move(stream), *context.tls);
+  error_code error;
+  beast::get_lowest_layer(secured).expires_after(seconds(context.limits.head_s));
+  co_await secured.async_handshake(asio::ssl::stream_base::server,
+                                   asio::redirect_error(asio::use_awaitable, error));
+  if (error) {
+    ++context.counts.refused;
+    co_return;
+  }
+  Session session(std::move(secured), context);
   co_await session.run();
 }
 

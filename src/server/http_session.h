@@ -6,6 +6,7 @@
 #include <string>
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -20,6 +21,7 @@ struct HttpContext {
   HttpLimits limits;
   HttpServer::Handler handler;
   std::function<HttpResponse(int, const std::string&)> refuse;
+  std::shared_ptr<boost::asio::ssl::context> tls;  // null: plain HTTP
   HttpCounts counts;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -29,6 +30,11 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
+};
+
+// PEM files of a certificate (with those between it and its root) and of its key.
+struct TlsFiles {
+  std::filesystem::path certificate, key;
 };
 
 // What an HTTP client may use up. Times in seconds.

@@ -24,7 +24,7 @@ Server::Server(ServerOptions options)
       }),
       api_(options.api) {
   http_ = std::make_unique<HttpServer>(
-      options.host, options.port, options.http,
+      options.host, options.port, options.tls, options.http,
       [this](HttpRequest request, std::shared_ptr<HttpReply> reply) {
         api_.handle(std::move(request), std::move(reply));
       },
@@ -45,7 +45,8 @@ Server::~Server() { http_->stop(0); }
 std::string Server::url() const {
   const std::string& address = http_->address();
   const bool v6 = address.find(':') != std::string::npos;
-  return fmt::format("http://{}:{}", v6 ? "[" + address + "]" : address, http_->port());
+  return fmt::format("{}://{}:{}", http_->tls() ? "https" : "http",
+                     v6 ? "[" + address + "]" : address, http_->port());
 }
 
 void Server::set_state(Api::State state) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server/api.h"
@@ -15,6 +16,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 1234;
   bool keyless_ok = false;  // may listen beyond loopback without keys
+  std::optional<TlsFiles> tls;
   HttpLimits http;
   ApiOptions api;
 };

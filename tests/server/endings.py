@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """How a server starts and ends: addresses, keys, drain, dead ranks."""
+import http.client
 import json
 import os
 import pathlib
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -56,6 +58,45 @@ def check_keys():
             assert server.end() == 0
             assert not endpoint.exists()
             assert "canary" not in "".join(server.log)
+
+
+def check_tls():
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key, other = (pathlib.Path(folder, name) for name in ("cert.pem", "key.pem", "other.pem"))
+        for made, with_cert in ((key, ("-x509", "-out", cert)), (other, ("-x509", "-out", pathlib.Path(folder, "unused")))):
+            subprocess.run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", made, *with_cert], check=True, capture_output=True)
+        for files, named in (((cert, other), "--tls-key"), ((folder, key), "--tls-cert"), ((cert, folder + "/none"), "--tls-key")):
+            refused = run(1, "serve", "-m", MODEL, "--cpu", "--port", 0, "--tls-cert", files[0], "--tls-key", files[1])
+            assert refused.returncode == 2 and named in refused.stderr, refused.stderr
+        assert run(1, "serve", "-m", MODEL, "--cpu", "--port", 0, "--tls-cert", cert).returncode == 2
+        with Server(3, "-m", MODEL, "--tls-cert", cert, "--tls-key", key) as server:
+            trusted = ssl.create_default_context(cafile=cert)
+            plain = server.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" not in plain, plain
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
+            for _ in range(2):  # on one connection
+                connection.request("POST", "/v1/completions", json.dumps({"prompt": "the", "max_tokens": 5}),
+                                   {"Content-Type": "application/json"})
+                assert json.loads(connection.getresponse().read())["usage"]["completion_tokens"] == 5
+            connection.request("POST", "/v1/completions", json.dumps({**LONG, "stream": True}), {"Content-Type": "application/json"})
+            assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")
+
+            def engine():
+                connection.request("GET", "/v1/dinfer/status")
+                return json.loads(connection.getresponse().read())["engine"]
+
+            # A client that leaves takes its sequences with it.
+            leaving = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
+            leaving.request("POST", "/v1/completions", json.dumps({**LONG, "n": 8, "stream": True}),
+                            {"Content-Type": "application/json"})
+            began = time.monotonic()
+            leaving.getresponse().read(100)
+            leaving.close()
+            while engine()["running"]:
+                assert time.monotonic() - began < 10
+                time.sleep(0.05)
+            assert server.end() == 0
 
 
 def check_drain():
@@ -112,6 +153,7 @@ def check_dead_rank():
 
 check_addresses()
 check_keys()
+check_tls()
 check_drain()
 check_cut_drain()
 check_dead_rank()

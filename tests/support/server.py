@@ -35,7 +35,7 @@ class Server:
     def _read(self):
         for line in self.process.stderr:
             self.log.append(line)
-            found = re.search(r"ready: http://\S+:(\d+) in", line)
+            found = re.search(r"ready: https?://\S+:(\d+) in", line)
             if found:
                 self.port = int(found[1])
                 self._ready.set()

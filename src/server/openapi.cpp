@@ -1,0 +1,14 @@
+#include "server/openapi.h"
+
+#include "base/build_info.h"
+
+namespace dinfer {
+
+OrderedJson describe_api(int64_t vocab) {
+  OrderedJson api = OrderedJson::parse(openapi_source());
+  api["info"]["version"] = build_info().version;
+  api["components"]["schemas"]["TokenId"]["maximum"] = vocab - 1;
+  return api;
+}
+
+}  // namespace dinfer
