@@ -235,7 +235,7 @@ void Api::status(const std::shared_ptr<Call>& call) {
 
 void Api::openapi(const std::shared_ptr<Call>& call) {
   need_model();
-  send_json(call, describe_api(model_->vocab));
+  send_json(call, describe_api(model_->vocab, options_.keys.required()));
 }
 
 void Api::models(const std::shared_ptr<Call>& call) {
@@ -274,11 +274,12 @@ void Api::tokenize(const std::shared_ptr<Call>& call) {
     ApiFields fields(body, "");
     read_model_name(fields, model);
     const bool strings = fields.boolean("return_token_strs").value_or(false);
+    const bool add_special = fields.boolean("add_special_tokens").value_or(true);
     std::vector<int32_t> ids;
     if (fields.find("messages")) {
       ids = read_conversation(fields, model, limits, read_tools(fields, model));
     } else if (const auto prompt = fields.text("prompt", limits.longest_text)) {
-      ids = encode_prompt(*prompt, model, fields.boolean("add_special_tokens").value_or(true));
+      ids = encode_prompt(*prompt, model, add_special);
     } else {
       throw ApiError::bad_field("prompt", "is missing (or messages)");
     }

@@ -4,10 +4,14 @@
 
 namespace dinfer {
 
-OrderedJson describe_api(int64_t vocab) {
+OrderedJson describe_api(int64_t vocab, bool keys) {
   OrderedJson api = OrderedJson::parse(openapi_source());
   api["info"]["version"] = build_info().version;
   api["components"]["schemas"]["TokenId"]["maximum"] = vocab - 1;
+  if (!keys) {
+    api.erase("security");
+    api["components"].erase("securitySchemes");
+  }
   return api;
 }
 

@@ -119,6 +119,7 @@ with tempfile.TemporaryDirectory() as scratch, Server(3, "-m", MODEL, "--max-seq
     # Nothing came from elsewhere, and nothing went wrong.
     asked = [event["params"]["request"]["url"] for event in page.events if event.get("method") == "Network.requestWillBeSent"]
     assert asked and all(url.startswith(("http://127.0.0.1:%d/" % server.port, "data:")) for url in asked), asked
-    wrong = [event for event in page.events if event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    wrong = [event for event in page.events if event.get("method") == "Runtime.exceptionThrown" or
+             event.get("params", {}).get("entry", {}).get("level") in ("warning", "error")]
     assert not wrong, wrong
     assert server.end() == 0
