@@ -32,7 +32,7 @@ def check(folder, *more, header=()):
 def make_up_requests(folder, server, header):
     pathlib.Path(folder, "schemathesis.toml").write_text(CONFIG)
     done = subprocess.run([pathlib.Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml", "run",
-                           "http://127.0.0.1:%d/openapi.json" % server.port, "--max-examples", EXAMPLES, "--workers", "2",
+                           "http://127.0.0.1:%d/openapi.json" % server.port, "--max-examples", EXAMPLES, "--workers", "1",
                            "--seed", "1", "--request-timeout", "20", "--phases", "examples,coverage,fuzzing", "--no-color", *header],
                           cwd=folder, capture_output=True, text=True, timeout=270)
     print(done.stdout[-8000:], done.stderr[-2000:])
