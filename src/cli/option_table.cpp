@@ -305,8 +305,8 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 7> names{
-      "dtype", "download", "dp", "kv-dtype", "tls-cert", "tls-key", "verify"};
+  static constexpr std::array<std::string_view, 5> names{"dtype", "download", "dp", "kv-dtype",
+                                                         "verify"};
   return names;
 }
 
