@@ -23,6 +23,7 @@
 #include "cli/start_split.h"
 #include "cli/start_state.h"
 #include "cli/start_together.h"
+#include "comm/link_proof.h"
 #include "engine/bytes.h"
 #include "factory.h"
 #include "model/transformer.h"
@@ -336,8 +337,10 @@ void Start::report_plan() const {
              .layers = config_.layers,
              .bootstrap = boot_.name,
              .reason = boot_.reason,
-             .transport = group_->transport(),
-             .all_transport = all().transport(),
+             .transport = boot_.name == "ring" ? "ring"
+                          : layout_.tp > 1     ? group_->transport()
+                                               : all().message_transport(),
+             .nccl = all().transport() == "nccl",
              .hosts = hosts_,
              .kinds = kinds_,
              .memory = memory_,
@@ -354,6 +357,7 @@ void Start::connect() {
   together([&] {
     if (layout_.pp > 1) all_ = boot_.make_communicator(*device_, all_ranks(world().size));
     group_ = boot_.make_communicator(*device_, placement().group_of(world().rank));
+    if (all_) prove_links(*all_, *device_, *boot_.control, layout_.tp, start_deadline());
   });
 }
 

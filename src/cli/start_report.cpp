@@ -19,7 +19,7 @@ std::string describe_ranks(const std::vector<DeviceKind>& kinds) {
 
 std::string_view nccl_state(const StartReport& report) {
   if (std::ranges::find(report.kinds, DeviceKind::cuda) == report.kinds.end()) return "";
-  return report.all_transport == "nccl" ? "NCCL present, " : "no NCCL, ";
+  return report.nccl ? "NCCL present, " : "no NCCL, ";
 }
 
 // Each layer's device, for people who mapped them.
@@ -44,8 +44,8 @@ void log_start(const StartReport& report) {
   const Layout& layout = report.layout;
   spdlog::info(
       "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp=1 reason=\"{}\"",
-      layout.mode, layout.tp > 1 ? report.transport : report.all_transport, report.bootstrap,
-      report.world.size, report.world.nodes, layout.tp, layout.pp,
+      layout.mode, report.transport, report.bootstrap, report.world.size, report.world.nodes,
+      layout.tp, layout.pp,
       fmt::format("{}: {}, {}{}", describe_ranks(report.kinds), report.reason, nccl_state(report),
                   layout.reason));
   for (size_t rank = 0; rank < report.memory.size(); ++rank) {

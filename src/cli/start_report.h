@@ -16,9 +16,10 @@ struct StartReport {
   const World& world;
   const Layout& layout;
   int64_t layers = 0;
-  std::string bootstrap, reason;              // why the ranks met so
-  std::string_view transport, all_transport;  // of tensors in a group, and among all ranks
-  const std::vector<std::string>& hosts;      // by rank, as all that follows
+  std::string bootstrap, reason;  // why the ranks met so
+  std::string_view transport;     // of tensors
+  bool nccl = false;
+  const std::vector<std::string>& hosts;  // by rank, as all that follows
   const std::vector<DeviceKind>& kinds;
   const std::vector<RankMemory>& memory;
   int64_t kv_blocks = 0;

@@ -59,15 +59,15 @@ def layer_ways(layers, folder):
     topology = pathlib.Path(folder, "topology.yaml")
     topology.write_text("0: {device: 'cuda[1]'}\n1: {device: 'cuda[0]'}\n'/lm_head/': {device: cpu}\n")
     mapped = "mode=layer-map transport=%s bootstrap=%s"
-    return (("-n", [BOTH], ("-n", split), (), mapped % ("nccl", "local")),
+    return (("-n", [BOTH], ("-n", split), (), mapped % ("p2p", "local")),
             ("-n, no NCCL", [{**BOTH, **NO_NCCL}], ("-n", split), (), mapped % ("p2p", "local")),
-            ("-n, other order", [BOTH], ("-n", "1:1;0:%d" % (layers - 1)), (), mapped % ("nccl", "local")),
+            ("-n, other order", [BOTH], ("-n", "1:1;0:%d" % (layers - 1)), (), mapped % ("p2p", "local")),
             ("-n, second GPU alone", [BOTH], ("-n", "1:%d" % layers), (), "mode=single"),
             ("-n, --no-p2p", [BOTH], ("-n", split, "--no-p2p"), (), mapped % ("staged", "local")),
             ("-n, CPU offload", [BOTH], ("-n", offload), (), "1 GPU and 1 CPU|layer-map"),
             ("topology, two GPUs and the CPU", [BOTH], ("--topology", topology), (), "2 GPU and 1 CPU"),
-            ("--pp 2", [BOTH], ("--pp", 2), (), mapped % ("nccl", "local")),
-            ("mpirun, --pp 2", [BOTH], ("--pp", 2), ("mpirun", "-np", "2"), mapped % ("nccl", "mpi")),
+            ("--pp 2", [BOTH], ("--pp", 2), (), mapped % ("p2p", "local")),
+            ("mpirun, --pp 2", [BOTH], ("--pp", 2), ("mpirun", "-np", "2"), mapped % ("p2p", "mpi")),
             ("plain, no NCCL", [{**BOTH, **NO_NCCL}], (), (), mapped % ("p2p", "local")))
 
 

@@ -55,6 +55,7 @@ def check_model(name, folder):
     for split in ("0:1;1:%d" % (layers - 1), "1:%d;0:1" % (layers - 1)):
         expect(expected, "%s -n %s" % (name, split), run(name, [{}], "-n", split), mapped)
     expect(expected, name + " --pp 2", run(name, [{}], "--pp", 2), ("mode=layer-map", "tp=1 pp=2"))
+    expect(expected, name + " --tp 2 --pp 2", run(name, [{}], "--tp", 2, "--pp", 2), ("mode=hybrid", "tp=2 pp=2"))
     if has_mpi():
         expect(expected, name + " mpirun, -n", mpirun(name, 2, "-n", "0:1;1:%d" % (layers - 1)),
                ("mode=layer-map transport=mpi bootstrap=mpi",))
@@ -62,7 +63,7 @@ def check_model(name, folder):
         expect(expected, name + " mpirun, --mode layers", mpirun(name, 2, "--mode", "layers"),
                ("mode=layer-map", "pp=2", "automatic split"))
     expect(expected, name + " nodes, --pp 2", run(name, multinode(2, 1), "--pp", 2), ("bootstrap=multinode", "pp=2"))
-    expect(expected, name + " ring, --pp 2", run(name, ring(folder, 2), "--pp", 2), ("bootstrap=ring", "tp=1 pp=2"))
+    expect(expected, name + " ring, --pp 2 of 4", run(name, ring(folder, 4), "--pp", 2), ("bootstrap=ring", "tp=2 pp=2"))
 
 
 def check_uneven(name, ranks):
