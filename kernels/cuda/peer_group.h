@@ -79,9 +79,9 @@ inline constexpr size_t peer_half_bytes(int ranks, size_t slot_bytes) {
 
 // In a rank's window, what one other rank writes to when the two exchange messages.
 struct PeerMailbox {
-  // Of the other rank's messages to the window's owner: the last piece that is there (high half)
-  // and the bytes of its message (low half).
-  uint64_t arrived[kMailLanes];
+  // Of the other rank's messages to the window's owner, by place: the piece that is there (high
+  // half) and the bytes of its message (low half).
+  uint64_t arrived[kMailLanes][2];
   // Of the owner's messages to the other rank: the last piece that it took.
   uint32_t taken[kMailLanes];
   alignas(256) std::byte flagged[kMailLanes][2][2 * kMailShort];

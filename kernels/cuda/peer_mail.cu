@@ -69,7 +69,7 @@ struct Lane {
   __device__ bool wait_for_arrival(uint32_t piece, size_t bytes) const {
     Patience patience(group);
     uint64_t word;
-    while (word = load_acquire(&ours().arrived[lane]), word >> 32 != piece)
+    while (word = load_acquire(&ours().arrived[lane][piece & 1]), word >> 32 != piece)
       if (patience.is_over(peer)) return false;
     const auto there = static_cast<uint32_t>(word), expected = static_cast<uint32_t>(bytes);
     if (there != expected) patience.report(PeerFault::diverged, peer, there, expected);
@@ -79,11 +79,11 @@ struct Lane {
   // After data that does not tell its arrival itself...
   __device__ void tell_arrival(uint32_t piece, size_t bytes) const {
     __threadfence_system();
-    store_release(&theirs().arrived[lane], word_of(piece, bytes));
+    store_release(&theirs().arrived[lane][piece & 1], word_of(piece, bytes));
   }
   // ... and before data that does.
   __device__ void tell_length(uint32_t piece, size_t bytes) const {
-    store_relaxed(&theirs().arrived[lane], word_of(piece, bytes));
+    store_relaxed(&theirs().arrived[lane][piece & 1], word_of(piece, bytes));
   }
   // Once all threads have what they need of it.
   __device__ void tell_taken(uint32_t piece) const { store_release(&theirs().taken[lane], piece); }

@@ -33,7 +33,7 @@ class MpiCommunicator final : public HostCommunicator {
         mail_(comm_, session_->wait(), kMessages) {
     if (local_path == LocalPath::messages) return;
     segment_ = session_->share(SharedCollectives::segment_bytes(size()), members_.ranks());
-    if (segment_) shared_.emplace(segment_->bytes(), members_, session_->wait());
+    if (segment_) shared_.emplace(segment_->bytes(), members_, session_->wait(), [this] { mail_.progress(); });
   }
 
   int rank() const override { return members_.rank(); }

@@ -45,12 +45,13 @@ size_t SharedCollectives::segment_bytes(int ranks) {
 }
 
 SharedCollectives::SharedCollectives(std::span<std::byte> segment, const Members& members,
-                                     PeerWait& wait)
+                                     PeerWait& wait, std::function<void()> meanwhile)
     : segment_(segment.data()),
       members_(members),
       rank_(members.rank()),
       ranks_(members.size()),
-      wait_(wait) {
+      wait_(wait),
+      meanwhile_(std::move(meanwhile)) {
   static_assert(std::atomic<uint64_t>::is_always_lock_free);
   check(segment.size() >= segment_bytes(ranks_), "the segment holds all ranks");
 }
@@ -87,6 +88,7 @@ void SharedCollectives::wait_for(std::atomic<uint64_t> Lane::*flag, Deadline dea
   };
   const auto done = [&] {
     while (next < ranks_ && arrived(next)) ++next;
+    if (next < ranks_) meanwhile_();
     return next == ranks_;
   };
   const auto missing = [&] {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -19,8 +20,10 @@ class SharedCollectives {
  public:
   static size_t segment_bytes(int ranks);
 
-  // `segment` is zero at first and, like the others, outlives this object.
-  SharedCollectives(std::span<std::byte> segment, const Members& members, PeerWait& wait);
+  // `segment` is zero at first and, like the others, outlives this object. `meanwhile` is called
+  // again and again in waits: for messages that do not move on by themselves.
+  SharedCollectives(std::span<std::byte> segment, const Members& members, PeerWait& wait,
+                    std::function<void()> meanwhile);
 
   // Element-wise sums over ranks, added in the order of the ranks.
   void all_reduce_sum(std::span<float> values, Deadline deadline);
@@ -44,6 +47,7 @@ class SharedCollectives {
   int rank_;
   int ranks_;
   PeerWait& wait_;
+  std::function<void()> meanwhile_;
   uint64_t turn_ = 0;
 };
 
