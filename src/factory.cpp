@@ -157,8 +157,7 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
        .pp = options.pp,
        .mapped = options.mapped,
        .has_mpi = kHasMpi,
-       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); },
-       .fitting_ranks = options.fitting_ranks},
+       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); }},
       launcher, environment);
 #if DINFER_HAS_MPI
   if (choice.name == "mpi") return make_mpi(options, launcher, choice);
@@ -182,7 +181,8 @@ std::unique_ptr<Device> make_device(const World& world, bool cpu_only, const Cpu
   // A launcher may show each rank its own GPU; whether they differ is seen when they meet.
   if (gpus > 1 && gpus <= world.ordinal) {
     fail(ExitCode::device,
-         "rank {} is to take GPU {} of host {}, which runs {} ranks and has {} visible GPUs: start at "
+         "rank {} is to take GPU {} of host {}, which runs {} ranks and has {} visible GPUs: start "
+         "at "
          "most {} ranks there, look at CUDA_VISIBLE_DEVICES, or run with --cpu",
          world.rank, world.ordinal, world.host, world.local_size, gpus, gpus);
   }

@@ -26,8 +26,6 @@ struct BootstrapOptions {
   int tp = 0, pp = 0;
   std::function<std::optional<MappedDevices>()> mapped = [] { return std::nullopt; };
   bool cpu = false;  // no GPUs
-  // The most ranks, up to so many, that can share the model: for a command that chooses itself.
-  std::function<int(int)> fitting_ranks = [](int most) { return most; };
   SecurityWishes security{};
   bool ring_any_size = false;
   bool no_p2p = false;  // tensors of GPU ranks travel through host memory
@@ -42,8 +40,8 @@ struct Bootstrap {
   World world;
   // Set in a process that supervised the ranks of its command, which have ended: nothing else is.
   std::optional<int> exit_code;
-  std::string name;    // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
-  std::string reason;  // why this bootstrap
+  std::string name;        // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
+  std::string reason;      // why this bootstrap
   bool by_layers = false;  // each rank is to own some of the layers
   // Whether signals meant for the job reach the head, too: then this rank leaves them to it.
   bool head_takes_signals = true;

@@ -107,13 +107,7 @@ BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
             fmt::format("{} visible GPUs, {}", gpus.count,
                         gpus.nccl ? std::string(kNoNccl) + " is set" : "no NCCL"),
             gpus.count, true};
-  const int ranks = wishes.fitting_ranks(gpus.count);
-  const std::string reason =
-      ranks == gpus.count
-          ? fmt::format("{} visible GPUs", ranks)
-          : fmt::format("{} of {} visible GPUs, the most that the model's heads divide among",
-                        ranks, gpus.count);
-  return {ranks == 1 ? "single" : "local", reason, ranks};
+  return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count};
 }
 
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {

@@ -38,28 +38,25 @@ struct BootstrapWishes {
   int tp = 0, pp = 0;          // --tp, --pp; 0: not given
   // Asked where there is no launcher; none: no manual mapping.
   std::function<std::optional<MappedDevices>()> mapped = [] { return std::nullopt; };
-  bool has_mpi = false;        // the build
+  bool has_mpi = false;  // the build
   // Asked only where it matters, since it takes time; none in a build or a run without GPUs.
   std::function<VisibleGpus()> gpus = [] { return VisibleGpus{}; };
-  // The most ranks, up to so many, that can share the model.
-  std::function<int(int)> fitting_ranks = [](int most) { return most; };
 };
 
 struct BootstrapChoice {
-  std::string name;    // single, local, mpi, multinode or ring
-  std::string reason;  // for the layout line, e.g. "started by mpirun"
-  int ranks = 1;       // that this command stands for, where MISTRALRS_MN_* say nothing else
+  std::string name;        // single, local, mpi, multinode or ring
+  std::string reason;      // for the layout line, e.g. "started by mpirun"
+  int ranks = 1;           // that this command stands for, where MISTRALRS_MN_* say nothing else
   bool by_layers = false;  // GPUs without NCCL: each is to own some of the layers
 };
 
 // The one place that decides how ranks find each other. In this order: a launcher of several ranks
-// means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; without any of these ranks of this machine:
-// one for each device of a manual mapping, --tp x --pp of them, or one for each visible GPU, as far
-// as the model can be shared; else one rank.
-// Whatever would quietly run something else than was asked for is an Error(config) that names both
-// sides: two of these at once, a launcher of several ranks in a binary without MPI or beside
-// another --bootstrap, srun without its MPI plugin, NCCL forbidden where it is needed or not
-// forbidden where the ring is to take its place.
+// means MPI; MISTRALRS_MN_* multinode; RING_CONFIG ring; without any of these ranks of this
+// machine: one for each device of a manual mapping, --tp x --pp of them, or one for each visible
+// GPU; else one rank. Whatever would quietly run something else than was asked for is an
+// Error(config) that names both sides: two of these at once, a launcher of several ranks in a
+// binary without MPI or beside another --bootstrap, srun without its MPI plugin, NCCL forbidden
+// where it is needed or not forbidden where the ring is to take its place.
 BootstrapChoice choose_bootstrap(const BootstrapWishes& wishes, const Launcher& launcher,
                                  const Environment& environment);
 

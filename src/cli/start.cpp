@@ -522,42 +522,29 @@ ModelConfig wanted_config(const Options& options, const StartRequest& request) {
                        : read_model_config(locate_model(options.model, options.revision));
 }
 
-// The most ranks, up to `most`, that can share the model. What is wrong with the model is told
-// later, by all ranks.
-int fitting_ranks(const Options& options, const StartRequest& request, int most) {
-  try {
-    const ModelConfig config = wanted_config(options, request);
-    if (options.uneven_tp) return std::min(most, static_cast<int>(config.heads));
-    return tensor_parallel_sizes(config, most).back();
-  } catch (const Error&) {
-    return most;
-  }
-}
-
 }  // namespace
 
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
   reserve_state_signal();
-  Bootstrap made = make_bootstrap(
-      {.bootstrap = options.bootstrap,
-       .mode = options.mode,
-       .tp = options.tp,
-       .pp = options.pp,
-       .mapped = [&]() -> std::optional<MappedDevices> {
-         if (!asks_for_map(options)) return std::nullopt;
-         return mapped_devices(options, wanted_config(options, request));
-       },
-       .cpu = options.cpu,
-       .fitting_ranks = [&](int most) { return fitting_ranks(options, request, most); },
-       .security = {.secret_file = options.secret_file,
-                    .no_auth = options.insecure_no_auth,
-                    .control_interface = options.control_interface},
-       .ring_any_size = options.ring_any_size,
-       .no_p2p = options.no_p2p,
-       .start_timeout = Seconds(options.start_timeout),
-       .step_timeout = Seconds(options.step_timeout),
-       .stall_timeout = Seconds(options.stall_timeout)});
+  Bootstrap made =
+      make_bootstrap({.bootstrap = options.bootstrap,
+                      .mode = options.mode,
+                      .tp = options.tp,
+                      .pp = options.pp,
+                      .mapped = [&]() -> std::optional<MappedDevices> {
+                        if (!asks_for_map(options)) return std::nullopt;
+                        return mapped_devices(options, wanted_config(options, request));
+                      },
+                      .cpu = options.cpu,
+                      .security = {.secret_file = options.secret_file,
+                                   .no_auth = options.insecure_no_auth,
+                                   .control_interface = options.control_interface},
+                      .ring_any_size = options.ring_any_size,
+                      .no_p2p = options.no_p2p,
+                      .start_timeout = Seconds(options.start_timeout),
+                      .step_timeout = Seconds(options.step_timeout),
+                      .stall_timeout = Seconds(options.stall_timeout)});
   if (made.exit_code) return *made.exit_code;
   Start start(options, request, begin, std::move(made));
   const Bootstrap& boot = start.bootstrap();

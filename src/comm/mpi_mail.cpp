@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::chrono::seconds kLastDelivery{2};
 constexpr size_t kMostSpare = 2;
+constexpr std::chrono::microseconds kBetweenLooks{20};
 
 }  // namespace
 
@@ -48,6 +49,14 @@ void MpiMail::receive(int peer, std::span<std::byte> data, Deadline deadline) {
   MpiRequests request(comm_, wait_, tag_);
   request.receive(peer, data);
   request.wait(deadline, "receive");
+}
+
+void MpiMail::progress() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_look_ < kBetweenLooks) return;
+  last_look_ = now;
+  int found = 0;
+  MPI_Iprobe(MPI_ANY_SOURCE, tag_, comm_, &found, MPI_STATUS_IGNORE);
 }
 
 void MpiMail::drop_delivered() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <list>
 #include <span>
 #include <vector>
@@ -22,10 +23,9 @@ class MpiMail {
   void send(int peer, std::span<const std::byte> data, Deadline deadline);
   // Another length than was sent is an Error(peer).
   void receive(int peer, std::span<std::byte> data, Deadline deadline);
-  // Gives what is on its way a chance to move on: MPI does nothing by itself.
-  void progress() {
-    if (!letters_.empty()) drop_delivered();
-  }
+  // For waits outside of MPI, again and again: gives messages of the whole process a chance to move
+  // on, since MPI does nothing by itself.
+  void progress();
 
  private:
   static constexpr int kMostLetters = 2;
@@ -46,6 +46,7 @@ class MpiMail {
   MPI_Comm comm_;
   PeerWait& wait_;
   int tag_;
+  std::chrono::steady_clock::time_point last_look_{};
   std::list<Letter> letters_;                  // on their way, oldest first
   std::vector<std::vector<std::byte>> spare_;  // memory for the next ones
 };

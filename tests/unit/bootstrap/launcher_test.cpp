@@ -138,17 +138,6 @@ TEST(Launcher, ACommandAloneTakesOneRankForEachVisibleGpu) {
   EXPECT_EQ(choose_with_gpus({}, kHead).ranks, 1);
 }
 
-TEST(Launcher, ACommandAloneTakesNoMoreGpusThanCanShareTheModel) {
-  const auto choose = [](int gpus, bool nccl, int fitting) {
-    return choose_with_gpus({.count = gpus, .nccl = nccl}, {},
-                            {.fitting_ranks = [=](int most) { return std::min(most, fitting); }});
-  };
-  EXPECT_EQ(choose(8, true, 6).name, "local");
-  EXPECT_EQ(choose(8, true, 6).ranks, 6);
-  EXPECT_NE(choose(8, true, 6).reason.find("6 of 8 visible GPUs"), std::string::npos);
-  EXPECT_EQ(choose(2, true, 1).name, "single");
-}
-
 TEST(Launcher, ALauncherIsNotAskedForGpus) {
   const Environment here = environment(kMpirun);
   const BootstrapWishes wishes{.has_mpi = true, .gpus = []() -> VisibleGpus {
