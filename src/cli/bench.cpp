@@ -51,8 +51,9 @@ class Bench {
     Row row{.test = "decode", .batch = batch, .context = context, .tokens = options_.bench_tokens};
     const double kv = static_cast<double>(head_.kv_bytes_per_token) *
                       (static_cast<double>(context) + static_cast<double>(row.tokens) / 2);
+    const auto steps = static_cast<double>(std::min<int64_t>(batch, head_.engine.limits().depth));
     row.bytes_per_token =
-        static_cast<double>(head_.weight_bytes_per_step) / static_cast<double>(batch) + kv;
+        steps * static_cast<double>(head_.weight_bytes_per_step) / static_cast<double>(batch) + kv;
     sample(row, [&] { return decode_once(row); });
     return row;
   }
@@ -89,26 +90,30 @@ class Bench {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
-  // All sequences are brought to the context first; then each step decodes one token of each.
+  // All sequences are brought to the context first; then their tokens are counted. With several
+  // stages a step is one of those under way and decodes a part of the sequences.
   double decode_once(const Row& row) {
-    int64_t started = 0;
+    int64_t started = 0, tokens = 0;
     std::vector<uint64_t> ids;
     for (int64_t i = 0; i < row.batch; ++i) {
       Request request{.prompt = random_prompt(std::max<int64_t>(row.context, 1)),
                       .sampling = {.temperature = 0}};
-      request.on_token = [&started, first = true](const TokenEvent&) mutable {
+      request.on_token = [&, first = true](const TokenEvent&) mutable {
         started += std::exchange(first, false);
+        ++tokens;
         return true;
       };
       ids.push_back(head_.engine.submit(std::move(request)));
     }
     while (started < row.batch && !stopped()) head_.engine.step();
+    const int64_t before = tokens;
     const auto begin = Clock::now();
-    for (int64_t i = 0; i < row.tokens && !stopped(); ++i) head_.engine.step();
-    const double seconds = seconds_since(begin);
+    while (tokens - before < row.batch * row.tokens && !stopped()) head_.engine.step();
+    const double rate = static_cast<double>(tokens - before) / seconds_since(begin);
     for (uint64_t id : ids) head_.engine.cancel(id);
-    head_.engine.step();
-    return static_cast<double>(row.batch * row.tokens) / seconds;
+    while (head_.engine.step()) {
+    }
+    return rate;
   }
 
   // `counted` tokens over the time that the requests take.
