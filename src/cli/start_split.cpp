@@ -1,15 +1,12 @@
 #include "cli/start_split.h"
 
+#include "cli/plan_speed.h"
 #include "cli/start_layout.h"
 #include "engine/bytes.h"
 #include "placement/split.h"
 
 namespace dinfer {
 namespace {
-
-// Of a decoding step: a layer beside reading its weights (kernels that wait for each other), and
-// handing a hidden state on. As measured on an H200 and on CPU ranks of one host.
-constexpr double kGpuLayerUs = 37, kCpuLayerUs = 15, kHandoverUs = 10;
 
 std::vector<SplitDevice> gather_offers(ControlPlane& control, Deadline deadline,
                                        const SplitOffer& own) {
@@ -24,8 +21,8 @@ std::vector<SplitDevice> gather_offers(ControlPlane& control, Deadline deadline,
     SplitDevice device{.name = {.ordinal = static_cast<int>(devices.size())}};  // the rank
     device.room = in.get<uint64_t>();
     device.read_gb_s = in.get<double>();
-    device.layer_us = kind == DeviceKind::cuda ? kGpuLayerUs : kCpuLayerUs;
-    device.handover_us = kHandoverUs;
+    device.layer_us = layer_time({.cpu = kind == DeviceKind::cpu});
+    device.handover_us = handover_time(0, true, true);
     devices.push_back(device);
   }
   return devices;

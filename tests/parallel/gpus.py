@@ -98,6 +98,8 @@ def check_ways(folder):
             line = layout(results[0][2])
             right = all(code == 0 for code, _, _ in results) and all(word in line for word in words.split("|"))
             right = right and json.loads(results[0][1])["tokens"] == expected
+            if "pp=2" in line:  # each link was tried and measured
+                right = right and "link: cuda:0 -> c" in results[0][2]
             print("%s %s: %s in %.1f s: %s" % ("ok  " if right else "FAIL", model, name, seconds, line), flush=True)
             if not right:
                 wrong.append(name)

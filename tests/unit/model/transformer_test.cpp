@@ -59,6 +59,58 @@ TEST(Transformer, AnyNumberOfRanksEqualsOne) {
   expect_ranks_agree(rich_config(6, 3, 128), {}, {3, 6});
 }
 
+// A group that counts its sums.
+class CountingGroup final : public Communicator {
+ public:
+  explicit CountingGroup(Communicator& group) : group_(group) {}
+  int rank() const override { return group_.rank(); }
+  int size() const override { return group_.size(); }
+  std::string_view transport() const override { return group_.transport(); }
+  void all_reduce_sum(std::span<float> values) override {
+    ++sums;
+    group_.all_reduce_sum(values);
+  }
+  void all_gather(std::span<const std::byte> in, std::span<std::byte> out) override {
+    group_.all_gather(in, out);
+  }
+  void all_gather_host(std::span<const std::byte> in, std::span<std::byte> out) override {
+    group_.all_gather_host(in, out);
+  }
+  void send(int to, std::span<const std::byte> data) override { group_.send(to, data); }
+  void receive(int from, std::span<std::byte> data) override { group_.receive(from, data); }
+  void send_host(int to, std::span<const std::byte> data) override { group_.send_host(to, data); }
+  void receive_host(int from, std::span<std::byte> data) override {
+    group_.receive_host(from, data);
+  }
+
+  int sums = 0;
+
+ private:
+  Communicator& group_;
+};
+
+TEST(Transformer, ALayerTakesTwoSums) {
+  const ModelConfig config = tiny_config();
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const Placement placement = tensor_parallel(config, 2, 32);
+  test::spawn(2, [&](Communicator& group) {
+    CountingGroup counting(group);
+    const Shard& shard = placement.shards[static_cast<size_t>(group.rank())];
+    const auto device = make_reference_device();
+    Transformer model =
+        test::make_model(*device, {counting, counting, placement.stages_of(group.rank())},
+                         *checkpoint, config, shard, {}, 4);
+    const std::vector<int32_t> tokens{1, 2, 3}, blocks{0};
+    const SequenceChunk chunk{.tokens = 3, .blocks = blocks};
+    const int64_t length = 3, row = 2;
+    model.forward({.tokens = tokens,
+                   .chunks = {&chunk, 1},
+                   .length_limits = {&length, 1},
+                   .logit_rows = {&row, 1}});
+    EXPECT_EQ(counting.sums, 1 + 2 * config.layers);
+  });
+}
+
 TEST(Transformer, AnyOwnersOfUnitsEqualOneRank) {
   ModelConfig config = tiny_config();
   config.layers = 3;
