@@ -17,6 +17,11 @@
 #include "factory.h"
 #include "tests/support/tiny_model.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// What was freed is not to count as what is held.
+extern "C" const char* __asan_default_options() { return "quarantine_size_mb=1"; }
+#endif
+
 namespace dinfer::test {
 namespace {
 
