@@ -114,12 +114,4 @@ void benchmark(int argc, char** argv) {
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) {
-  try {
-    dinfer::benchmark(argc, argv);
-    return 0;
-  } catch (const dinfer::Error& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return static_cast<int>(error.code());
-  }
-}
+int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }

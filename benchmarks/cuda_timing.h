@@ -77,6 +77,17 @@ inline cuda::PackedMatrix form_of(const std::string& name) {
           .half_scales = true};
 }
 
+// What main() returns: errors go to stderr.
+inline int run_benchmark(void (*benchmark)(int, char**), int argc, char** argv) {
+  try {
+    benchmark(argc, argv);
+    return 0;
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return static_cast<int>(error.code());
+  }
+}
+
 // Median seconds of `work`, replayed so many times as a graph.
 template <class Work>
 double time_as_graph(cudaStream_t stream, int replays, const Work& work) {

@@ -113,17 +113,8 @@ std::optional<MappedDevices> mapped_devices(const Options& options, const ModelC
 
 CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
                    const QuantChoice& quant) {
-  const auto group = [](const QuantSpec& spec) -> int64_t {
-    return spec.bits > 0 ? spec.group : 0;
-  };
-  int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
-  for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
-  for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
-    const TensorInfo* down =
-        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
-    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
-  }
-  return {alignment, options.uneven_tp ? HeadRule::uneven : HeadRule::even};
+  return {ffn_alignment(checkpoint, config, quant),
+          options.uneven_tp ? HeadRule::uneven : HeadRule::even};
 }
 
 Layout decide_layout(const Options& options, const ModelConfig& config, const World& world,

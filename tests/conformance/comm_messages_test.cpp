@@ -58,6 +58,9 @@ TEST_P(Messages, AnyTwoRanksReachEachOther) {
   }
 }
 
+// Communicator::send says so of messages that only NCCL carries.
+constexpr auto kNcclWaits = "by NCCL alone a send may wait for its receiver";
+
 TEST_P(Messages, ArriveInOrderHoweverLong) {
   std::mt19937 random(7);  // the same on all ranks
   const int last = size() - 1;
@@ -70,7 +73,7 @@ TEST_P(Messages, ArriveInOrderHoweverLong) {
 
 // All send first: none may wait for its receiver to have come.
 TEST_P(Messages, RanksThatSendToEachOtherFirstDoNotBlock) {
-  if (is_nccl_alone()) GTEST_SKIP();
+  if (is_nccl_alone()) GTEST_SKIP() << kNcclWaits;
   for (const size_t count : {0, 1, 16'384, 100'001, 1'000'000, 4'194'304}) {
     for (size_t seed = 0; seed < 5; ++seed) {
       for (int to = 0; to < size(); ++to)
@@ -82,7 +85,7 @@ TEST_P(Messages, RanksThatSendToEachOtherFirstDoNotBlock) {
 }
 
 TEST_P(Messages, TwoMayBeOnTheirWayToALateReceiver) {
-  if (is_nccl_alone()) GTEST_SKIP();
+  if (is_nccl_alone()) GTEST_SKIP() << kNcclWaits;
   constexpr size_t kCount = 16'384;
   const int peer = size() - 1;
   if (rank() == 0) {
@@ -99,7 +102,7 @@ TEST_P(Messages, TwoMayBeOnTheirWayToALateReceiver) {
 }
 
 TEST_P(Messages, GoBesideCollectives) {
-  if (is_nccl_alone()) GTEST_SKIP();
+  if (is_nccl_alone()) GTEST_SKIP() << kNcclWaits;
   const int next = (rank() + 1) % size(), previous = (rank() + size() - 1) % size();
   for (size_t round = 0; round < 50; ++round) {
     std::vector<float> sum(100, 1.0f);
@@ -128,7 +131,7 @@ TEST_P(Messages, BetweenHostMemoryOfAnySize) {
 }
 
 TEST_P(Messages, ASenderThatNeverComesIsNamed) {
-  if (is_nccl_alone()) GTEST_SKIP();
+  if (is_nccl_alone()) GTEST_SKIP() << kNcclWaits;
   const auto impatient = GetParam().make(Seconds(0.3), everyone());
   const int absent = size() - 1;
   if (rank() == 0) {

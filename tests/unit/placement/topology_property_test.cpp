@@ -14,19 +14,13 @@
 #include "base/error.h"
 #include "checkpoint/model_tensors.h"
 #include "placement/topology.h"
+#include "tests/unit/placement/small_model.h"
 
 namespace dinfer {
 namespace {
 
 ModelConfig model_of(int64_t layers) {
-  ModelConfig config;
-  config.hidden = 64;
-  config.layers = layers;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
-  config.ffn = 96;
-  config.vocab = 80;
+  ModelConfig config = test::small_model(layers);
   config.qkv_bias = true;
   return config;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/unit/placement/refusal.h"
+#include "tests/unit/placement/small_model.h"
 
 namespace dinfer {
 namespace {
@@ -16,14 +17,7 @@ using test::expect_has;
 using test::refusal;
 
 ModelConfig model_of(int64_t layers) {
-  ModelConfig config;
-  config.hidden = 64;
-  config.layers = layers;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 16;
-  config.ffn = 96;
-  config.vocab = 80;
+  ModelConfig config = test::small_model(layers);
   config.qk_norm = true;
   return config;
 }
