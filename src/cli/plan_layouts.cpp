@@ -13,7 +13,6 @@
 #include "model/transformer.h"
 #include "model/weights.h"
 #include "placement/split.h"
-#include "placement/topology.h"
 
 namespace dinfer {
 namespace {
@@ -169,10 +168,7 @@ PlannedModel::PlannedModel(const Options& options)
   } else {
     config_ = published_shape(options.shape);
   }
-  const QuantSpec asked{.bits = options.quant, .group = options.quant_group};
-  quant_ = options.topology.empty()
-               ? QuantChoice(asked)
-               : choose_quantization(read_topology(options.topology), config_, asked);
+  quant_ = wanted_quantization(options, config_);
 }
 
 QuantChoice PlannedModel::quant_at(int bits) const {

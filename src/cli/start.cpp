@@ -29,7 +29,6 @@
 #include "model/transformer.h"
 #include "model/weights.h"
 #include "placement/placement.h"
-#include "placement/topology.h"
 #include "text/load_text.h"
 
 namespace dinfer {
@@ -232,9 +231,7 @@ void Start::read_model() {
       config_ = read_model_config(files_);
       check_tensors(*checkpoint_, config_);
     }
-    quant_ = QuantSpec{.bits = options_.quant, .group = options_.quant_group};
-    if (!options_.topology.empty())
-      quant_ = choose_quantization(read_topology(options_.topology), config_, quant_.otherwise);
+    quant_ = wanted_quantization(options_, config_);
     layout_ = decide_layout(options_, config_, world(), boot_.by_layers, cut_rules());
   });
 }

@@ -111,6 +111,12 @@ std::optional<MappedDevices> mapped_devices(const Options& options, const ModelC
   return mapped;
 }
 
+QuantChoice wanted_quantization(const Options& options, const ModelConfig& config) {
+  const QuantSpec asked{.bits = options.quant, .group = options.quant_group};
+  if (options.topology.empty()) return asked;
+  return choose_quantization(read_topology(options.topology), config, asked);
+}
+
 CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
                    const QuantChoice& quant) {
   return {ffn_alignment(checkpoint, config, quant),

@@ -45,6 +45,9 @@ bool asks_for_map(const Options& options);
 // What it means for the ranks that a command stands for; none without one.
 std::optional<MappedDevices> mapped_devices(const Options& options, const ModelConfig& config);
 
+// What --quant and the selectors of --topology ask for. Error(config) as topology files have it.
+QuantChoice wanted_quantization(const Options& options, const ModelConfig& config);
+
 // How matrices may be cut: so that no quantisation group of any layer is. No checkpoint: random
 // weights.
 CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
