@@ -9,12 +9,14 @@ namespace {
 
 constexpr size_t kSlabBytes = size_t{64} << 20;
 constexpr size_t kAlignment = 256;
+constexpr size_t kWord = 16;  // collectives of an odd number of bytes read the last word whole
 
 }  // namespace
 
 GpuMemory::GpuMemory(size_t bytes) : bytes_(bytes) {
   void* data = nullptr;
-  check_cuda(cudaMalloc(&data, std::max<size_t>(bytes, 1)), fmt::format("cudaMalloc({})", bytes));
+  const size_t whole = std::max<size_t>(bytes, 1) + kWord - 1;
+  check_cuda(cudaMalloc(&data, whole / kWord * kWord), fmt::format("cudaMalloc({})", bytes));
   data_ = static_cast<std::byte*>(data);
   check_cuda(cudaMemset(data_, 0, bytes), "cudaMemset");
   check_cuda(cudaStreamSynchronize(nullptr), "cudaMemset");  // other streams do not wait for it
