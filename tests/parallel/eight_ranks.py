@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""The layouts of a machine with eight GPUs on eight CPU ranks: the tokens of one rank; a rank that is lost at work is
+named in seconds."""
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from dinfer import MODELS, has_mpi
+from tcp_jobs import finish, multinode, ring, run_all, start
+from waiting_job import Job, no_processes_left
+
+MODEL = MODELS / "hf" / "qwen3-sharded"  # 8 query heads, one a rank; 2 KV heads, on 4 ranks each
+RUN = ("run", "-m", MODEL, "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30, "--json", "--raw",
+       "--ignore-eos", "--max-tokens", 16, "--temperature", 0, "--tokens", "5,6,7,300,9")
+MPIRUN = ("mpirun", "-np", "8")
+VERDICT = re.compile(r"rank 5 \(pid (\d+) on host \S+\) died during|no answer from rank 5 \(pid (\d+) on host")
+
+
+def expect(expected, what, results, words):
+    assert all(code == 0 for code, _, _ in results), (what, results)
+    assert json.loads(results[0][1])["tokens"] == expected, (what, results)
+    line = next(line for line in results[0][2].splitlines() if "layout: " in line)
+    assert all(word in line for word in words), (what, words, line)
+    print("same tokens:", what, flush=True)
+
+
+def check_layouts(folder):
+    expected = json.loads(run_all([{}], *RUN)[0][1])["tokens"]
+    if has_mpi():
+        mpirun = lambda *arguments: finish([start({}, *RUN, *arguments, launcher=MPIRUN)])
+        expect(expected, "mpirun", mpirun(), ("mode=tensor-parallel", "ranks=8", "tp=8 pp=1"))
+        expect(expected, "mpirun, --tp 4 --pp 2", mpirun("--tp", 4, "--pp", 2), ("mode=hybrid", "tp=4 pp=2"))
+    expect(expected, "--tp 8", run_all([{}], *RUN, "--tp", 8), ("bootstrap=local ranks=8", "tp=8"))
+    expect(expected, "two nodes of four", run_all(multinode(8, 4), *RUN), ("ranks=8 nodes=2 tp=8",))
+    expect(expected, "two nodes of four, --pp 2", run_all(multinode(8, 4), *RUN, "--pp", 2), ("tp=4 pp=2",))
+    expect(expected, "ring", run_all(ring(folder, 8), *RUN), ("bootstrap=ring ranks=8", "tp=8"))
+
+
+def check_lost_rank(folder, number, within, arguments, launcher):
+    log = pathlib.Path(folder, "log")
+    job = Job([{}], *arguments, launcher=launcher, log=log)
+    ranks = job.rank_processes()
+    assert len(ranks) == 8, ranks
+    job.work()
+    os.kill(ranks[5], number)
+    began = time.monotonic()
+    while not (found := VERDICT.search(log.read_text())):
+        assert time.monotonic() - began < within, log.read_text()
+        time.sleep(0.005)
+    took = time.monotonic() - began
+    assert int(found[1] or found[2]) == ranks[5], found[0]
+    code = job.nodes[0].wait(15)
+    assert code in ((7, 137) if launcher else (7,)), code  # mpirun reports what it saw first
+    no_processes_left(ranks)
+    print("%s, rank 5 of 8 %s: named after %.2f s" % ("mpirun" if launcher else "one command", number.name, took), flush=True)
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    check_layouts(scratch)
+    for arguments, launcher in ((("--tp", 8), ()), *((((), MPIRUN),) if has_mpi() else ())):
+        check_lost_rank(scratch, signal.SIGKILL, 2, arguments, launcher)
+        check_lost_rank(scratch, signal.SIGSTOP, 6, arguments, launcher)
