@@ -36,6 +36,9 @@ class ControlPlane {
   // fails.
   virtual void set_phase(std::string) {}
 
+  // This rank has done a part of a step: the others, who may wait for it, need not give up.
+  virtual void note_progress() {}
+
   // The phase and what is waited for in it, for people: from any thread.
   virtual std::string state() const { return "alone"; }
 

@@ -31,6 +31,22 @@ struct Introduction {
   uint64_t pid_namespace_inode = 0;
 };
 
+// What ranks leave behind in memory that those of a host share: by rank, how much work they have
+// done and the exit code they end the job with (0: none).
+struct Ledger {
+  std::span<std::atomic<uint64_t>> progress;
+  std::span<std::atomic<int>> endings;
+
+  static size_t bytes(int ranks) {
+    return static_cast<size_t>(ranks) * (sizeof(std::atomic<uint64_t>) + sizeof(std::atomic<int>));
+  }
+  static Ledger at(std::span<std::byte> memory, int ranks) {
+    const auto count = static_cast<size_t>(ranks);
+    auto* progress = reinterpret_cast<std::atomic<uint64_t>*>(memory.data());
+    return {{progress, count}, {reinterpret_cast<std::atomic<int>*>(progress + count), count}};
+  }
+};
+
 ExitTimer bound_start(std::chrono::duration<double> limit, const char* what) {
   return ExitTimer(limit, ExitCode::peer,
                    fmt::format("{} did not end within {:.0f} s: a rank has not started or is "
@@ -103,9 +119,17 @@ MpiSession::MpiSession(std::chrono::duration<double> start_timeout)
   learn_world();
   learn_peers();
   hush_open_mpi();
-  endings_ = share_among(host_, sizeof(std::atomic<int>) * world_.size);
-  if (endings_)
-    wait_->set_endings(reinterpret_cast<const std::atomic<int>*>(endings_->bytes().data()));
+  const size_t bytes = Ledger::bytes(world_.size);
+  ledger_ = share_among(host_, bytes, bytes);
+  if (!ledger_) return;
+  const Ledger ledger = Ledger::at(ledger_->bytes(), world_.size);
+  wait_->set_endings(ledger.endings.data());
+  wait_->set_progress(&ledger.progress[static_cast<size_t>(world_.rank)], [ledger] {
+    uint64_t sum = 0;
+    for (const std::atomic<uint64_t>& each : ledger.progress)
+      sum += each.load(std::memory_order_relaxed);
+    return sum;
+  });
 }
 
 void MpiSession::learn_world() {
@@ -154,7 +178,9 @@ void MpiSession::start_pulse(const MpiPulsePlan& plan) {
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &all_seen, 1, MPI_INT, MPI_MIN, all_), "MPI_Allreduce");
   if (all_seen) return;
   pulse_ = start_mpi_pulse(all_, world_, *wait_, plan);
-  if (pulse_) wait_->set_report(pulse_->fd(), [this] { return pulse_->loss(); });
+  if (!pulse_) return;
+  wait_->set_report(pulse_->fd(), [this] { return pulse_->loss(); });
+  wait_->set_progress(pulse_->own_progress(), [this] { return pulse_->progress(); });
 }
 
 MPI_Comm MpiSession::duplicate() {
@@ -164,19 +190,20 @@ MPI_Comm MpiSession::duplicate() {
   return copy;
 }
 
-std::optional<SharedMemory> MpiSession::share(size_t bytes, std::span<const int> members) {
+std::optional<SharedMemory> MpiSession::share(size_t bytes, size_t at_once,
+                                              std::span<const int> members) {
   const ExitTimer bound = bound_start(start_timeout_, "MPI_Comm_split");
   MPI_Comm neighbours = MPI_COMM_NULL;  // members on this host
   check_mpi(MPI_Comm_split(host_, members.front(), world_.rank, &neighbours), "MPI_Comm_split");
   int count = 0;
   MPI_Comm_size(neighbours, &count);
   std::optional<SharedMemory> memory;
-  if (count == std::ssize(members)) memory = share_among(neighbours, bytes);
+  if (count == std::ssize(members)) memory = share_among(neighbours, bytes, at_once);
   MPI_Comm_free(&neighbours);
   return memory;
 }
 
-std::optional<SharedMemory> MpiSession::share_among(MPI_Comm ranks, size_t bytes) {
+std::optional<SharedMemory> MpiSession::share_among(MPI_Comm ranks, size_t bytes, size_t at_once) {
   const ExitTimer bound = bound_start(start_timeout_, "sharing memory among the ranks of a host");
   int rank = 0;
   MPI_Comm_rank(ranks, &rank);
@@ -190,7 +217,7 @@ std::optional<SharedMemory> MpiSession::share_among(MPI_Comm ranks, size_t bytes
     }
   };
   if (rank == 0) {
-    attempt([&] { return SharedMemory::create(bytes); });
+    attempt([&] { return SharedMemory::create(bytes, at_once); });
     if (memory) memory->name().copy(name.data(), name.size() - 1);
   }
   check_mpi(MPI_Bcast(name.data(), name.size(), MPI_CHAR, 0, ranks), "MPI_Bcast");
@@ -210,9 +237,10 @@ void MpiSession::finish() {
 }
 
 void MpiSession::abort(ExitCode code) {
-  if (endings_)
-    reinterpret_cast<std::atomic<int>*>(endings_->bytes().data())[world_.rank].store(
-        static_cast<int>(code), std::memory_order_release);
+  if (ledger_)
+    Ledger::at(ledger_->bytes(), world_.size)
+        .endings[static_cast<size_t>(world_.rank)]
+        .store(static_cast<int>(code), std::memory_order_release);
   spdlog::default_logger()->flush();
   std::fflush(nullptr);
   // MPI_Abort ends the head, too, which has clients to tell that a rank was lost.

@@ -41,9 +41,10 @@ class MpiSession {
   // Collective: a communicator of all ranks of its own, errors returned. It lives until finish().
   MPI_Comm duplicate();
 
-  // Collective, each rank with its own group, ascending. Memory that the members share; empty where
-  // they live on several hosts, or their host has no room for it.
-  std::optional<SharedMemory> share(size_t bytes, std::span<const int> members);
+  // Collective, each rank with its own group, ascending. Memory that the members share, as
+  // SharedMemory::create has it; empty where they live on several hosts, or their host has no room
+  // for it.
+  std::optional<SharedMemory> share(size_t bytes, size_t at_once, std::span<const int> members);
 
   // Collective: MPI_Finalize. Ranks that leave without it are seen by mpirun as failed.
   void finish();
@@ -55,7 +56,7 @@ class MpiSession {
   explicit MpiSession(std::chrono::duration<double> start_timeout);
   void learn_world();
   void learn_peers();
-  std::optional<SharedMemory> share_among(MPI_Comm ranks, size_t bytes);
+  std::optional<SharedMemory> share_among(MPI_Comm ranks, size_t bytes, size_t at_once);
 
   std::chrono::duration<double> start_timeout_;
   World world_;
@@ -63,7 +64,7 @@ class MpiSession {
   MPI_Comm host_ = MPI_COMM_NULL;
   std::unique_ptr<Pulse> pulse_;  // or null
   std::unique_ptr<PeerWait> wait_;
-  std::optional<SharedMemory> endings_;  // std::atomic<int> a rank
+  std::optional<SharedMemory> ledger_;  // of the host's ranks
 };
 
 }  // namespace dinfer

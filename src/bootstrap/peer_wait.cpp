@@ -69,7 +69,12 @@ void PeerWait::set_longest_stop(std::chrono::duration<double> limit) {
     if (r != rank_ && peers_[r].watchable) stopped_.watch(r, peers_[r].pid, limit);
 }
 
-PeerWait::Waiting::Waiting(PeerWait& wait, std::string_view what) : wait_(wait) {
+PeerWait::Waiting::Waiting(PeerWait& wait, std::string_view what, Deadline deadline)
+    : wait_(wait),
+      deadline_(deadline),
+      patience_(deadline.remaining()),
+      progress_(wait.progress_of_all()),
+      moved_(Clock::now()) {
   const std::lock_guard lock(wait_.state_mutex_);
   wait_.waits_for_ = what;
   wait_.waits_since_ = Clock::now();
@@ -78,6 +83,15 @@ PeerWait::Waiting::Waiting(PeerWait& wait, std::string_view what) : wait_(wait) 
 PeerWait::Waiting::~Waiting() {
   const std::lock_guard lock(wait_.state_mutex_);
   wait_.waits_for_ = {};
+}
+
+bool PeerWait::Waiting::is_over() {
+  const uint64_t progress = wait_.progress_of_all();
+  if (progress != progress_) {
+    progress_ = progress;
+    moved_ = Clock::now();
+  }
+  return deadline_.expired() && Clock::now() - moved_ >= patience_;
 }
 
 void PeerWait::relax() {

@@ -37,8 +37,10 @@ struct Loss {
 
 // How a rank waits for others: one object, used by the control plane and by the communicators. It
 // spins first, then yields, then sleeps; it knows the deadline, and notices within milliseconds
-// when a process of this host dies (pidfd). What it throws is an Error(peer) that names ranks,
-// hosts, the phase and what was waited for.
+// when a process of this host dies (pidfd). A deadline is for ranks that do nothing: as long as
+// some rank of the job makes progress, since the awaited one may be working or waiting for it, a
+// wait goes on until it has seen none for as long as it was to last. What it throws is an
+// Error(peer) that names ranks, hosts, the phase and what was waited for.
 class PeerWait {
  public:
   // `peers` by rank, this process included; `crowded`: ranks of this host outnumber its cores, so
@@ -63,6 +65,16 @@ class PeerWait {
   // memory shared with them: a peer that ended because of its own error is told from one that died.
   void set_endings(const std::atomic<int>* endings) { endings_ = endings; }
 
+  // This rank has done a part of its work. Where it counts such parts, and the sum over all ranks,
+  // as far as it is known here; both outlive the waits. Without it there is no progress.
+  void note_progress() {
+    if (progress_) progress_->fetch_add(1, std::memory_order_relaxed);
+  }
+  void set_progress(std::atomic<uint64_t>* own, std::function<uint64_t()> of_all) {
+    progress_ = own;
+    progress_of_all_ = std::move(of_all);
+  }
+
   // A second way to learn of losses: `fd` is readable once `report` has one to tell. Both outlive
   // the waits.
   void set_report(int fd, std::function<std::optional<Loss>()> report);
@@ -78,10 +90,10 @@ class PeerWait {
       relax();
     }
     const Clock::time_point start = Clock::now();
-    const Waiting waiting(*this, what);
+    Waiting waiting(*this, what, deadline);
     while (!done()) {
       const std::optional<Loss> loss = pause(Clock::now() - start, bytes, deadline, wake);
-      if (!loss && !deadline.expired()) continue;
+      if (!loss && !waiting.is_over()) continue;
       if (done()) return;
       if (loss) fail_lost(*loss, what);
       fail_late(missing(), Clock::now() - start, what);
@@ -100,15 +112,21 @@ class PeerWait {
   using Clock = Deadline::Clock;
   static constexpr int kSpins = 200;
 
-  // Tells state() of a wait while it lasts.
+  // A wait while it lasts: tells state() of it, and knows when it has lasted long enough.
   class Waiting {
    public:
-    Waiting(PeerWait& wait, std::string_view what);
+    Waiting(PeerWait& wait, std::string_view what, Deadline deadline);
     ~Waiting();
+    bool is_over();
 
    private:
     PeerWait& wait_;
+    Deadline deadline_;
+    Clock::duration patience_;
+    uint64_t progress_;
+    Clock::time_point moved_;  // when the progress was last seen to change
   };
+  uint64_t progress_of_all() const { return progress_of_all_ ? progress_of_all_() : 0; }
 
   static void relax();
   // One step of waiting after `waited`; a loss if there is one.
@@ -131,6 +149,8 @@ class PeerWait {
   int report_fd_ = -1;
   std::function<std::optional<Loss>()> report_;
   const std::atomic<int>* endings_ = nullptr;
+  std::atomic<uint64_t>* progress_ = nullptr;  // of this rank
+  std::function<uint64_t()> progress_of_all_;
 };
 
 }  // namespace dinfer

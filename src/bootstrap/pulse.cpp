@@ -123,6 +123,11 @@ void Pulse::hear(Peer& peer, Clock::time_point now) {
 void Pulse::take(Peer& peer, const Frame& frame) {
   const auto sign = static_cast<Sign>(frame.type);
   if (sign == Sign::bye) peer.open = false;
+  if (sign == Sign::beat && frame.payload.size() == sizeof peer.progress) {
+    const uint64_t before = peer.progress;
+    std::memcpy(&peer.progress, frame.payload.data(), sizeof peer.progress);
+    others_progress_ += peer.progress - before;
+  }
   if ((sign != Sign::ended && sign != Sign::lost) || frame.payload.size() != sizeof(LossRecord))
     return;
   LossRecord record{};
@@ -137,8 +142,11 @@ void Pulse::take(Peer& peer, const Frame& frame) {
 }
 
 void Pulse::beat() {
+  const uint64_t done = rank_ == 0 ? progress() : own_progress_.load();
   for (Peer& peer : peers_)
-    if (peer.open) peer.link.channel.send(static_cast<uint32_t>(Sign::beat), 0, {});
+    if (peer.open)
+      peer.link.channel.send(static_cast<uint32_t>(Sign::beat), 0,
+                             std::as_bytes(std::span(&done, 1)));
 }
 
 void Pulse::tell(const Loss& loss, int except) {

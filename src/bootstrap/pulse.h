@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -19,7 +20,8 @@ inline constexpr double kSilenceShare = 0.9;
 // Signs of life among the ranks of a star, sent and heard by a thread of their own, so that neither
 // a long step nor a stuck one hides a loss: the head has a connection with each rank, the others
 // with the head, which passes on what it learns. A connection that ends is a rank that died; one
-// that is silent for too long is a rank that is stopped or cut off.
+// that is silent for too long is a rank that is stopped or cut off. With its signs of life a rank
+// tells how much work it has done, and the head how much all of them.
 class Pulse {
  public:
   struct Link {
@@ -36,6 +38,11 @@ class Pulse {
   std::optional<Loss> loss() const;
   int fd() const { return news_; }
 
+  // What the engine's thread counts of this rank's work, and the sum over the ranks, as far as they
+  // have told.
+  std::atomic<uint64_t>* own_progress() { return &own_progress_; }
+  uint64_t progress() const { return own_progress_ + others_progress_; }
+
   // Says goodbye: this rank ends, cleanly or with `code`, and the others need not guess why.
   void leave(ExitCode code = ExitCode::ok);
 
@@ -45,6 +52,7 @@ class Pulse {
     Link link;
     Clock::time_point heard;
     bool open = true;
+    uint64_t progress = 0;  // as it was told
   };
 
   void run();
@@ -65,6 +73,7 @@ class Pulse {
   int stop_ = -1;  // eventfd
   std::atomic<int> farewell_{0};
   std::atomic<bool> lost_{false};
+  std::atomic<uint64_t> own_progress_{0}, others_progress_{0};
   mutable std::mutex mutex_;
   std::optional<Loss> loss_;
   std::thread thread_;

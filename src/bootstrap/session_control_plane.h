@@ -21,6 +21,7 @@ class SessionControlPlane : public ControlPlane {
   int size() const override { return session_->world().size; }
 
   void set_phase(std::string phase) override { session_->wait().set_phase(std::move(phase)); }
+  void note_progress() override { session_->wait().note_progress(); }
   std::string state() const override { return session_->wait().state(); }
   void check_peers() override { session_->wait().check_peers(); }
 

@@ -53,6 +53,7 @@ TcpSession::TcpSession(const StarPlan& plan, Star star, int nodes,
       pulse_(plan.rank, std::move(star.pulse), longest_silence),
       wait_(plan.rank, peers_of(members_), is_crowded(world_)) {
   wait_.set_report(pulse_.fd(), [this] { return pulse_.loss(); });
+  wait_.set_progress(pulse_.own_progress(), [this] { return pulse_.progress(); });
 }
 
 void TcpSession::abort(ExitCode code) {

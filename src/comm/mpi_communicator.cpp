@@ -8,6 +8,7 @@
 #include "bootstrap/mpi_requests.h"
 #include "comm/mpi_mail.h"
 #include "comm/shared_collectives.h"
+#include "comm/mpi_local_mail.h"
 
 namespace dinfer {
 namespace {
@@ -32,8 +33,14 @@ class MpiCommunicator final : public HostCommunicator {
         requests_(comm_, session_->wait(), kCollectives),
         mail_(comm_, session_->wait(), kMessages) {
     if (local_path == LocalPath::messages) return;
-    segment_ = session_->share(SharedCollectives::segment_bytes(size()), members_.ranks());
-    if (segment_) shared_.emplace(segment_->bytes(), members_, session_->wait(), [this] { mail_.progress(); });
+    const bool has_places = size() <= MpiLocalMail::kMostRanks;
+    const size_t collectives = SharedCollectives::segment_bytes(size());
+    segment_ = session_->share(collectives + (has_places ? MpiLocalMail::segment_bytes(size()) : 0),
+                               collectives + (has_places ? MpiLocalMail::labels_bytes(size()) : 0),
+                               members_.ranks());
+    if (!segment_) return;
+    shared_.emplace(segment_->bytes(), members_, session_->wait(), [this] { mail_.progress(); });
+    if (has_places) places_.emplace(*segment_, collectives, members_, session_->wait(), mail_);
   }
 
   int rank() const override { return members_.rank(); }
@@ -65,11 +72,13 @@ class MpiCommunicator final : public HostCommunicator {
 
   void send(int destination, std::span<const std::byte> data) override {
     check(destination >= 0 && destination < size() && destination != rank(), "send: to a peer");
+    if (places_) return places_->send(destination, data, deadline());
     mail_.send(members_[destination], data, deadline());
   }
 
   void receive(int source, std::span<std::byte> data) override {
     check(source >= 0 && source < size() && source != rank(), "receive: from a peer");
+    if (places_) return places_->receive(source, data, deadline());
     mail_.receive(members_[source], data, deadline());
   }
 
@@ -141,6 +150,7 @@ class MpiCommunicator final : public HostCommunicator {
   std::optional<SharedCollectives> shared_;
   MpiRequests requests_;
   MpiMail mail_;
+  std::optional<MpiLocalMail> places_;
 };
 
 }  // namespace

@@ -34,8 +34,10 @@ void Transformer::compute(int64_t rows, int64_t wanted) {
       std::span(hidden.data, static_cast<size_t>(hidden.rows * hidden.columns)));
   for (const OwnStage& stage : peers_.stages) {
     if (stage.from >= 0) peers_.all.receive(stage.from, bytes);
-    for (int64_t unit = stage.units.begin; unit < stage.units.end; ++unit)
+    for (int64_t unit = stage.units.begin; unit < stage.units.end; ++unit) {
       run_unit(unit, hidden, wanted);
+      peers_.on_unit();
+    }
     if (stage.to >= 0) peers_.all.send(stage.to, bytes);
   }
 }

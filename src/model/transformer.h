@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -35,6 +36,7 @@ struct ModelPeers {
   Communicator& group;  // the ranks that own the same units
   Communicator& all;    // of the job: hidden states go from stage to stage
   std::vector<OwnStage> stages;
+  std::function<void()> on_unit = [] {};  // called after each unit: others may wait for this rank
 };
 
 // The forward pass of one rank: its part of its stages.

@@ -1,0 +1,63 @@
+#include "bootstrap/peer_wait.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace dinfer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+double seconds_since(Clock::time_point begin) { return Seconds(Clock::now() - begin).count(); }
+
+class PeerWaitTest : public testing::Test {
+ protected:
+  PeerWaitTest() : wait_(0, {{.host = "a", .pid = 1}, {.host = "b", .pid = 2}}, true) {}
+
+  // Waits in vain for rank 1, for 0.2 s if it does nothing; how long that took.
+  double waits_for() {
+    const Clock::time_point begin = Clock::now();
+    try {
+      wait_.until([] { return false; }, [] { return std::vector<int>{1}; },
+                  Deadline::after(Seconds(0.2)), "receive");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::peer);
+      EXPECT_NE(std::string(error.what()).find("rank 1 (pid 2 on host b)"), std::string::npos);
+      return seconds_since(begin);
+    }
+    return 0;
+  }
+
+  PeerWait wait_;
+  std::atomic<uint64_t> own_{0};
+};
+
+TEST_F(PeerWaitTest, AWaitEndsAtItsDeadlineWhereNobodyMakesProgress) {
+  EXPECT_GE(waits_for(), 0.19);
+  wait_.set_progress(&own_, [this] { return own_.load(); });
+  wait_.note_progress();
+  EXPECT_EQ(own_.load(), 1u);
+  const double waited = waits_for();
+  EXPECT_GE(waited, 0.19);
+  EXPECT_LT(waited, 5);
+}
+
+TEST_F(PeerWaitTest, AWaitGoesOnWhileSomeRankMakesProgress) {
+  const Clock::time_point begin = Clock::now();
+  wait_.set_progress(
+      &own_, [begin] { return static_cast<uint64_t>(std::min(seconds_since(begin), 0.7) / 0.05); });
+  EXPECT_GE(waits_for(), 0.7 + 0.1);
+}
+
+TEST_F(PeerWaitTest, WhatComesAfterTheDeadlineIsTaken) {
+  const Clock::time_point begin = Clock::now();
+  wait_.set_progress(&own_, [begin] { return static_cast<uint64_t>(seconds_since(begin) / 0.05); });
+  wait_.until([&] { return seconds_since(begin) > 0.5; }, [] { return std::vector<int>{1}; },
+              Deadline::after(Seconds(0.1)), "receive");
+  EXPECT_GT(seconds_since(begin), 0.5);
+}
+
+}  // namespace
+}  // namespace dinfer
