@@ -70,6 +70,9 @@ bool is_mixed(const Device& device, HostCommunicator& host, const BootstrapOptio
 // Gives `boot` its communicators, over those for host memory.
 void serve_devices(Bootstrap& boot, HostCommunicatorMaker make_host,
                    const BootstrapOptions& options) {
+  boot.make_host_communicator = [make_host, rank = boot.world.rank](std::span<const int> ranks) {
+    return make_host(Members(ranks, rank));
+  };
   boot.make_communicator =
       [control = boot.control.get(), world = boot.world, name = boot.name,
        make_host = std::move(make_host), options, warned = false](
@@ -139,7 +142,9 @@ Bootstrap make_mpi(const BootstrapOptions& options, const Launcher& launcher,
 VisibleGpus count_gpus([[maybe_unused]] const BootstrapOptions& options) {
 #if DINFER_HAS_CUDA
   const GpuProbe probe = probe_gpus_from_afar(Deadline::after(options.start_timeout));
-  return {.count = static_cast<int>(probe.gpus.size()), .nccl = kHasNccl && !probe.nccl.empty()};
+  return {.count = static_cast<int>(probe.gpus.size()),
+          .nccl = kHasNccl && !probe.nccl.empty(),
+          .memory = probe.memory};
 #else
   return {};
 #endif
@@ -155,9 +160,11 @@ Bootstrap make_bootstrap(const BootstrapOptions& options) {
        .mode = options.mode,
        .tp = options.tp,
        .pp = options.pp,
+       .dp = options.dp,
        .mapped = options.mapped,
        .has_mpi = kHasMpi,
-       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); }},
+       .gpus = [&options] { return options.cpu ? VisibleGpus{} : count_gpus(options); },
+       .too_large = [&options](const VisibleGpus& gpus) { return options.too_large(gpus.memory); }},
       launcher, environment);
 #if DINFER_HAS_MPI
   if (choice.name == "mpi") return make_mpi(options, launcher, choice);

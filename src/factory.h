@@ -21,10 +21,12 @@ namespace dinfer {
 struct BootstrapOptions {
   std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
   std::string mode = "auto";       // auto, tensor
-  // Ranks that a command without a launcher stands for: tp * pp, those of a mapping of layers to
-  // devices, or, where nothing is said (0), one a visible GPU.
-  int tp = 0, pp = 0;
+  // Ranks that a command without a launcher stands for: tp * pp * dp, those of a mapping of layers
+  // to devices, or, where nothing is said (0), one a visible GPU.
+  int tp = 0, pp = 0, dp = 0;
   std::function<std::optional<MappedDevices>()> mapped = [] { return std::nullopt; };
+  // Whether the model is too large for so many bytes by GPU.
+  std::function<bool(std::span<const uint64_t>)> too_large = [](auto) { return false; };
   bool cpu = false;  // no GPUs
   SecurityWishes security{};
   bool ring_any_size = false;
@@ -40,9 +42,9 @@ struct Bootstrap {
   World world;
   // Set in a process that supervised the ranks of its command, which have ended: nothing else is.
   std::optional<int> exit_code;
-  std::string name;        // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
-  std::string reason;      // why this bootstrap
-  bool by_layers = false;  // each rank is to own some of the layers
+  std::string name;    // `bootstrap=` of the layout line: single, local, mpi, multinode, ring
+  std::string reason;  // why this bootstrap
+  Sharing sharing = Sharing::tensors;
   // Whether signals meant for the job reach the head, too: then this rank leaves them to it.
   bool head_takes_signals = true;
   std::unique_ptr<ControlPlane> control;
@@ -52,6 +54,8 @@ struct Bootstrap {
   // bounded by the step timeout.
   std::function<std::unique_ptr<Communicator>(Device&, std::span<const int> members)>
       make_communicator;
+  // The same for host memory alone.
+  std::function<std::unique_ptr<Communicator>(std::span<const int> members)> make_host_communicator;
   // Collective, the last call of a clean end: all ranks leave together. After an error call
   // control->abort instead.
   std::function<void(Deadline)> finish;

@@ -195,7 +195,7 @@ TcpBootstrap make_tcp(const BootstrapOptions& options, const BootstrapChoice& ch
   boot.world = session->world();
   boot.name = choice.name;
   boot.reason = choice.reason;
-  boot.by_layers = choice.by_layers;
+  boot.sharing = choice.sharing;
   boot.head_takes_signals = meeting.head_takes_signals;
   boot.control = make_tcp_control_plane(session);
   const auto communicators =

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <system_error>
@@ -47,7 +48,8 @@ void probe_driver(GpuProbe& probe) {
   const auto version = driver.find<decltype(cuDriverGetVersion)>("cuDriverGetVersion");
   const auto count = driver.find<decltype(cuDeviceGetCount)>("cuDeviceGetCount");
   const auto name = driver.find<decltype(cuDeviceGetName)>("cuDeviceGetName");
-  if (!init || !version || !count || !name)
+  const auto total = driver.find<decltype(cuDeviceTotalMem)>("cuDeviceTotalMem_v2");
+  if (!init || !version || !count || !name || !total)
     return add_note(probe, "libcuda.so.1 lacks functions of the driver interface");
   int number = 0;
   if (version(&number) == CUDA_SUCCESS)
@@ -63,6 +65,8 @@ void probe_driver(GpuProbe& probe) {
     char text[256] = "";
     const bool named = name(text, sizeof text - 1, device) == CUDA_SUCCESS;
     probe.gpus.push_back(named ? text : "unnamed GPU");
+    size_t bytes = 0;
+    probe.memory.push_back(total(&bytes, device) == CUDA_SUCCESS ? bytes : 0);
   }
 }
 
@@ -79,14 +83,18 @@ void probe_nccl(GpuProbe& probe) {
   probe.nccl = fmt::format("{}.{}.{}", number / major, number % major / 100, number % 100);
 }
 
+constexpr size_t kMostGpus = 64;
+
 // What a child tells of its probe.
 struct Findings {
-  int gpus = 0;
+  size_t gpus = 0;
+  std::array<uint64_t, kMostGpus> memory{};
   std::array<char, 32> nccl{};
 };
 
 Findings findings_of(const GpuProbe& probe) {
-  Findings findings{.gpus = static_cast<int>(probe.gpus.size())};
+  Findings findings{.gpus = std::min(probe.gpus.size(), kMostGpus)};
+  std::copy_n(probe.memory.begin(), findings.gpus, findings.memory.begin());
   probe.nccl.copy(findings.nccl.data(), findings.nccl.size() - 1);
   return findings;
 }
@@ -122,7 +130,8 @@ GpuProbe probe_gpus_from_afar(Deadline deadline) {
     fail(ExitCode::device,
          "the NVIDIA driver does not tell its GPUs: look at nvidia-smi and dmesg, or run with "
          "--cpu");
-  return {.gpus = std::vector<std::string>(static_cast<size_t>(findings.gpus)),
+  return {.gpus = std::vector<std::string>(findings.gpus),
+          .memory = {findings.memory.begin(), findings.memory.begin() + findings.gpus},
           .nccl = findings.nccl.data()};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace dinfer {
 struct GpuProbe {
   std::string driver;             // CUDA version the driver supports, e.g. "13.0"; empty: no driver
   std::vector<std::string> gpus;  // names of the visible GPUs, by ordinal
+  std::vector<uint64_t> memory;   // bytes of each, in use or not
   std::string nccl;               // version, e.g. "2.28.9"; empty: not found
   std::string note;               // why there is no driver, no GPU or no NCCL
 };

@@ -1,8 +1,11 @@
 #include "bootstrap/launcher.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -15,6 +18,9 @@ int number(const char* text) {
   if (text) std::from_chars(text, text + std::string_view(text).size(), value);
   return value;
 }
+
+// Of one command: more than any machine has devices for.
+constexpr int64_t kMostRanks = 65536;
 
 constexpr auto kMultinode = "MISTRALRS_MN_GLOBAL_WORLD_SIZE";
 constexpr auto kRing = "RING_CONFIG";
@@ -84,30 +90,47 @@ BootstrapChoice choose_mapped(const BootstrapWishes& wishes, const MappedDevices
   return {mapped.ranks > 1 ? "local" : "single", "no launcher", mapped.ranks};
 }
 
+// What --tp, --pp and --dp make together.
+struct GroupWishes {
+  int64_t ranks = 1;
+  std::string text;
+};
+
+GroupWishes group_wishes(const BootstrapWishes& wishes) {
+  GroupWishes groups;
+  const std::array<std::pair<const char*, int>, 3> given{
+      {{"--tp", wishes.tp}, {"--pp", wishes.pp}, {"--dp", wishes.dp}}};
+  for (const auto& [option, number] : given) {
+    if (number == 0) continue;
+    groups.ranks = std::min(groups.ranks * number, kMostRanks + 1);
+    groups.text += fmt::format("{}{} {}", groups.text.empty() ? "" : " ", option, number);
+  }
+  return groups;
+}
+
 // Ranks of this machine alone: as many as the command line says, or one for each visible GPU.
 BootstrapChoice choose_on_this_machine(const BootstrapWishes& wishes,
                                        const Environment& environment) {
   if (const auto mapped = wishes.mapped()) return choose_mapped(wishes, *mapped);
-  const int asked = std::max(wishes.tp, 1) * std::max(wishes.pp, 1);
-  if (asked > 1)
-    return {"local",
-            fmt::format("{}{}{} without a launcher",
-                        wishes.tp > 0 ? fmt::format("--tp {}", wishes.tp) : "",
-                        wishes.tp > 0 && wishes.pp > 0 ? " " : "",
-                        wishes.pp > 0 ? fmt::format("--pp {}", wishes.pp) : ""),
-            asked};
+  const GroupWishes groups = group_wishes(wishes);
+  if (groups.ranks > kMostRanks)
+    fail(ExitCode::config, "{} makes more than {} ranks: start fewer", groups.text, kMostRanks);
+  if (groups.ranks > 1)
+    return {"local", groups.text + " without a launcher", static_cast<int>(groups.ranks)};
   const VisibleGpus gpus = wishes.tp == 1 || wishes.pp == 1 ? VisibleGpus{} : wishes.gpus();
+  const bool without_nccl = !gpus.nccl || is_nccl_forbidden(environment);
+  const bool by_layers =
+      wishes.mode == "layers" || (wishes.mode == "auto" && (gpus.count == 1 || without_nccl));
+  std::string reason = fmt::format("{} visible GPU{}", gpus.count, gpus.count == 1 ? "" : "s");
+  if (gpus.count > 0 && by_layers && wishes.too_large(gpus))
+    return {"local", reason + ", too small for the model without the CPU", gpus.count + 1,
+            Sharing::layers_with_cpu};
   if (gpus.count <= 1)
     return {"single", wishes.asked == "local" ? "--bootstrap local"
                                               : "no launcher, MISTRALRS_MN_* or RING_CONFIG"};
-  if (wishes.mode == "layers")
-    return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count, true};
-  if (wishes.mode == "auto" && (!gpus.nccl || is_nccl_forbidden(environment)))
-    return {"local",
-            fmt::format("{} visible GPUs, {}", gpus.count,
-                        gpus.nccl ? std::string(kNoNccl) + " is set" : "no NCCL"),
-            gpus.count, true};
-  return {"local", fmt::format("{} visible GPUs", gpus.count), gpus.count};
+  if (by_layers && wishes.mode == "auto")
+    reason += gpus.nccl ? fmt::format(", {} is set", kNoNccl) : ", no NCCL";
+  return {"local", reason, gpus.count, by_layers ? Sharing::layers : Sharing::tensors};
 }
 
 void refuse_srun_without_mpi_plugin(const Launcher& launcher, int mpi_ranks) {

@@ -51,7 +51,10 @@ class Bench {
     Row row{.test = "decode", .batch = batch, .context = context, .tokens = options_.bench_tokens};
     const double kv = static_cast<double>(head_.kv_bytes_per_token) *
                       (static_cast<double>(context) + static_cast<double>(row.tokens) / 2);
-    const auto steps = static_cast<double>(std::min<int64_t>(batch, head_.engine.limits().depth));
+    // Each step of a replica reads its weights.
+    const SchedulerLimits& limits = head_.engine.limits();
+    const auto steps =
+        static_cast<double>(std::min<int64_t>(batch, limits.depth * limits.replicas));
     row.bytes_per_token =
         steps * static_cast<double>(head_.weight_bytes_per_step) / static_cast<double>(batch) + kv;
     sample(row, [&] { return decode_once(row); });
@@ -163,13 +166,18 @@ void print_json(const Head& head, const Options& options, const std::vector<Row>
                     {"ceiling_gb_s", ceiling},
                     {"fraction", row.gb_s() / ceiling}});
   }
+  OrderedJson reads = OrderedJson::array();
+  for (size_t rank = 0; rank < head.measured.size(); ++rank)
+    reads.push_back({{"bytes", head.read_bytes[rank]}, {"gb_s", head.measured[rank]}});
   const OrderedJson object{{"version", build_info().version},
                            {"device", head.device},
                            {"ranks", head.ranks},
                            {"layout", head.layout},
+                           {"replicas", head.engine.limits().replicas},
                            {"model", options.shape.empty() ? options.model : options.shape},
                            {"quant", options.quant},
                            {"quant_group", options.quant_group},
+                           {"reads", reads},
                            {"rows", list}};
   write_output(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }
@@ -208,14 +216,17 @@ Options complete(Options options) {
   otherwise(options.bench_prompts, 1);
   const int64_t size = options.kv_block_size;
   const auto blocks = [size](int64_t tokens) { return (tokens + size - 1) / size; };
-  const int64_t batch = largest_of(options.bench_batch);
-  const int64_t prompts = largest_of(options.bench_prompts);
+  const int64_t replicas = std::max(options.dp, 1);
+  const auto of_a_replica = [replicas](int64_t seqs) { return (seqs + replicas - 1) / replicas; };
+  const int64_t batch = of_a_replica(largest_of(options.bench_batch));
+  const int64_t prompts = of_a_replica(largest_of(options.bench_prompts));
   // One token more than the measurement: the first one ends the prompt.
   const int64_t decoded =
       std::max<int64_t>(largest_of(options.bench_context), 1) + options.bench_tokens + 2;
   const int64_t prompt = largest_of(options.bench_prefill) + 1;
   const int64_t request = options.bench_requests > 0 ? options.bench_in + options.bench_out + 1 : 0;
-  const int64_t together = std::min(options.bench_requests, options.max_seqs);
+  const int64_t together =
+      std::min<int64_t>(of_a_replica(options.bench_requests), options.max_seqs);
   options.max_seqs = static_cast<int>(std::max({batch, prompts, together}));
   if (options.max_seq_len == 0) options.max_seq_len = std::max({decoded, prompt, request});
   if (options.kv_blocks == 0) {

@@ -3,6 +3,8 @@
 #include <array>
 #include <cctype>
 
+#include "placement/memory_limits.h"
+
 namespace dinfer {
 
 namespace {
@@ -58,6 +60,9 @@ std::vector<OptionSpec> layout_options() {
       {group, "pp", 0, "N", kEngine | kPlan, "1",
        "groups of ranks that own layers one after the other, each of --tp ranks",
        number(&Options::pp, Counts{.low = 1, .high = kMostRanks})},
+      {group, "dp", 0, "N", kEngine | kPlan, "1",
+       "copies of the model that share the requests, each of --tp x --pp ranks",
+       number(&Options::dp, Counts{.low = 1, .high = kMostRanks})},
       {group, "device-layers", 'n', "\"ORD:NUM;...\"", kEngine | kPlan, "",
        "so many layers on each device, in this order; ORD is a visible GPU, or cpu",
        any_text(&Options::device_layers)},
@@ -73,9 +78,23 @@ std::vector<OptionSpec> layout_options() {
   };
 }
 
+// Kept as text, once it is known to be a list.
+ValueRule memory_limits(std::string Options::*member) {
+  return {
+      "DEVICE=SIZE separated by commas, each device once: GPUs by number or cpu, whole GiB or MiB",
+      {},
+      [member](Options& options, std::string_view text) {
+        options.*member = text;
+        return parse_memory_limits(text).has_value();
+      }};
+}
+
 std::vector<OptionSpec> memory_options() {
   constexpr std::string_view group = "Memory";
   return {
+      {group, "memory-limit", 0, "ORD=SIZE,...", kEngine | kPlan, "what is free",
+       "most memory to take of a device, as in 0=20GiB,cpu=512MiB; ORD as with -n",
+       memory_limits(&Options::memory_limit)},
       {group, "kv-memory-fraction", 0, "F", kEngine | kPlan, "0.9",
        "share of the free memory that the KV cache may take",
        number(&Options::kv_memory_fraction, Reals{.low = 0, .high = 1, .low_excluded = true})},
@@ -85,10 +104,12 @@ std::vector<OptionSpec> memory_options() {
        "KV blocks of a rank", number(&Options::kv_blocks, Counts64{.low = 1})},
       {group, "no-prefix-cache", 0, "", kRun | kServe, "",
        "compute each prompt anew, though others began like it", toggle(&Options::no_prefix_cache)},
-      {group, "max-seqs", 0, "N", kEngine | kPlan, "64", "sequences in work at once",
+      {group, "max-seqs", 0, "N", kEngine | kPlan, "64",
+       "sequences that each copy of the model works on at once",
        number(&Options::max_seqs, Counts{.low = 1, .high = 65536})},
       {group, "max-batch-tokens", 0, "N", kEngine | kPlan, "512 on CPUs, 4096 on GPUs",
-       "tokens in one step", number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
+       "tokens in one step of a copy of the model",
+       number(&Options::max_batch_tokens, Counts{.low = 1, .high = 1 << 20})},
   };
 }
 
@@ -265,7 +286,7 @@ std::vector<OptionSpec> control_options() {
        "allow a RING_CONFIG whose world_size is no power of two", toggle(&Options::ring_any_size)},
       {control, "start-timeout", 0, "S", kEngine, "60", "seconds until all ranks must have started",
        number(&Options::start_timeout, seconds)},
-      {control, "step-timeout", 0, "S", kEngine, "30", "seconds that one step may take",
+      {control, "step-timeout", 0, "S", kEngine, "30", "seconds without work of any rank in a step",
        number(&Options::step_timeout, seconds)},
       {control, "stall-timeout", 0, "S", kEngine, "5",
        "seconds of silence after which a rank is lost", number(&Options::stall_timeout, seconds)},
@@ -305,8 +326,7 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 5> names{"dtype", "download", "dp", "kv-dtype",
-                                                         "verify"};
+  static constexpr std::array<std::string_view, 4> names{"dtype", "download", "kv-dtype", "verify"};
   return names;
 }
 

@@ -29,6 +29,7 @@ struct Options {
   std::string mode = "auto";  // auto, tensor, layers
   int tp = 0;                 // ranks of a group; 0: all of a stage
   int pp = 0;                 // groups of ranks with layers of their own; 0: one
+  int dp = 0;                 // copies of the model; 0: one
   std::string device_layers;  // -n
   std::string topology;       // file
   bool uneven_tp = false;
@@ -36,10 +37,11 @@ struct Options {
   bool dry_run = false;
 
   // memory
+  std::string memory_limit;  // "0=20GiB,cpu=64GiB": placement/memory_limits.h
   double kv_memory_fraction = 0.9;
   int kv_block_size = 16;  // 16, 32
   bool no_prefix_cache = false;
-  int64_t kv_blocks = 0;   // 0: from kv_memory_fraction
+  int64_t kv_blocks = 0;  // 0: from kv_memory_fraction
   int max_seqs = 64;
   int max_batch_tokens = 0;  // 0: 512 on CPUs, 4096 on GPUs
 
@@ -58,7 +60,7 @@ struct Options {
   bool insecure_no_auth = false;
   std::string control_interface;  // name or address
   bool ring_any_size = false;
-  double start_timeout = 60;       // seconds
+  double start_timeout = 60;  // seconds
   double step_timeout = 30;
   double stall_timeout = 5;
 
@@ -82,7 +84,7 @@ struct Options {
   std::string endpoint_file;
   bool no_ui = false;
   bool strict_api = false;
-  int max_queue = 512;         // sequences that wait
+  int max_queue = 512;  // sequences that wait
   int max_connections = 4096;
   int max_connections_per_address = 256;
   int64_t max_body_bytes = int64_t{8} << 20;

@@ -45,6 +45,7 @@ int plan_command(const Options& options) {
   const PlannedModel model(options);
   PlannedMachines machines =
       options.devices.empty() ? this_machine(options) : parse_devices(options.devices);
+  limit_memory(machines, options.memory_limit);
   const Calibration calibration = options.calibration.empty()
                                       ? Calibration()
                                       : Calibration(options.calibration, options, machines);

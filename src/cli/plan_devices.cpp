@@ -5,6 +5,7 @@
 #include <cctype>
 #include <charconv>
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string_view>
 
@@ -16,6 +17,7 @@
 #include "device/cpu_device.h"
 #include "device/device.h"
 #include "factory.h"
+#include "placement/memory_limits.h"
 
 namespace dinfer {
 namespace {
@@ -230,6 +232,19 @@ PlannedMachines parse_devices(const std::string& text) {
   return machines;
 }
 
+void limit_memory(PlannedMachines& machines, const std::string& limits) {
+  const bool gpus = machines.gpus() > 0;
+  std::map<int, int> seen;  // devices with numbers, by node
+  std::vector<std::string> names;
+  for (PlannedDevice& device : machines.devices) {
+    DeviceName name{.cpu = gpus && device.kind.cpu};
+    if (!name.cpu) name.ordinal = seen[device.node]++;
+    names.push_back(name.text());
+    device.free = limited_memory(limits, names.back(), device.free);
+  }
+  check_memory_limits(limits, std::move(names));
+}
+
 bool is_device_kind(const DeviceKindSpec& kind, const std::string& name) {
   return kind.cpu ? name == "cpu" : has_parts(name, kind.name);
 }
@@ -251,7 +266,12 @@ PlannedMachines this_machine(const Options& options) {
   const int threads =
       options.threads > 0 ? options.threads : static_cast<int>(host_cores().allowed.size());
   const std::unique_ptr<Device> cpu = make_cpu_device({.threads = std::max(threads, 1)});
-  const int ranks = gpus.empty() ? std::max(options.tp, 1) * std::max(options.pp, 1) : 1;
+  const int64_t asked =
+      int64_t{std::max(options.tp, 1)} * std::max(options.pp, 1) * std::max(options.dp, 1);
+  if (gpus.empty() && asked > kMostDevices)
+    fail(ExitCode::usage, "--tp x --pp x --dp make {} ranks, at most {} are planned", asked,
+         kMostDevices);
+  const int ranks = gpus.empty() ? static_cast<int>(asked) : 1;
   const auto share = static_cast<double>(ranks);
   DeviceKindSpec kind = server_cpu();
   kind.memory = cpu->free_memory() / static_cast<uint64_t>(ranks);

@@ -40,11 +40,14 @@ struct PlannedMachines {
 // that names the known kinds.
 PlannedMachines parse_devices(const std::string& text);
 
+// --memory-limit: devices have no more free. Error(config) that names a device that is not there.
+void limit_memory(PlannedMachines& machines, const std::string& limits);
+
 // Whether a device calls itself by a name of this kind: "NVIDIA H200".
 bool is_device_kind(const DeviceKindSpec& kind, const std::string& name);
 
 // The GPUs of this machine, and its CPU for offload; the CPU alone where there are none or --cpu is
-// given: as many ranks as --tp and --pp ask for, their read bandwidth measured.
+// given: as many ranks as --tp, --pp and --dp ask for, their read bandwidth measured.
 PlannedMachines this_machine(const Options& options);
 
 }  // namespace dinfer

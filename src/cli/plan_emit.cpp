@@ -67,6 +67,7 @@ class Emitter {
     add(o.quant_group != 32, fmt::format("--quant-group {}", o.quant_group));
     add(o.max_seq_len > 0, fmt::format("--max-seq-len {}", o.max_seq_len));
     add(o.threads > 0, fmt::format("--threads {}", o.threads));
+    add(!o.memory_limit.empty(), "--memory-limit " + quoted(o.memory_limit));
     add(o.kv_memory_fraction != 0.9, fmt::format("--kv-memory-fraction {}", o.kv_memory_fraction));
     add(o.kv_block_size != 16, fmt::format("--kv-block-size {}", o.kv_block_size));
     add(o.kv_blocks > 0, fmt::format("--kv-blocks {}", o.kv_blocks));

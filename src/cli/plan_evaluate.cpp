@@ -22,7 +22,8 @@ Shard only(Shard shard, std::vector<Range> units) {
   return shard;
 }
 
-// A layout's stages as work, with the bytes of each rank's shard.
+// A layout's stages as work, with the bytes of each rank's shard. Replicas take their steps side by
+// side: a stage is as slow as the slowest of them.
 class LayoutModel {
  public:
   LayoutModel(const PlannedModel& model, const PlannedMachines& machines,
@@ -98,7 +99,7 @@ class LayoutModel {
   // `count` of a shard of these units, remembered for all ranks with shards of the same sizes.
   template <class Count>
   uint64_t counted(const char* what, int rank, std::vector<Range> units, const Count& count) const {
-    const Shard& shard = candidate_.placement.shards[static_cast<size_t>(rank)];
+    const Shard& shard = candidate_.shard_of(rank);
     std::erase_if(units, [](const Range& range) { return range.size() <= 0; });
     std::string key = fmt::format("{} {} {} {} {}", what, shard.heads.size(), shard.kv_heads.size(),
                                   shard.ffn.size(), shard.vocab.size());
@@ -117,20 +118,24 @@ class LayoutModel {
                    .ranks = static_cast<int>(stage.ranks.size()),
                    .layers = static_cast<double>(std::max<int64_t>(layers.size(), 0)) / 2,
                    .hidden = static_cast<double>(config.hidden)};
-    std::set<int> nodes;
-    for (const int rank : stage.ranks) {
-      const PlannedDevice& own = device(rank);
-      nodes.insert(own.node);
-      if (own.kind.read_gb_s < work.device.read_gb_s) work.device = own.kind;
+    for (const int rank : stage.ranks)
       add_rank(work, rank, layers, has_head ? Range{head, head + 1} : Range{});
+    const auto replica_ranks = static_cast<int>(candidate_.placement.shards.size());
+    for (int first = 0; first < replica_ranks * candidate_.dp; first += replica_ranks) {
+      std::set<int> nodes;
+      for (const int rank : stage.ranks) {
+        const PlannedDevice& own = device(first + rank);
+        nodes.insert(own.node);
+        if (own.kind.read_gb_s < work.device.read_gb_s) work.device = own.kind;
+      }
+      work.nodes = std::max(work.nodes, static_cast<int>(nodes.size()));
     }
-    work.nodes = static_cast<int>(nodes.size());
     return work;
   }
 
   // The most of any rank of the group.
   void add_rank(StageWork& work, int rank, Range layers, Range head) const {
-    const Shard& shard = candidate_.placement.shards[static_cast<size_t>(rank)];
+    const Shard& shard = candidate_.shard_of(rank);
     const auto most = [](double& value, double other) { value = std::max(value, other); };
     most(work.read_bytes, static_cast<double>(bytes(rank, {layers}) + bytes(rank, {head})));
     most(work.elements, elements(rank, layers));
@@ -151,13 +156,13 @@ class LayoutModel {
 std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& model,
                                   const LayoutModel& layout, const Candidate& candidate) {
   const ModelConfig& config = model.config();
-  const int ranks = static_cast<int>(candidate.placement.shards.size());
+  const int ranks = static_cast<int>(candidate.devices.size());
   bool gpus = false;
   for (int rank = 0; rank < ranks; ++rank) gpus = gpus || !layout.device(rank).kind.cpu;
   const StepLimits limits = planned_limits(options, config, gpus);
   std::vector<RankMemory> memory;
   for (int rank = 0; rank < ranks; ++rank) {
-    const Shard& shard = candidate.placement.shards[static_cast<size_t>(rank)];
+    const Shard& shard = candidate.shard_of(rank);
     const PlannedDevice& device = layout.device(rank);
     memory.push_back(
         {.free = device.free,
@@ -171,13 +176,14 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
 
 double error_of(const Candidate& candidate, const LayoutModel& layout,
                 const Calibration& calibration) {
-  const int ranks = static_cast<int>(candidate.placement.shards.size());
+  const int ranks = static_cast<int>(candidate.devices.size());
   bool measured = true, cpu = false;
   for (int rank = 0; rank < ranks; ++rank) {
     measured = measured && layout.device(rank).kind.measured;
     cpu = cpu || layout.device(rank).kind.cpu;
   }
-  const bool fitted = candidate.pp == 1 && candidate.tp <= kMeasuredRanks && !cpu;
+  const bool fitted =
+      candidate.pp == 1 && candidate.dp == 1 && candidate.tp <= kMeasuredRanks && !cpu;
   const double otherwise = !measured ? kByDataSheet : fitted ? kFitted : kNotMeasured;
   return calibration.error(otherwise, layout.device(0).kind.name);
 }
@@ -198,11 +204,11 @@ SpeedEstimate saturated_speed(const Options& options, const Candidate& candidate
   const auto tokens_a_second = [&](bool least) {
     const double answer = kPlannedAnswer * layout.slowest_group(decode, least) / together;
     const double reading = layout.slowest_group(prompt, least) / prompts;
-    return kPlannedAnswer * 1e6 / (answer + reading);
+    return candidate.dp * kPlannedAnswer * 1e6 / (answer + reading);
   };
   return {.tok_s = tokens_a_second(false) * calibration.factor(together),
           .bound_tok_s = tokens_a_second(true),
-          .sequences = sequences};
+          .sequences = sequences * candidate.dp};
 }
 
 }  // namespace

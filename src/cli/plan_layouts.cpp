@@ -9,6 +9,7 @@
 #include "cli/bench_shapes.h"
 #include "cli/plan_calibration.h"
 #include "cli/start_layout.h"
+#include "cli/start_offload.h"
 #include "model/kv_cache.h"
 #include "model/transformer.h"
 #include "model/weights.h"
@@ -23,11 +24,6 @@ std::string quant_options(const QuantChoice& quant) {
   return quant.otherwise.bits == kPlainBits ? "" : fmt::format(" --quant {}", quant.otherwise.bits);
 }
 
-std::string mode_of(int tp, int pp) {
-  if (pp == 1) return tp == 1 ? "single" : "tensor-parallel";
-  return tp == 1 ? "layer-map" : "hybrid";
-}
-
 std::vector<int> first_devices(int count) {
   std::vector<int> devices(static_cast<size_t>(count));
   std::iota(devices.begin(), devices.end(), 0);
@@ -40,12 +36,18 @@ int ranks_of(const PlannedMachines& machines) {
   return gpus > 0 ? gpus : static_cast<int>(machines.devices.size());
 }
 
-Candidate grid(const PlannedModel& model, int tp, int pp, const QuantChoice& quant) {
-  Candidate candidate{.mode = mode_of(tp, pp), .tp = tp, .pp = pp};
+struct GroupSizes {
+  int tp = 1, pp = 1, dp = 1;
+  int64_t ranks() const { return int64_t{tp} * pp * dp; }
+};
+
+Candidate grid(const PlannedModel& model, const GroupSizes& sizes, const QuantChoice& quant) {
+  const auto [tp, pp, dp] = sizes;
+  Candidate candidate{.mode = layout_mode(tp, pp, dp), .tp = tp, .pp = pp, .dp = dp};
   candidate.placement = pipeline(model.config(), tp, pp, model.rules(quant));
-  candidate.devices = first_devices(tp * pp);
-  candidate.options = fmt::format("--tp {}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
-                                  quant_options(quant));
+  candidate.devices = first_devices(tp * pp * dp);
+  candidate.options = fmt::format("--tp {}{}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
+                                  dp > 1 ? fmt::format(" --dp {}", dp) : "", quant_options(quant));
   candidate.quant = quant;
   return candidate;
 }
@@ -146,6 +148,17 @@ std::optional<Candidate> automatic(const Options& options, const PlannedModel& m
   }
 }
 
+// Whether a start lets the CPU help the GPUs without being asked.
+bool adds_cpu(const Options& options, const PlannedMachines& machines) {
+  const int gpus = machines.gpus();
+  const bool by_layers = options.mode == "layers" || (options.mode == "auto" && gpus == 1);
+  if (!by_layers || gpus == 0 || !machines.devices.back().kind.cpu) return false;
+  std::vector<uint64_t> memory;
+  for (int gpu = 0; gpu < gpus; ++gpu)
+    memory.push_back(machines.devices[static_cast<size_t>(gpu)].kind.memory);
+  return is_too_large(options, memory);
+}
+
 }  // namespace
 
 StepLimits planned_limits(const Options& options, const ModelConfig& config, bool gpus) {
@@ -201,18 +214,23 @@ Candidate chosen_layout(const Options& options, const PlannedModel& model,
                                : fmt::format("-n \"{}\"", options.device_layers);
     return mapped(model, machines, *map, by + quant_options(model.quant()), model.quant());
   }
+  const bool says_groups = options.tp > 0 || options.pp > 0 || options.dp > 1;
+  if (!says_groups && adds_cpu(options, machines))
+    if (auto candidate = automatic(options, model, machines, model.quant()))
+      return *std::move(candidate);
   const int ranks = ranks_of(machines);
   const bool by_layers = options.mode == "layers" && options.tp == 0 && options.pp == 0;
-  int pp = by_layers ? ranks : std::max(options.pp, 1);
-  int tp = options.tp;
-  if (tp == 0) tp = tensor_parallel_sizes(config, std::max(1, ranks / pp)).back();
-  if (tp * pp > ranks)
-    fail(ExitCode::config, "--tp {} x --pp {} take {} ranks, there are {} devices: {}", tp, pp,
-         tp * pp, ranks, machines.text);
-  Candidate candidate = grid(model, tp, pp, model.quant());
-  if (tp * pp < ranks) {
+  GroupSizes sizes{.tp = options.tp, .dp = std::max(options.dp, 1)};
+  const int own = std::max(1, ranks / sizes.dp);  // of a replica
+  sizes.pp = by_layers ? own : std::max(options.pp, 1);
+  if (sizes.tp == 0) sizes.tp = tensor_parallel_sizes(config, std::max(1, own / sizes.pp)).back();
+  if (sizes.ranks() > ranks)
+    fail(ExitCode::config, "--tp {} x --pp {} x --dp {} take {} ranks, there are {} devices: {}",
+         sizes.tp, sizes.pp, sizes.dp, sizes.ranks(), ranks, machines.text);
+  Candidate candidate = grid(model, sizes, model.quant());
+  if (sizes.ranks() < ranks) {
     candidate.note = fmt::format("{} of {} devices: the most that the model's heads divide among",
-                                 tp * pp, ranks);
+                                 sizes.ranks(), ranks);
   }
   return candidate;
 }
@@ -229,10 +247,11 @@ std::vector<Candidate> other_layouts(const Options& options, const PlannedModel&
   };
   for (const QuantChoice& quant : forms) {
     for (const int tp : tensor_parallel_sizes(model.config(), ranks)) {
-      add(grid(model, tp, 1, quant));
-      const int pp = ranks / tp;
-      if (pp > 1 && tp * pp == ranks && pp <= model.config().layers)
-        add(grid(model, tp, pp, quant));
+      add(grid(model, {.tp = tp}, quant));
+      const int groups = ranks / tp;
+      if (groups == 1 || tp * groups != ranks) continue;
+      if (groups <= model.config().layers) add(grid(model, {.tp = tp, .pp = groups}, quant));
+      add(grid(model, {.tp = tp, .dp = groups}, quant));
     }
     if (machines.nodes > 1 || machines.devices.size() < 2) continue;
     if (auto candidate = automatic(options, model, machines, quant)) add(std::move(*candidate));

@@ -45,20 +45,25 @@ class PlannedModel {
 // A way to lay the model out, before it is known to fit.
 struct Candidate {
   std::string mode;  // single, tensor-parallel, layer-map, hybrid
-  int tp = 1, pp = 1;
-  Placement placement;
-  std::vector<int> devices;  // by rank: index into PlannedMachines::devices
+  int tp = 1, pp = 1, dp = 1;
+  Placement placement;       // of each replica
+  std::vector<int> devices;  // by rank of the job: index into PlannedMachines::devices
   std::string options;       // that ask for it: "--tp 2 --pp 2", "-n \"0:20;1:12\""
   QuantChoice quant;
   std::string note;  // what decided it, where there is something to say
+
+  // What a rank of the job owns in its replica.
+  const Shard& shard_of(int rank) const {
+    return placement.shards[static_cast<size_t>(rank) % placement.shards.size()];
+  }
 };
 
 // The one that the options ask for, or that a command on these devices would take by itself.
 Candidate chosen_layout(const Options& options, const PlannedModel& model,
                         const PlannedMachines& machines);
 
-// Other sizes of groups, layers over devices, both together, the automatic split with and without
-// the CPU, each as stored and quantised; without the chosen one.
+// Other sizes of groups, layers over devices, both together, copies of the model, the automatic
+// split with and without the CPU, each as stored and quantised; without the chosen one.
 std::vector<Candidate> other_layouts(const Options& options, const PlannedModel& model,
                                      const PlannedMachines& machines, const Candidate& chosen);
 
@@ -72,12 +77,12 @@ struct SpeedEstimate {
 struct Evaluation {
   std::string problem;             // why it does not fit; empty: it does
   std::vector<RankMemory> memory;  // by rank
-  KvPlan kv;
-  SpeedEstimate single;     // one sequence
-  SpeedEstimate saturated;  // as many as --max-seqs and the KV cache allow
-  StageTime times;          // of one sequence's step, all stages
-  double handovers = 0;     // microseconds, likewise
-  double error = 0;         // of both estimates, as a share
+  KvPlan kv;                       // of each replica
+  SpeedEstimate single;            // one sequence
+  SpeedEstimate saturated;         // as many as --max-seqs and the KV cache allow
+  StageTime times;                 // of one sequence's step, all stages
+  double handovers = 0;            // microseconds, likewise
+  double error = 0;                // of both estimates, as a share
 };
 
 // Tokens of the prompt and of the answer of each request, and of the context of a single sequence,

@@ -26,33 +26,35 @@ std::string rank_lines(const PlanReport& report, const PlannedLayout& layout) {
   for (size_t rank = 0; rank < std::min(memory.size(), kMostLines); ++rank) {
     const RankMemory& own = memory[rank];
     const auto blocks = static_cast<uint64_t>(layout.evaluation.kv.blocks);
-    text += fmt::format(
-        "rank {}: node={} device={} units={} weights={} activations={} kv={} free={}\n", rank,
-        device_of(report, layout.candidate, rank).node, own.device,
-        units_text(layout.candidate.placement.shards[rank], report.layers), size_text(own.weights),
-        size_text(own.activations), size_text(blocks * own.kv_block), size_text(own.free));
+    text +=
+        fmt::format("rank {}: node={} device={} units={} weights={} activations={} kv={} free={}\n",
+                    rank, device_of(report, layout.candidate, rank).node, own.device,
+                    units_text(layout.candidate.shard_of(static_cast<int>(rank)), report.layers),
+                    size_text(own.weights), size_text(own.activations),
+                    size_text(blocks * own.kv_block), size_text(own.free));
   }
   if (memory.size() > kMostLines)
     text += fmt::format("... and {} more\n", memory.size() - kMostLines);
   return text;
 }
 
-int64_t kv_tokens(const Evaluation& evaluation, int64_t block_size) {
-  return evaluation.kv.blocks * block_size;
+// Of all replicas.
+int64_t kv_tokens(const PlannedLayout& layout, int64_t block_size) {
+  return layout.evaluation.kv.blocks * block_size * layout.candidate.dp;
 }
 
 std::string chosen_text(const PlanReport& report) {
   const auto& [candidate, evaluation] = report.chosen;
   std::string text =
-      fmt::format("layout: mode={} ranks={} nodes={} tp={} pp={} options=\"{}\"{}\n",
+      fmt::format("layout: mode={} ranks={} nodes={} tp={} pp={} dp={} options=\"{}\"{}\n",
                   candidate.mode, candidate.devices.size(), report.machines.nodes, candidate.tp,
-                  candidate.pp, candidate.options,
+                  candidate.pp, candidate.dp, candidate.options,
                   candidate.note.empty() ? "" : fmt::format(" reason=\"{}\"", candidate.note));
   text += rank_lines(report, report.chosen);
   if (!evaluation.problem.empty()) return text + "does not fit: " + evaluation.problem + "\n";
   const double error = 100 * evaluation.error;
   text += fmt::format("KV cache: {} tokens; sequences of up to {}\n",
-                      kv_tokens(evaluation, report.block_size), evaluation.kv.max_seq_len);
+                      kv_tokens(report.chosen, report.block_size), evaluation.kv.max_seq_len);
   text += fmt::format(
       "one sequence: {:.1f} tokens/s +-{:.0f}%, at most {:.1f}; most time goes to {}\n",
       evaluation.single.tok_s, error, evaluation.single.bound_tok_s, bottleneck_of(evaluation));
@@ -72,7 +74,7 @@ std::string other_line(const PlanReport& report, const PlannedLayout& layout, si
     return fmt::format("{}  {:>10}  {:>10}  {:>10}  {:>9}\n", name, size_text(most), "-", "-",
                        "no room");
   return fmt::format("{}  {:>10}  {:>10.1f}  {:>10.0f}  {:>9}\n", name, size_text(most),
-                     e.single.tok_s, e.saturated.tok_s, kv_tokens(e, report.block_size));
+                     e.single.tok_s, e.saturated.tok_s, kv_tokens(layout, report.block_size));
 }
 
 OrderedJson speed_json(const SpeedEstimate& speed) {
@@ -82,29 +84,27 @@ OrderedJson speed_json(const SpeedEstimate& speed) {
 
 OrderedJson layout_json(const PlanReport& report, const PlannedLayout& layout) {
   const auto& [candidate, e] = layout;
-  OrderedJson json{{"options", candidate.options},
-                   {"mode", candidate.mode},
-                   {"tp", candidate.tp},
-                   {"pp", candidate.pp},
-                   {"quant", candidate.quant.otherwise.bits},
-                   {"note", candidate.note},
-                   {"fits", e.problem.empty()},
+  OrderedJson json{{"options", candidate.options}, {"mode", candidate.mode},
+                   {"tp", candidate.tp},           {"pp", candidate.pp},
+                   {"dp", candidate.dp},           {"quant", candidate.quant.otherwise.bits},
+                   {"note", candidate.note},       {"fits", e.problem.empty()},
                    {"problem", e.problem}};
   OrderedJson ranks = OrderedJson::array();
   for (size_t rank = 0; rank < e.memory.size(); ++rank) {
     const RankMemory& own = e.memory[rank];
-    ranks.push_back({{"rank", rank},
-                     {"node", device_of(report, candidate, rank).node},
-                     {"device", own.device},
-                     {"units", units_text(candidate.placement.shards[rank], report.layers)},
-                     {"weight_bytes", own.weights},
-                     {"activation_bytes", own.activations},
-                     {"kv_bytes", static_cast<uint64_t>(e.kv.blocks) * own.kv_block},
-                     {"free_bytes", own.free}});
+    ranks.push_back(
+        {{"rank", rank},
+         {"node", device_of(report, candidate, rank).node},
+         {"device", own.device},
+         {"units", units_text(candidate.shard_of(static_cast<int>(rank)), report.layers)},
+         {"weight_bytes", own.weights},
+         {"activation_bytes", own.activations},
+         {"kv_bytes", static_cast<uint64_t>(e.kv.blocks) * own.kv_block},
+         {"free_bytes", own.free}});
   }
   json["ranks"] = std::move(ranks);
   if (!e.problem.empty()) return json;
-  json["kv_tokens"] = kv_tokens(e, report.block_size);
+  json["kv_tokens"] = kv_tokens(layout, report.block_size);
   json["max_seq_len"] = e.kv.max_seq_len;
   json["single"] = speed_json(e.single);
   json["saturated"] = speed_json(e.saturated);

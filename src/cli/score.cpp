@@ -32,7 +32,8 @@ class Scoring {
   }
 
   int run() {
-    const auto most = static_cast<size_t>(head_.engine.limits().max_seqs);
+    const SchedulerLimits& limits = head_.engine.limits();
+    const auto most = static_cast<size_t>(limits.max_seqs) * static_cast<size_t>(limits.replicas);
     bool more = true;
     while (!head_.signals.caught() && (more || !items_.empty())) {
       // Waits for input only where there is nothing else to do.

@@ -18,6 +18,7 @@
 #include "cli/start_cores.h"
 #include "cli/start_layout.h"
 #include "cli/start_memory.h"
+#include "cli/start_offload.h"
 #include "cli/start_progress.h"
 #include "cli/start_report.h"
 #include "cli/start_split.h"
@@ -28,6 +29,7 @@
 #include "factory.h"
 #include "model/transformer.h"
 #include "model/weights.h"
+#include "placement/memory_limits.h"
 #include "placement/placement.h"
 #include "text/load_text.h"
 
@@ -44,9 +46,6 @@ constexpr Seconds kFinishTimeout{10};
 
 // Logits of a scoring step: enough rows for speed, little memory.
 constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
-
-// Tokens that an automatic split makes room for.
-constexpr int64_t kSplitTokens = 4096;
 
 // One rank on its way from options to the loop. Each member is made from those before it.
 class Start {
@@ -80,13 +79,23 @@ class Start {
 
   const World& world() const { return boot_.world; }
   const Placement& placement() const { return layout_.placement; }
-  const Shard& shard() const { return placement().shards[static_cast<size_t>(world().rank)]; }
+  const Shard& shard() const { return layout_.shard_of(world().rank); }
+  // Of this rank: its replica, its place there, and the job's rank of somebody with a place there.
+  int replica() const { return world().rank / layout_.replica_ranks(); }
+  int place() const { return world().rank % layout_.replica_ranks(); }
+  int rank_at(int place, int replica) const { return replica * layout_.replica_ranks() + place; }
+  std::vector<int> ranks_at(std::vector<int> places) const {
+    for (int& each : places) each = rank_at(each, replica());
+    return places;
+  }
   bool is_head() const { return world().rank == 0; }
   bool on_gpu() const { return device_->kind() == DeviceKind::cuda; }
   // Of the job, not of this rank: what all ranks must do alike depends on it.
   bool any_gpu() const { return std::ranges::find(kinds_, DeviceKind::cuda) != kinds_.end(); }
-  // The ranks of the job where layers go from rank to rank, else those that share the layers.
+  // The ranks of the replica where layers go from rank to rank, else those that share the layers.
   Communicator& all() const { return all_ ? *all_ : *group_; }
+  // The ranks of the job.
+  Communicator& job() const { return job_ ? *job_ : all(); }
   Deadline start_deadline() const { return Deadline::after(Seconds(options_.start_timeout)); }
   void together(Seconds limit, const std::function<void()>& work) {
     dinfer::together(*boot_.control, world(), Deadline::after(limit), work);
@@ -96,6 +105,8 @@ class Start {
   }
 
   CpuOptions share_of_host(DeviceKind kind);
+  std::string device_name() const;
+  void check_limits();
   uint64_t free_memory() const;
   uint64_t weight_bytes(const Shard& shard) const;
   uint64_t kv_block_bytes(const Shard& shard) const {
@@ -120,14 +131,15 @@ class Start {
   Layout layout_;
   SchedulerLimits limits_;
   std::vector<RankMemory> memory_;     // by rank
+  std::unique_ptr<Communicator> job_;  // where there are several replicas
   std::unique_ptr<Communicator> all_;  // where there are several stages
   std::unique_ptr<Communicator> group_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Tokenizer> tokenizer_;  // on the head
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<Worker> worker_;
-  uint64_t weight_bytes_per_step_ = 0;  // all ranks together
-  std::vector<double> measured_;        // by rank
+  std::vector<uint64_t> read_bytes_;  // of weights in a step, by rank
+  std::vector<double> measured_;      // by rank
 };
 
 void Start::agree_on_options() {
@@ -144,10 +156,12 @@ void Start::agree_on_options() {
       {"--mode", o.mode},
       {"--tp", fmt::to_string(o.tp)},
       {"--pp", fmt::to_string(o.pp)},
+      {"--dp", fmt::to_string(o.dp)},
       {"--device-layers", o.device_layers},
       {"--uneven-tp", o.uneven_tp ? "yes" : "no"},
       {"--no-p2p", o.no_p2p ? "yes" : "no"},
       {"--dry-run", o.dry_run ? "yes" : "no"},
+      {"--memory-limit", o.memory_limit},
       {"--kv-memory-fraction", fmt::to_string(o.kv_memory_fraction)},
       {"--kv-block-size", fmt::to_string(o.kv_block_size)},
       {"--kv-blocks", fmt::to_string(o.kv_blocks)},
@@ -219,6 +233,25 @@ void Start::open_device() {
   }
   const CpuOptions cpu = share_of_host(device_kind(cpu_only));
   together([&] { device_ = make_device(place, cpu_only, cpu); });
+  check_limits();
+}
+
+// The rank's device as --memory-limit and topologies name it.
+std::string Start::device_name() const {
+  if (layout_.is_mapped()) return layout_.devices[static_cast<size_t>(world().rank)].text();
+  if (on_gpu()) return device_->name();
+  return DeviceName{.cpu = any_gpu(), .ordinal = world().local_rank}.text();
+}
+
+void Start::check_limits() {
+  if (options_.memory_limit.empty()) return;
+  const std::string own = device_name();
+  const auto bytes = std::as_bytes(std::span(own));
+  std::vector<std::string> devices;
+  for (const Bytes& name :
+       boot_.control->all_gather({bytes.begin(), bytes.end()}, start_deadline()))
+    devices.emplace_back(reinterpret_cast<const char*>(name.data()), name.size());
+  together([&] { check_memory_limits(options_.memory_limit, devices); });
 }
 
 void Start::read_model() {
@@ -232,7 +265,7 @@ void Start::read_model() {
       check_tensors(*checkpoint_, config_);
     }
     quant_ = wanted_quantization(options_, config_);
-    layout_ = decide_layout(options_, config_, world(), boot_.by_layers, cut_rules());
+    layout_ = decide_layout(options_, config_, world(), boot_.sharing, cut_rules());
   });
 }
 
@@ -259,7 +292,7 @@ uint64_t Start::free_memory() const {
     if (static_cast<int>(rank) != world().rank && kinds_[rank] == DeviceKind::cpu &&
         hosts_[rank] == world().host)
       ++sharers;
-  return device_->free_memory() / sharers;
+  return limited_memory(options_.memory_limit, device_name(), device_->free_memory() / sharers);
 }
 
 uint64_t Start::weight_bytes(const Shard& shard) const {
@@ -283,6 +316,7 @@ void Start::choose_limits() {
     limits_.block_size = options_.kv_block_size;
     limits_.prefix_cache = request_.prefix_cache;
     limits_.depth = layout_.pp;
+    limits_.replicas = layout_.dp;
     limits_.max_seq_len = wanted_seq_len(options_, config_);
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
     limits_.max_logit_rows = std::max<int64_t>(
@@ -352,8 +386,10 @@ void Start::report_plan() const {
 // on all ranks alike, or at its end.
 void Start::connect() {
   together([&] {
-    if (layout_.pp > 1) all_ = boot_.make_communicator(*device_, all_ranks(world().size));
-    group_ = boot_.make_communicator(*device_, placement().group_of(world().rank));
+    if (layout_.dp > 1) job_ = boot_.make_host_communicator(all_ranks(world().size));
+    if (layout_.pp > 1)
+      all_ = boot_.make_communicator(*device_, ranks_at(all_ranks(layout_.replica_ranks())));
+    group_ = boot_.make_communicator(*device_, ranks_at(placement().group_of(place())));
     if (all_) prove_links(*all_, *device_, *boot_.control, layout_.tp, start_deadline());
   });
 }
@@ -376,8 +412,12 @@ void Start::load() {
     if (report && checkpoint_) report->finish();
     KvCache cache(*device_, config_, shard(), limits_.block_size, limits_.blocks);
     model_ = std::make_unique<Transformer>(
-        *device_, ModelPeers{*group_, all(), placement().stages_of(world().rank)}, config_, shard(),
-        std::move(weights), std::move(cache), step_limits());
+        *device_,
+        ModelPeers{.group = *group_,
+                   .all = all(),
+                   .stages = placement().stages_of(place()),
+                   .on_unit = [control = boot_.control.get()] { control->note_progress(); }},
+        config_, shard(), std::move(weights), std::move(cache), step_limits());
     const std::vector<int>& last = placement().stages.back().ranks;
     if (shard().owns(unit::head(config_.layers))) {
       std::vector<Range> slices;
@@ -388,9 +428,13 @@ void Start::load() {
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits_.max_seqs),
                             .blocks = limits_.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
-                            .rows = limits_.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), ResultRoute{all(), last.front()},
-                                       bounds, limits_.max_seq_len);
+                            .rows = limits_.max_batch_tokens,
+                            .replicas = static_cast<uint32_t>(limits_.replicas)};
+    ResultRoute route{.all = job(), .reporters = {}, .replica = static_cast<uint32_t>(replica())};
+    for (int each = 0; each < layout_.dp; ++each)
+      route.reporters.push_back(rank_at(last.front(), each));
+    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), std::move(route), bounds,
+                                       limits_.max_seq_len);
     if (tokenizer.valid()) tokenizer_ = tokenizer.get();
   });
 }
@@ -429,7 +473,7 @@ void Start::measure() {
   for (const Bytes& message :
        boot_.control->all_gather(out.take(), Deadline::after(kLoadTimeout))) {
     ByteReader in(message, "figures of a rank");
-    weight_bytes_per_step_ += in.get<uint64_t>();
+    read_bytes_.push_back(in.get<uint64_t>());
     measured_.push_back(in.get<double>());
   }
 }
@@ -461,9 +505,11 @@ int Start::run(const Client& client) {
   std::optional<SignalWatch> signals;
   if (is_head() || boot_.head_takes_signals) signals.emplace();
   if (is_head()) return lead(client, *signals);
-  // The head speaks to a rank that has done its part only when the other stages have done theirs.
-  const double silence = layout_.pp > 1 ? std::max(options_.stall_timeout, options_.step_timeout)
-                                        : options_.stall_timeout;
+  // The head speaks to a rank that has done its part only when the other stages and replicas have
+  // done theirs.
+  const double silence = layout_.pp * layout_.dp > 1
+                             ? std::max(options_.stall_timeout, options_.step_timeout)
+                             : options_.stall_timeout;
   return run_worker(*worker_, *boot_.control, silence);
 }
 
@@ -477,10 +523,12 @@ int Start::lead(const Client& client, SignalWatch& signals) {
   head.layout = layout_.mode;
   head.device = device_->name();
   head.ranks = world().size;
-  head.weight_bytes_per_step = weight_bytes_per_step_;
+  head.read_bytes = read_bytes_;
   head.measured = measured_;
-  for (const RankMemory& memory : memory_) {
-    head.kv_bytes_per_token += memory.kv_block / static_cast<uint64_t>(limits_.block_size);
+  for (int rank = 0; rank < layout_.replica_ranks(); ++rank) {
+    head.weight_bytes_per_step += read_bytes_[static_cast<size_t>(rank)];
+    head.kv_bytes_per_token +=
+        memory_[static_cast<size_t>(rank)].kv_block / static_cast<uint64_t>(limits_.block_size);
   }
   head.load_s = Seconds(std::chrono::steady_clock::now() - begin_).count();
   try {
@@ -524,24 +572,26 @@ ModelConfig wanted_config(const Options& options, const StartRequest& request) {
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
   reserve_state_signal();
-  Bootstrap made =
-      make_bootstrap({.bootstrap = options.bootstrap,
-                      .mode = options.mode,
-                      .tp = options.tp,
-                      .pp = options.pp,
-                      .mapped = [&]() -> std::optional<MappedDevices> {
-                        if (!asks_for_map(options)) return std::nullopt;
-                        return mapped_devices(options, wanted_config(options, request));
-                      },
-                      .cpu = options.cpu,
-                      .security = {.secret_file = options.secret_file,
-                                   .no_auth = options.insecure_no_auth,
-                                   .control_interface = options.control_interface},
-                      .ring_any_size = options.ring_any_size,
-                      .no_p2p = options.no_p2p,
-                      .start_timeout = Seconds(options.start_timeout),
-                      .step_timeout = Seconds(options.step_timeout),
-                      .stall_timeout = Seconds(options.stall_timeout)});
+  Bootstrap made = make_bootstrap(
+      {.bootstrap = options.bootstrap,
+       .mode = options.mode,
+       .tp = options.tp,
+       .pp = options.pp,
+       .dp = options.dp,
+       .mapped = [&]() -> std::optional<MappedDevices> {
+         if (!asks_for_map(options)) return std::nullopt;
+         return mapped_devices(options, wanted_config(options, request));
+       },
+       .too_large = [&](std::span<const uint64_t> gpus) { return is_too_large(options, gpus); },
+       .cpu = options.cpu,
+       .security = {.secret_file = options.secret_file,
+                    .no_auth = options.insecure_no_auth,
+                    .control_interface = options.control_interface},
+       .ring_any_size = options.ring_any_size,
+       .no_p2p = options.no_p2p,
+       .start_timeout = Seconds(options.start_timeout),
+       .step_timeout = Seconds(options.step_timeout),
+       .stall_timeout = Seconds(options.stall_timeout)});
   if (made.exit_code) return *made.exit_code;
   Start start(options, request, begin, std::move(made));
   const Bootstrap& boot = start.bootstrap();

@@ -20,7 +20,7 @@ namespace dinfer {
 // What a command that works on ranks wants of the start.
 struct StartRequest {
   std::string command;               // its name: all ranks must run the same
-  int max_seqs = 1;                  // sequences in work at once
+  int max_seqs = 1;                  // sequences in work at once, of each replica
   bool scores = false;               // logits of many rows a step
   bool prefix_cache = false;         // sequences that begin alike share KV blocks
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
@@ -38,10 +38,12 @@ struct Head {
   std::string layout;          // "single", "tensor-parallel"
   std::string device;          // of rank 0
   int ranks = 1;
-  double load_s = 0;                   // from the start of the command to the end of the warm-up
-  uint64_t weight_bytes_per_step = 0;  // what a decoding step reads, all ranks together
-  uint64_t kv_bytes_per_token = 0;     // all ranks together
-  std::vector<double> measured;        // read bandwidth in GB/s by rank, where it was asked for
+  double load_s = 0;  // from the start of the command to the end of the warm-up
+  uint64_t weight_bytes_per_step =
+      0;                            // what a decoding step reads, the ranks of a replica together
+  uint64_t kv_bytes_per_token = 0;  // likewise
+  std::vector<uint64_t> read_bytes;  // of a decoding step, by rank
+  std::vector<double> measured;      // read bandwidth in GB/s by rank, where it was asked for
 };
 
 using Client = std::function<int(Head&)>;

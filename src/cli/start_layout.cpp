@@ -20,6 +20,7 @@ void refuse_contradictions(const Options& options, const std::string& source) {
   std::string other;
   if (options.tp > 1) other = fmt::format("--tp {}", options.tp);
   if (options.pp > 1) other = fmt::format("--pp {}", options.pp);
+  if (options.dp > 1) other = fmt::format("--dp {}", options.dp);
   if (options.mode == "tensor") other = "--mode tensor";
   if (!other.empty())
     fail(ExitCode::config,
@@ -50,21 +51,28 @@ Layout lay_out_map(const DeviceMap& map, const ModelConfig& config, const World&
   return layout;
 }
 
-// Ranks of a group, and groups.
-std::pair<int, int> group_sizes(const Options& options, int ranks, bool by_layers) {
+struct GroupSizes {
+  int tp, pp, dp;
+};
+
+GroupSizes group_sizes(const Options& options, int ranks, bool by_layers) {
   int tp = options.tp, pp = options.pp;
-  if (by_layers && pp == 0) pp = tp > 0 ? std::max(1, ranks / tp) : ranks;
+  const int dp = std::max(options.dp, 1);
+  const int own = std::max(1, ranks / dp);  // of a replica
+  if (by_layers && pp == 0) pp = tp > 0 ? std::max(1, own / tp) : own;
   if (pp == 0) pp = 1;
-  if (tp == 0) tp = std::max(1, ranks / pp);
-  if (tp * pp == ranks) return {tp, pp};
+  if (tp == 0) tp = std::max(1, own / pp);
+  if (int64_t{tp} * pp * dp == ranks) return {tp, pp, dp};
+  const std::string started =
+      fmt::format("{} rank{} started", ranks, ranks == 1 ? " was" : "s were");
+  const std::string copies = dp > 1 ? fmt::format(" --dp {}", dp) : "";
   if (options.tp == 0)
-    fail(ExitCode::config, "--pp {}: {} rank{} started, which do not make {} groups of one size",
-         pp, ranks, ranks == 1 ? " was" : "s were", pp);
+    fail(ExitCode::config, "{}{}: {}, which do not make {} groups of one size",
+         options.pp > 0 ? fmt::format("--pp {}", pp) : "", copies, started, int64_t{pp} * dp);
   fail(ExitCode::config,
-       "--tp {} x --pp {} makes {} ranks, and {} {} started: start {}, or leave --tp out, which "
-       "takes "
-       "all ranks",
-       tp, pp, tp * pp, ranks, ranks == 1 ? "was" : "were", tp * pp);
+       "--tp {} x --pp {}{} makes {} ranks, and {}: start {}, or leave --tp out, which takes all "
+       "ranks",
+       tp, pp, dp > 1 ? " x" + copies : "", int64_t{tp} * pp * dp, started, int64_t{tp} * pp * dp);
 }
 
 }  // namespace
@@ -124,19 +132,30 @@ CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const M
 }
 
 Layout decide_layout(const Options& options, const ModelConfig& config, const World& world,
-                     bool by_layers, const CutRules& rules) {
+                     Sharing sharing, const CutRules& rules) {
   if (const auto map = manual_map(options, config)) return lay_out_map(*map, config, world, rules);
-  by_layers = by_layers || options.mode == "layers";
-  const auto [tp, pp] = group_sizes(options, world.size, by_layers);
+  const bool by_layers = sharing != Sharing::tensors || options.mode == "layers";
+  const auto [tp, pp, dp] = group_sizes(options, world.size, by_layers);
   Layout layout{.placement = pipeline(config, tp, pp, rules),
-                .mode = pp == 1   ? tp == 1 ? "single" : "tensor-parallel"
-                        : tp == 1 ? "layer-map"
-                                  : "hybrid",
+                .mode = layout_mode(tp, pp, dp),
                 .tp = tp,
                 .pp = pp,
+                .dp = dp,
                 .reason = options.pp > 1 ? fmt::format("{} stages", pp) : "no manual mapping"};
-  layout.by_speed = by_layers && options.pp == 0 && tp == 1 && pp > 1;
+  if (dp > 1) layout.reason += fmt::format(", {} replicas", dp);
+  layout.by_speed = by_layers && options.pp == 0 && tp == 1 && pp > 1 && dp == 1;
+  if (sharing == Sharing::layers_with_cpu) {
+    for (int gpu = 0; gpu + 1 < world.size; ++gpu) layout.devices.push_back({.ordinal = gpu});
+    layout.devices.push_back({.cpu = true});
+  }
   return layout;
+}
+
+std::string layout_mode(int tp, int pp, int dp) {
+  const int ways = (tp > 1) + (pp > 1) + (dp > 1);
+  if (ways == 0) return "single";
+  if (ways > 1 || dp > 1) return "hybrid";
+  return pp > 1 ? "layer-map" : "tensor-parallel";
 }
 
 std::string units_text(const Shard& shard, int64_t layers) {

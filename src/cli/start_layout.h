@@ -18,16 +18,24 @@ namespace dinfer {
 
 // How the ranks of a job share the model: the same on all ranks.
 struct Layout {
-  Placement placement;
-  std::string mode;                 // single, tensor-parallel, layer-map, hybrid
-  int tp = 1;                       // ranks of a group
-  int pp = 1;                       // groups, which own layers one after the other
-  std::string reason;               // what decided it
-  std::vector<DeviceName> devices;  // by rank, where a manual mapping names them
+  Placement placement;  // of each replica
+  std::string mode;     // single, tensor-parallel, layer-map, hybrid
+  int tp = 1;           // ranks of a group
+  int pp = 1;           // groups of a replica, which own layers one after the other
+  int dp = 1;           // replicas: copies of the model; replica r has the tp * pp ranks
+                        // from r * tp * pp on
+  std::string reason;   // what decided it
+  std::vector<DeviceName> devices;  // by rank, where they are named: by a manual mapping, or GPUs
+                                    // and the CPU that helps them
 
   bool by_speed = false;  // which rank owns how many layers is to follow from what they can do
 
   bool is_mapped() const { return !devices.empty(); }
+  int replica_ranks() const { return static_cast<int>(placement.shards.size()); }
+  // What a rank of the job owns in its replica.
+  const Shard& shard_of(int rank) const {
+    return placement.shards[static_cast<size_t>(rank % replica_ranks())];
+  }
 };
 
 // Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random
@@ -53,11 +61,13 @@ QuantChoice wanted_quantization(const Options& options, const ModelConfig& confi
 CutRules cut_rules(const Options& options, const Checkpoint* checkpoint, const ModelConfig& config,
                    const QuantChoice& quant);
 
-// `by_layers`: each rank is to own some of the layers, as long as no option says otherwise.
-// Error(config) where ranks, options and model do
-// not go together.
+// `sharing`: what the bootstrap chose. Error(config) where ranks, options and model do not go
+// together.
 Layout decide_layout(const Options& options, const ModelConfig& config, const World& world,
-                     bool by_layers, const CutRules& rules);
+                     Sharing sharing, const CutRules& rules);
+
+// single, tensor-parallel, layer-map or hybrid.
+std::string layout_mode(int tp, int pp, int dp);
 
 // Who owns which layers, for a comparison of ranks: "0:L0-15 1:L16-31".
 std::string describe_owners(const Placement& placement, int64_t layers);

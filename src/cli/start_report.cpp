@@ -43,16 +43,16 @@ void log_layers(const StartReport& report) {
 void log_start(const StartReport& report) {
   const Layout& layout = report.layout;
   spdlog::info(
-      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp=1 reason=\"{}\"",
+      "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp={} reason=\"{}\"",
       layout.mode, report.transport, report.bootstrap, report.world.size, report.world.nodes,
-      layout.tp, layout.pp,
+      layout.tp, layout.pp, layout.dp,
       fmt::format("{}: {}, {}{}", describe_ranks(report.kinds), report.reason, nccl_state(report),
                   layout.reason));
   for (size_t rank = 0; rank < report.memory.size(); ++rank) {
     const RankMemory& memory = report.memory[rank];
     spdlog::info("rank {}: host={} device={} units={} weights={} kv_blocks={} free={}", rank,
                  report.hosts[rank], memory.device,
-                 units_text(layout.placement.shards[rank], report.layers),
+                 units_text(layout.shard_of(static_cast<int>(rank)), report.layers),
                  gibibytes(static_cast<double>(memory.weights)), report.kv_blocks,
                  gibibytes(static_cast<double>(memory.free)));
   }

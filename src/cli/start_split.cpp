@@ -1,5 +1,7 @@
 #include "cli/start_split.h"
 
+#include <algorithm>
+
 #include "cli/plan_speed.h"
 #include "cli/start_layout.h"
 #include "engine/bytes.h"
@@ -8,25 +10,36 @@
 namespace dinfer {
 namespace {
 
-std::vector<SplitDevice> gather_offers(ControlPlane& control, Deadline deadline,
-                                       const SplitOffer& own) {
+// By rank.
+struct Offers {
+  std::vector<SplitDevice> devices;
+  bool offloads = false;  // the last one is the only CPU, beside GPUs
+};
+
+Offers gather_offers(ControlPlane& control, Deadline deadline, const SplitOffer& own) {
   ByteWriter out;
   out.put(static_cast<uint8_t>(own.kind));
   out.put(own.room);
   out.put(own.read_gb_s);
-  std::vector<SplitDevice> devices;
+  Offers offers;
+  std::vector<DeviceKind> kinds;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "what a rank's device offers");
-    const auto kind = static_cast<DeviceKind>(in.get<uint8_t>());
-    SplitDevice device{.name = {.ordinal = static_cast<int>(devices.size())}};  // the rank
+    kinds.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
+    SplitDevice device{.name = {.ordinal = static_cast<int>(offers.devices.size())}};  // the rank
     device.room = in.get<uint64_t>();
     device.read_gb_s = in.get<double>();
-    device.layer_us = layer_time({.cpu = kind == DeviceKind::cpu});
+    device.layer_us = layer_time({.cpu = kinds.back() == DeviceKind::cpu});
     device.handover_us = handover_time(0, true, true);
-    devices.push_back(device);
+    offers.devices.push_back(device);
   }
-  return devices;
+  offers.offloads = kinds.size() > 1 && std::ranges::count(kinds, DeviceKind::cpu) == 1 &&
+                    kinds.back() == DeviceKind::cpu;
+  offers.devices.back().name.cpu = offers.offloads;
+  return offers;
 }
+
+}  // namespace
 
 UnitNeeds needs_of(const SplitWishes& wishes) {
   UnitNeeds needs;
@@ -40,11 +53,9 @@ UnitNeeds needs_of(const SplitWishes& wishes) {
   return needs;
 }
 
-}  // namespace
-
 AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, const SplitOffer& own,
                                    const SplitWishes& wishes) {
-  const std::vector<SplitDevice> devices = gather_offers(control, deadline, own);
+  const auto [devices, offloads] = gather_offers(control, deadline, own);
   const Split split = split_layers(needs_of(wishes), devices);
   std::vector<std::vector<int>> groups;
   for (int rank = 0; rank < std::ssize(devices); ++rank) groups.push_back({rank});
@@ -59,6 +70,9 @@ AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, con
                     units_text(result.placement.shards[rank], wishes.config.layers),
                     split.stage_us[i] / 1000, devices[rank].read_gb_s);
   }
+  if (offloads)
+    result.reason += split.map.devices.back().cpu ? "; on the CPU what the GPUs have no room for"
+                                                  : "; nothing on the CPU: the GPUs have the room";
   return result;
 }
 

@@ -9,6 +9,7 @@
 #include "checkpoint/model_config.h"
 #include "device/device.h"
 #include "placement/placement.h"
+#include "placement/split.h"
 
 namespace dinfer {
 
@@ -28,13 +29,19 @@ struct SplitWishes {
   CutRules rules;
 };
 
+// Tokens that an automatic split makes room for.
+inline constexpr int64_t kSplitTokens = 4096;
+
+UnitNeeds needs_of(const SplitWishes& wishes);
+
 struct AutomaticSplit {
   Placement placement;  // groups of one rank; a rank may own nothing
   std::string reason;   // for people
 };
 
 // Collective, one call on each rank: layers shared out by what the ranks' devices can hold and how
-// fast they read. Error(does_not_fit) on all ranks where together they lack the room.
+// fast they read. A CPU rank that is the last beside GPUs has only what they have no room for.
+// Error(does_not_fit) on all ranks where together they lack the room.
 AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, const SplitOffer& own,
                                    const SplitWishes& wishes);
 

@@ -28,8 +28,9 @@ std::vector<std::byte> pattern_of(int rank) {
 
 class Proof {
  public:
-  Proof(Communicator& all, Device& device)
-      : all_(all), device_(device), memory_(device.allocate(kMessage)) {}
+  // `first`: the rank of the job that is rank 0 of `all`.
+  Proof(Communicator& all, Device& device, int first)
+      : all_(all), device_(device), first_(first), memory_(device.allocate(kMessage)) {}
 
   // GB/s; on the sender 0.
   double prove(int from, int to) {
@@ -54,13 +55,14 @@ class Proof {
       fail(ExitCode::device,
            "what rank {} sent to rank {} ({}) by {} came as something else: the link between their "
            "devices does not work; --no-p2p goes through host memory",
-           from, to, device_.name(), all_.message_transport());
+           first_ + from, first_ + to, device_.name(), all_.message_transport());
     return static_cast<double>(kTimed * kMessage) / time.count() * 1e-9;
   }
 
  private:
   Communicator& all_;
   Device& device_;
+  int first_;
   std::unique_ptr<Buffer> memory_;
 };
 
@@ -80,7 +82,7 @@ void prove_links(Communicator& all, Device& device, ControlPlane& control, int s
   if (!has_gpus) return;
   // [up, down]: from the stage before, from the one after. Every other border at a time.
   std::array<double, 2> speeds{};
-  Proof proof(all, device);
+  Proof proof(all, device, control.rank() - all.rank());
   for (const int parity : {0, 1}) {
     const int stage = all.rank() / stage_ranks;
     const bool is_lower = stage % 2 == parity;
@@ -104,7 +106,8 @@ void prove_links(Communicator& all, Device& device, ControlPlane& control, int s
     spdlog::info("link: {} -> {} {} {:.3g} GB/s", text_of(names[static_cast<size_t>(from)]),
                  text_of(names[receiver]), all.message_transport(), measured[direction]);
   };
-  for (int rank = 0; rank + stage_ranks < all.size(); ++rank) {
+  for (int rank = 0; rank < control.size(); ++rank) {
+    if (rank % all.size() + stage_ranks >= all.size()) continue;  // in the last stage
     log(rank, rank + stage_ranks, 0);
     log(rank + stage_ranks, rank, 1);
   }

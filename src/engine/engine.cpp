@@ -67,12 +67,10 @@ void Engine::collect() {
   if (!plan.work.empty()) {
     in_step_ = true;
     control_.set_phase(describe(plan));
-    result = worker_.result();
+    result = worker_.result(plan);
     in_step_ = false;
     control_.set_phase("idle");
   }
-  if (result.work.size() != plan.work.size())
-    fail(ExitCode::peer, "the result of {} has {} parts", describe(plan), result.work.size());
   std::vector<int32_t> sampled;
   for (const WorkResult& work : result.work) sampled.push_back(work.token);
   for (const Outcome& outcome : scheduler_.commit(plan, sampled)) {
@@ -89,7 +87,7 @@ void Engine::heartbeat() { issue(scheduler_.next_idle()); }
 
 void Engine::shut_down(int32_t exit_code) {
   for (; !under_way_.empty(); under_way_.pop_front())
-    if (!under_way_.front().work.empty()) worker_.result();
+    if (!under_way_.front().work.empty()) worker_.result(under_way_.front());
   StepPlan plan = scheduler_.next_idle();
   plan.stop = exit_code;
   issue(plan);

@@ -44,17 +44,28 @@ void KvBlocks::give_back(const std::vector<int32_t>& blocks) {
   }
 }
 
+int64_t KvBlocks::known(Text text, std::span<const int32_t> tokens, int64_t block_size) const {
+  const auto size = static_cast<size_t>(block_size);
+  int64_t blocks = 0;
+  for (; tokens.size() >= size; tokens = tokens.subspan(size), ++blocks) {
+    const Published* found = find(text, tokens.first(size));
+    if (!found) break;
+    text.id = found->id;
+  }
+  return blocks;
+}
+
 std::vector<int32_t> KvBlocks::share(Text& text, std::span<const int32_t> tokens,
                                      int64_t block_size) {
   std::vector<int32_t> shared;
   const auto size = static_cast<size_t>(block_size);
   for (; tokens.size() >= size; tokens = tokens.subspan(size)) {
-    const auto found = published_.find(key_of(text, tokens.first(size)));
-    if (found == published_.end()) break;
-    Block& block = blocks_[static_cast<size_t>(found->second.block)];
+    const Published* found = find(text, tokens.first(size));
+    if (!found) break;
+    Block& block = blocks_[static_cast<size_t>(found->block)];
     if (block.users++ == 0) idle_.erase(block.idle);
-    shared.push_back(found->second.block);
-    text.id = found->second.id;
+    shared.push_back(found->block);
+    text.id = found->id;
   }
   return shared;
 }
@@ -67,6 +78,11 @@ void KvBlocks::publish(int32_t block, Text& text, std::span<const int32_t> token
     blocks_[static_cast<size_t>(block)].key = &at->first;
   }
   text.id = at->second.id;
+}
+
+const KvBlocks::Published* KvBlocks::find(const Text& text, std::span<const int32_t> tokens) const {
+  const auto found = published_.find(key_of(text, tokens));
+  return found == published_.end() ? nullptr : &found->second;
 }
 
 KvBlocks::Key KvBlocks::key_of(const Text& text, std::span<const int32_t> tokens) {

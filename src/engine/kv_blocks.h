@@ -10,11 +10,11 @@
 
 namespace dinfer {
 
-// Which KV blocks are free: kept on the head alone, the same blocks on every rank. Sequences that
-// begin alike share blocks: a block that is full of computed tokens can be published under what it
-// holds and all that stands before it, and a published block that no sequence has keeps its content
-// until its room is needed, the one given back longest ago first. Blocks without content are given
-// out before those, the one freed last first.
+// Which KV blocks of a replica are free: kept on the head alone, the same blocks on every rank of
+// it. Sequences that begin alike share blocks: a block that is full of computed tokens can be
+// published under what it holds and all that stands before it, and a published block that no
+// sequence has keeps its content until its room is needed, the one given back longest ago first.
+// Blocks without content are given out before those, the one freed last first.
 class KvBlocks {
  public:
   explicit KvBlocks(int32_t blocks);
@@ -33,6 +33,8 @@ class KvBlocks {
     uint64_t id = 0;  // 0: the beginning
     std::string salt;
   };
+  // How many published blocks `tokens` begin with.
+  int64_t known(Text text, std::span<const int32_t> tokens, int64_t block_size) const;
   // The published blocks with which `tokens` begin, which the caller now has too; `text` becomes
   // that of the last one.
   std::vector<int32_t> share(Text& text, std::span<const int32_t> tokens, int64_t block_size);
@@ -59,6 +61,7 @@ class KvBlocks {
     std::list<int32_t>::iterator idle;
   };
 
+  const Published* find(const Text& text, std::span<const int32_t> tokens) const;
   static Key key_of(const Text& text, std::span<const int32_t> tokens);
   void forget(int32_t block);
 

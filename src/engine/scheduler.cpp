@@ -4,6 +4,13 @@
 #include <utility>
 
 namespace dinfer {
+namespace {
+
+// What a running sequence weighs against tokens of prompts, when a replica is chosen: the answer it
+// has before it, at a guess.
+constexpr int64_t kAnswerTokens = 128;
+
+}  // namespace
 
 struct Scheduler::Sequence {
   uint64_t id = 0;
@@ -12,6 +19,7 @@ struct Scheduler::Sequence {
   int64_t planned = 0;          // tokens that a step has computed or is about to
   int64_t computed = 0;         // of those, the ones that are in the cache
   int64_t scored = 0;           // prompt rows whose logits were already reported
+  size_t replica = 0;
   uint32_t slot = 0;
   bool sampled_last = false;  // the last token is one that was sampled
   bool complete = false;      // by its constraint: nothing may follow
@@ -34,12 +42,17 @@ struct Scheduler::Sequence {
   bool under_way() const { return planned > computed; }
 };
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), blocks_(limits.blocks) {
+Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits) {
   check(limits.max_logit_rows >= limits.max_seqs, "every slot must be able to sample in one step");
   check(limits.max_seq_len <= int64_t{limits.blocks} * limits.block_size,
         "one sequence of full length must fit into the KV blocks");
   const auto slots = std::min<int64_t>(limits.max_seqs, limits.max_batch_tokens);
-  for (int64_t slot = slots; slot-- > 0;) free_slots_.push_back(static_cast<uint32_t>(slot));
+  for (int64_t replica = 0; replica < limits.replicas; ++replica) {
+    const int64_t first = replica * limits.max_seqs;
+    Replica& own = replicas_.emplace_back(Replica{.blocks = KvBlocks(limits.blocks)});
+    for (int64_t slot = first + slots; slot-- > first;)
+      own.free_slots.push_back(static_cast<uint32_t>(slot));
+  }
 }
 
 Scheduler::~Scheduler() = default;
@@ -76,16 +89,27 @@ bool Scheduler::remove(uint64_t id) {
   return false;
 }
 
+int32_t Scheduler::free_blocks() const {
+  int32_t blocks = 0;
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) blocks += free_blocks(replica);
+  return blocks;
+}
+
+size_t Scheduler::running(size_t replica) const {
+  return static_cast<size_t>(std::ranges::count_if(
+      running_, [&](const auto& sequence) { return sequence->replica == replica; }));
+}
+
 std::optional<StepPlan> Scheduler::next() {
   check(std::ssize(under_way_) < limits_.depth, "commit() comes before more steps");
   StepPlan plan;
-  Budget budget{limits_.max_batch_tokens, limits_.max_logit_rows};
+  Budgets budgets(replicas_.size(), {limits_.max_batch_tokens, limits_.max_logit_rows});
   const uint64_t preemptions_before = preemptions_;
-  schedule_decodes(plan, budget);
+  schedule_decodes(plan, budgets);
   for (const auto& sequence : running_) {
-    if (!sequence->decoding()) schedule_chunk(*sequence, {}, plan, budget);
+    if (!sequence->decoding()) schedule_chunk(*sequence, {}, plan, budgets[sequence->replica]);
   }
-  if (preemptions_ == preemptions_before) admit(plan, budget);
+  if (preemptions_ == preemptions_before) admit(plan, budgets);
   if (plan.work.empty() && !under_way_.empty()) return std::nullopt;
   plan.step = ++step_;
   plan.releases = std::exchange(releases_, {});
@@ -144,21 +168,25 @@ int64_t Scheduler::blocks_for(int64_t tokens) const {
   return (tokens + limits_.block_size - 1) / limits_.block_size;
 }
 
-// Blocks for a sequence that is to be admitted: those that hold its beginning, and new ones. False
-// where too few are free.
+KvBlocks& Scheduler::blocks_of(const Sequence& sequence) {
+  return replicas_[sequence.replica].blocks;
+}
+
+// Blocks for a sequence that is to be admitted to its replica: those that hold its beginning, and
+// new ones. False where too few are free.
 bool Scheduler::begin(Sequence& sequence, std::vector<int32_t>& blocks) {
   sequence.text = {.salt = sequence.spec.salt};
   if (limits_.prefix_cache && !sequence.spec.score) {
     // The last token is computed in any case: the next one is sampled from its logits.
     const std::span<const int32_t> known(sequence.tokens);
     sequence.blocks =
-        blocks_.share(sequence.text, known.first(known.size() - 1), limits_.block_size);
+        blocks_of(sequence).share(sequence.text, known.first(known.size() - 1), limits_.block_size);
   }
   sequence.published = sequence.blocks.size();
   sequence.computed = static_cast<int64_t>(sequence.published) * limits_.block_size;
   sequence.planned = sequence.computed;
   if (!grow(sequence, blocks)) {
-    blocks_.give_back(std::exchange(sequence.blocks, {}));
+    blocks_of(sequence).give_back(std::exchange(sequence.blocks, {}));
     sequence.computed = sequence.planned = 0;
     return false;
   }
@@ -173,8 +201,9 @@ void Scheduler::publish(Sequence& sequence) {
   if (!limits_.prefix_cache || sequence.spec.score) return;
   const auto size = static_cast<size_t>(limits_.block_size);
   while ((sequence.published + 1) * size <= static_cast<size_t>(sequence.computed)) {
-    blocks_.publish(sequence.blocks[sequence.published], sequence.text,
-                    std::span(sequence.tokens).subspan(sequence.published * size, size));
+    blocks_of(sequence).publish(
+        sequence.blocks[sequence.published], sequence.text,
+        std::span(sequence.tokens).subspan(sequence.published * size, size));
     ++sequence.published;
   }
 }
@@ -184,7 +213,7 @@ bool Scheduler::grow(Sequence& sequence, std::vector<int32_t>& appended) {
   const int64_t missing =
       blocks_for(sequence.length()) - static_cast<int64_t>(sequence.blocks.size());
   if (missing <= 0) return true;
-  auto taken = blocks_.take(missing);
+  auto taken = blocks_of(sequence).take(missing);
   if (!taken) return false;
   appended = *std::move(taken);
   sequence.blocks.insert(sequence.blocks.end(), appended.begin(), appended.end());
@@ -192,11 +221,10 @@ bool Scheduler::grow(Sequence& sequence, std::vector<int32_t>& appended) {
 }
 
 void Scheduler::release(Sequence& sequence) {
-  blocks_.give_back(std::exchange(sequence.blocks, {}));
+  blocks_of(sequence).give_back(std::exchange(sequence.blocks, {}));
   releases_.push_back(sequence.slot);
-  const auto at =
-      std::lower_bound(free_slots_.begin(), free_slots_.end(), sequence.slot, std::greater<>());
-  free_slots_.insert(at, sequence.slot);
+  std::vector<uint32_t>& slots = replicas_[sequence.replica].free_slots;
+  slots.insert(std::ranges::lower_bound(slots, sequence.slot, std::greater<>()), sequence.slot);
 }
 
 void Scheduler::preempt(size_t running_index) {
@@ -209,22 +237,39 @@ void Scheduler::preempt(size_t running_index) {
   ++preemptions_;
 }
 
-// Makes room by the youngest sequence, which has no work in the plan yet. False where that is the
-// one at `index` itself, or one that a step under way computes.
+// Makes room by the youngest sequence of the replica, which has no work in the plan yet. False
+// where that is the one at `index` itself, or one that a step under way computes.
 bool Scheduler::give_way(size_t index) {
-  if (running_.back()->under_way()) return false;
-  preempt(running_.size() - 1);
-  return index < running_.size();
+  size_t youngest = running_.size() - 1;
+  while (running_[youngest]->replica != running_[index]->replica) --youngest;
+  if (running_[youngest]->under_way()) return false;
+  preempt(youngest);
+  return youngest != index;
 }
 
-void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
-  size_t room = (running_.size() + limits_.depth - 1) / limits_.depth;
-  for (size_t i = 0; i < running_.size() && room > 0; ++i) {
-    if (!running_[i]->decoding()) continue;
+// Blocks for the sequence's next token, whoever has to give way.
+bool Scheduler::make_room(size_t index, std::vector<int32_t>& appended) {
+  while (!grow(*running_[index], appended))
+    if (!give_way(index)) return false;
+  return true;
+}
+
+void Scheduler::schedule_decodes(StepPlan& plan, Budgets& budgets) {
+  std::vector<size_t> room;  // sequences, by replica
+  for (size_t replica = 0; replica < replicas_.size(); ++replica)
+    room.push_back((running(replica) + limits_.depth - 1) / limits_.depth);
+  for (size_t i = 0; i < running_.size();) {
+    const size_t replica = running_[i]->replica;
+    if (!running_[i]->decoding() || room[replica] == 0) {
+      ++i;
+      continue;
+    }
     std::vector<int32_t> appended;
-    while (!grow(*running_[i], appended))
-      if (!give_way(i)) return;
-    Sequence& sequence = *running_[i];
+    if (!make_room(i, appended)) {
+      room[replica] = 0;
+      continue;  // with whoever is at this place now
+    }
+    Sequence& sequence = *running_[i++];
     SlotWork work{.slot = sequence.slot, .position = sequence.planned};
     work.tokens = {sequence.tokens.back()};
     work.blocks = std::move(appended);
@@ -233,9 +278,9 @@ void Scheduler::schedule_decodes(StepPlan& plan, Budget& budget) {
     if (sequence.spec.constraint) work.allowed = sequence.spec.constraint->allowed();
     plan.work.push_back(std::move(work));
     ++sequence.planned;
-    --room;
-    --budget.rows;
-    --budget.logit_rows;
+    --room[replica];
+    --budgets[replica].rows;
+    --budgets[replica].logit_rows;
   }
 }
 
@@ -272,14 +317,48 @@ void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, 
   plan.work.push_back(std::move(work));
 }
 
-void Scheduler::admit(StepPlan& plan, Budget& budget) {
-  // One logits row is kept free, so that the first chunk of any sequence has at least one row.
-  while (!waiting_.empty() && !free_slots_.empty() && budget.rows > 0 && budget.logit_rows > 0) {
+// By replica: tokens of prompts that wait there, and what running sequences stand for.
+std::vector<int64_t> Scheduler::loads() const {
+  std::vector<int64_t> loads(replicas_.size());
+  for (const auto& sequence : running_)
+    loads[sequence->replica] += kAnswerTokens + sequence->length() - sequence->planned;
+  return loads;
+}
+
+int64_t Scheduler::cached_in(const Replica& replica, const Sequence& sequence) const {
+  if (!limits_.prefix_cache || sequence.spec.score) return 0;
+  return limits_.block_size *
+         replica.blocks.known({.salt = sequence.spec.salt}, sequence.tokens, limits_.block_size);
+}
+
+// Replicas with a slot for the sequence and rows for its first chunk, the cheapest first. One
+// logits row is kept free, so that the first chunk of any sequence has at least one row.
+std::vector<size_t> Scheduler::offers(const Sequence& sequence, const Budgets& budgets) const {
+  std::vector<int64_t> costs = loads();
+  std::vector<size_t> offers;
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    const Budget& budget = budgets[replica];
+    if (replicas_[replica].free_slots.empty() || budget.rows <= 0 || budget.logit_rows <= 0)
+      continue;
+    offers.push_back(replica);
+    if (replicas_.size() > 1) costs[replica] -= cached_in(replicas_[replica], sequence);
+  }
+  std::ranges::stable_sort(offers, {}, [&](size_t replica) { return costs[replica]; });
+  return offers;
+}
+
+void Scheduler::admit(StepPlan& plan, Budgets& budgets) {
+  while (!waiting_.empty()) {
     Sequence& sequence = *waiting_.front();
     std::vector<int32_t> appended;
-    if (!begin(sequence, appended)) return;
-    sequence.slot = free_slots_.back();
-    free_slots_.pop_back();
+    const bool admitted = std::ranges::any_of(offers(sequence, budgets), [&](size_t replica) {
+      sequence.replica = replica;
+      return begin(sequence, appended);
+    });
+    if (!admitted) return;
+    std::vector<uint32_t>& slots = replicas_[sequence.replica].free_slots;
+    sequence.slot = slots.back();
+    slots.pop_back();
     plan.admissions.push_back({.slot = sequence.slot,
                                .sequence = sequence.id,
                                .prompt_tokens = sequence.prompt_tokens(),
@@ -290,7 +369,7 @@ void Scheduler::admit(StepPlan& plan, Budget& budget) {
                                .report = sequence.spec.report});
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
-    schedule_chunk(*running_.back(), std::move(appended), plan, budget);
+    schedule_chunk(sequence, std::move(appended), plan, budgets[sequence.replica]);
   }
 }
 

@@ -30,6 +30,7 @@ constexpr std::string_view name_of(FinishReason reason) {
   return "?";
 }
 
+// Of each replica.
 struct SchedulerLimits {
   int32_t max_seqs = 1;          // slots
   int64_t max_batch_tokens = 1;  // rows of a step
@@ -39,6 +40,7 @@ struct SchedulerLimits {
   int32_t blocks = 1;
   bool prefix_cache = false;  // sequences that begin alike share KV blocks
   int32_t depth = 1;          // steps under way at once: the stages of the model
+  int32_t replicas = 1;
 };
 
 // A sequence as the scheduler needs to know it.
@@ -66,11 +68,14 @@ struct Outcome {
 // blocks of its known tokens when it is admitted and one more as it grows; where none is free, the
 // youngest sequence gives up its blocks and waits to be computed again from its tokens. Blocks that
 // hold the beginning of its tokens already are taken as they are (prefix cache).
-// Up to limits.depth steps may be under way, so that all stages of a model have work: a sequence
-// whose next token is not known yet waits for the step that samples it, and decoding sequences are
-// dealt out to the steps in equal parts. Ranks take steps in order, so blocks that a step under way
-// still writes to may go to another sequence.
-// Pure logic on the head, no threads, no model.
+// Replicas work side by side in every step, each within the limits and with KV blocks and slots of
+// its own (slot s is one of replica s / max_seqs). A sequence goes to the replica that costs it
+// least: by what is left to compute of it, since a prefix cache may hold its beginning, and by what
+// is waiting there already. Preempted, it may go to another one. Up to limits.depth steps may be
+// under way, so that all stages of a model have work: a sequence whose next token is not known yet
+// waits for the step that samples it, and decoding sequences are dealt out to the steps in equal
+// parts. Ranks take steps in order, so blocks that a step under way still writes to may go to
+// another sequence. Pure logic on the head, no threads, no model.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
@@ -86,7 +91,10 @@ class Scheduler {
   size_t waiting() const { return waiting_.size(); }
   size_t running() const { return running_.size(); }
   uint64_t preemptions() const { return preemptions_; }
-  int32_t free_blocks() const { return blocks_.available(); }
+  // Of all replicas, or of one.
+  int32_t free_blocks() const;
+  int32_t free_blocks(size_t replica) const { return replicas_[replica].blocks.available(); }
+  size_t running(size_t replica) const;
   // Tokens of admitted sequences, and those of them that were in the cache.
   uint64_t admitted_tokens() const { return admitted_tokens_; }
   uint64_t cached_tokens() const { return cached_tokens_; }
@@ -110,8 +118,17 @@ class Scheduler {
     int64_t rows;
     int64_t logit_rows;
   };
+  using Budgets = std::vector<Budget>;  // by replica
+  struct Replica {
+    KvBlocks blocks;
+    std::vector<uint32_t> free_slots;  // lowest is last
+  };
 
   int64_t blocks_for(int64_t tokens) const;
+  KvBlocks& blocks_of(const Sequence& sequence);
+  std::vector<int64_t> loads() const;
+  int64_t cached_in(const Replica& replica, const Sequence& sequence) const;
+  std::vector<size_t> offers(const Sequence& sequence, const Budgets& budgets) const;
   bool begin(Sequence& sequence, std::vector<int32_t>& blocks);
   void publish(Sequence& sequence);
   bool grow(Sequence& sequence, std::vector<int32_t>& appended);
@@ -119,15 +136,15 @@ class Scheduler {
   void preempt(size_t running_index);
   std::vector<uint64_t> sequences_of(const StepPlan& plan) const;
   void release(Sequence& sequence);
-  void schedule_decodes(StepPlan& plan, Budget& budget);
+  bool make_room(size_t running_index, std::vector<int32_t>& appended);
+  void schedule_decodes(StepPlan& plan, Budgets& budgets);
   void schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
                       Budget& budget);
-  void admit(StepPlan& plan, Budget& budget);
+  void admit(StepPlan& plan, Budgets& budgets);
   std::optional<FinishReason> finished(const Sequence& sequence) const;
 
   SchedulerLimits limits_;
-  KvBlocks blocks_;
-  std::vector<uint32_t> free_slots_;  // lowest is last
+  std::vector<Replica> replicas_;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
   std::vector<uint32_t> releases_;                  // slots that the next plan frees

@@ -61,7 +61,7 @@ void put(ByteWriter& out, const SlotWork& w) {
 class Decoder {
  public:
   Decoder(std::span<const std::byte> message, const PlanLimits& limits)
-      : in_(message, kWhat), limits_(limits) {}
+      : in_(message, kWhat), limits_(limits), rows_(limits.replicas) {}
 
   StepPlan plan() {
     require(in_.get<uint32_t>() == kMagic, "not a step plan");
@@ -70,13 +70,13 @@ class Decoder {
     plan.step = in_.get<uint64_t>();
     if (flag()) plan.stop = in_.get<int32_t>();
     plan.releases = in_.get_list<uint32_t>();
-    for (uint32_t released : plan.releases) require(released < limits_.slots, "releases no slot");
+    for (uint32_t released : plan.releases) require(is_slot(released), "releases no slot");
     const uint32_t admissions = in_.get_count(kAdmissionBytes);
     for (uint32_t i = 0; i < admissions; ++i) plan.admissions.push_back(admission());
     const uint32_t work = in_.get_count(kWorkBytes);
-    int64_t rows = 0;
     for (uint32_t i = 0; i < work; ++i) {
       plan.work.push_back(slot_work());
+      int64_t& rows = rows_[limits_.replica_of(plan.work.back().slot)];
       rows += plan.work.back().token_count();
       require(rows <= limits_.rows, "has more rows than --max-batch-tokens");
     }
@@ -102,6 +102,8 @@ class Decoder {
     require(token < limits_.vocab, "allows no token");
   }
 
+  bool is_slot(uint32_t value) const { return value < uint64_t{limits_.slots} * limits_.replicas; }
+
   bool flag() {
     const auto value = in_.get<uint8_t>();
     require(value <= 1, "has a flag that is not 0 or 1");
@@ -110,7 +112,7 @@ class Decoder {
 
   uint32_t slot() {
     const auto value = in_.get<uint32_t>();
-    require(value < limits_.slots, "names a slot beyond --max-seqs");
+    require(is_slot(value), "names a slot beyond --max-seqs");
     return value;
   }
 
@@ -180,6 +182,7 @@ class Decoder {
 
   ByteReader in_;
   const PlanLimits& limits_;
+  std::vector<int64_t> rows_;  // by replica
 };
 
 }  // namespace

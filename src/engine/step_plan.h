@@ -69,12 +69,16 @@ struct StepPlan {
   bool heartbeat() const { return work.empty() && !stop; }
 };
 
-// What a plan may name: bounds that a decoded one is checked against.
+// What a plan may name: bounds that a decoded one is checked against. Blocks and rows are those of
+// each replica; slots are numbered through all of them, replica by replica.
 struct PlanLimits {
-  uint32_t slots = 0;
+  uint32_t slots = 0;  // of a replica
   int32_t blocks = 0;
   int32_t vocab = 0;
   int64_t rows = 0;  // tokens in a step
+  uint32_t replicas = 1;
+
+  uint32_t replica_of(uint32_t slot) const { return slot / slots; }
 };
 
 // "step 17 of 3 sequences"

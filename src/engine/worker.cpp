@@ -39,28 +39,33 @@ Worker::Worker(Transformer& model, Sampler* sampler, const ResultRoute& route,
 void Worker::execute(const StepPlan& plan) {
   if (plan.step != next_step_) parted("step {} where {} was due", plan.step, next_step_);
   ++next_step_;
-  note(plan.step);
+  note(plan);
   apply_changes(plan);
+  work_.clear();
   tokens_.clear();
   chunks_.clear();
   length_limits_.clear();
   logit_rows_.clear();
   tasks_.clear();
-  for (const SlotWork& work : plan.work) take_tokens(work);
-  if (plan.work.empty()) return;
-  // Spans into the block tables are taken once all tables have their final length.
-  for (size_t i = 0; i < plan.work.size(); ++i)
-    chunks_[i].blocks = slots_[plan.work[i].slot].blocks;
-  const Tensor logits = model_.forward({tokens_, chunks_, length_limits_, logit_rows_});
-  if (sampler_) return report(sample(plan, logits));
-  if (route_.all.rank() == 0) digests_.push_back(digest_);
+  for (const SlotWork& work : plan.work)
+    if (is_own(work.slot)) take_tokens(work);
+  if (!work_.empty()) run();
+  if (!plan.work.empty() && route_.all.rank() == 0) digests_.push_back(digest_);
 }
 
-// The head keeps what it sampled; of the ranks of the last stage one tells it otherwise.
+void Worker::run() {
+  // Spans into the block tables are taken once all tables have their final length.
+  for (size_t i = 0; i < work_.size(); ++i) chunks_[i].blocks = slot_of(work_[i]->slot).blocks;
+  const Tensor logits = model_.forward({tokens_, chunks_, length_limits_, logit_rows_});
+  if (sampler_) report(sample(logits));
+}
+
+// The head keeps what it sampled; of the other ranks of a last stage one tells it.
 void Worker::report(StepResult result) {
-  if (route_.all.rank() == 0) {
+  const int rank = route_.all.rank();
+  if (rank == 0) {
     results_.push_back(std::move(result));
-  } else if (route_.all.rank() == route_.reporter) {
+  } else if (rank == route_.reporters[route_.replica]) {
     const std::vector<std::byte> message = encode(result);
     const auto bytes = static_cast<uint64_t>(message.size());
     route_.all.send_host(0, std::as_bytes(std::span(&bytes, 1)));
@@ -68,33 +73,52 @@ void Worker::report(StepResult result) {
   }
 }
 
-StepResult Worker::result() {
+StepResult Worker::result(const StepPlan& plan) {
+  check(!digests_.empty(), "a step was executed");
+  StepResult result{.digest = digests_.front(), .work = std::vector<WorkResult>(plan.work.size())};
+  digests_.pop_front();
+  for (uint32_t replica = 0; replica < limits_.replicas; ++replica) {
+    std::vector<WorkResult*> places;
+    for (size_t i = 0; i < plan.work.size(); ++i)
+      if (limits_.replica_of(plan.work[i].slot) == replica) places.push_back(&result.work[i]);
+    if (places.empty()) continue;
+    const int reporter = route_.reporters[replica];
+    StepResult part = result_of(reporter, result.digest);
+    if (part.work.size() != places.size()) parted_from(reporter);
+    for (size_t i = 0; i < places.size(); ++i) *places[i] = std::move(part.work[i]);
+  }
+  return result;
+}
+
+// Of one replica, its oldest that was not taken yet.
+StepResult Worker::result_of(int reporter, uint64_t digest) {
   StepResult result;
-  if (route_.reporter == 0) {
-    check(!results_.empty(), "a step was executed");
+  if (reporter == 0) {
+    check(!results_.empty(), "the head has sampled");
     result = std::move(results_.front());
     results_.pop_front();
     return result;
   }
-  check(!digests_.empty(), "a step was executed");
   uint64_t bytes = 0;
-  route_.all.receive_host(route_.reporter, std::as_writable_bytes(std::span(&bytes, 1)));
-  if (bytes > kMostResultBytes) parted_from(route_.reporter);
+  route_.all.receive_host(reporter, std::as_writable_bytes(std::span(&bytes, 1)));
+  if (bytes > kMostResultBytes) parted_from(reporter);
   std::vector<std::byte> message(bytes);
-  route_.all.receive_host(route_.reporter, message);
+  route_.all.receive_host(reporter, message);
   result = decode_step_result(message);
-  if (result.digest != digests_.front()) parted_from(route_.reporter);
-  digests_.pop_front();
+  if (result.digest != digest) parted_from(reporter);
   return result;
 }
 
 void Worker::apply_changes(const StepPlan& plan) {
-  for (uint32_t slot : plan.releases) {
-    if (!slots_[slot].used) parted("it frees slot {}, which is free", slot);
-    slots_[slot] = {};
+  for (uint32_t released : plan.releases) {
+    if (!is_own(released)) continue;
+    Slot& slot = slot_of(released);
+    if (!slot.used) parted("it frees slot {}, which is free", released);
+    slot = {};
   }
   for (const Admission& admission : plan.admissions) {
-    Slot& slot = slots_[admission.slot];
+    if (!is_own(admission.slot)) continue;
+    Slot& slot = slot_of(admission.slot);
     if (slot.used) parted("it admits a sequence to slot {}, which is in use", admission.slot);
     slot.used = true;
     slot.admission = admission;
@@ -102,15 +126,12 @@ void Worker::apply_changes(const StepPlan& plan) {
     for (size_t i = 0; i < admission.cached_ids.size(); ++i)
       slot.counts[admission.cached_ids[i]] +=
           static_cast<int64_t>(i) >= admission.prompt_tokens ? 1 : 0;
-    note(admission.slot);
-    note(admission.sequence);
-    note(static_cast<uint64_t>(admission.cached));
   }
 }
 
 // The work's tokens become rows of the step, with a task for each row whose logits are wanted.
 void Worker::take_tokens(const SlotWork& work) {
-  Slot& slot = slots_[work.slot];
+  Slot& slot = slot_of(work.slot);
   if (!slot.used) parted("it has work for slot {}, which is free", work.slot);
   if (work.position != slot.length) {
     parted("slot {} is at position {}, not {}", work.slot, slot.length, work.position);
@@ -124,6 +145,7 @@ void Worker::take_tokens(const SlotWork& work) {
            std::min(room, max_seq_len_), slot.length + count);
   }
 
+  work_.push_back(&work);
   const auto first_row = static_cast<int64_t>(tokens_.size());
   chunks_.push_back({.first_row = first_row, .tokens = count, .position = slot.length});
   length_limits_.push_back(slot.admission.length_limit);
@@ -135,9 +157,6 @@ void Worker::take_tokens(const SlotWork& work) {
     }
   }
   slot.length += count;
-  for (const int32_t token : tokens) note(static_cast<uint64_t>(token));
-  note(work.slot);
-  note(static_cast<uint64_t>(slot.length));
 
   const int64_t first_wanted = work.rows == LogitRows::all    ? 0
                                : work.rows == LogitRows::last ? count - 1
@@ -157,13 +176,13 @@ void Worker::take_tokens(const SlotWork& work) {
   }
 }
 
-StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
-  StepResult result{.digest = digest_, .work = std::vector<WorkResult>(plan.work.size())};
+StepResult Worker::sample(Tensor logits) {
+  StepResult result{.digest = digest_, .work = std::vector<WorkResult>(work_.size())};
   if (tasks_.empty()) return result;
   std::vector<RowResult> rows = sampler_->run(logits, tasks_, digest_);
   size_t next = 0;
-  for (size_t i = 0; i < plan.work.size(); ++i) {
-    const SlotWork& work = plan.work[i];
+  for (size_t i = 0; i < work_.size(); ++i) {
+    const SlotWork& work = *work_[i];
     const int64_t count = work.rows == LogitRows::all    ? work.token_count()
                           : work.rows == LogitRows::last ? 1
                                                          : 0;
@@ -172,6 +191,21 @@ StepResult Worker::sample(const StepPlan& plan, Tensor logits) {
     if (work.sample) result.work[i].token = result.work[i].rows.back().token;
   }
   return result;
+}
+
+// What the other replicas do is noted, too, so that the digests of all ranks compare.
+void Worker::note(const StepPlan& plan) {
+  note(plan.step);
+  for (const Admission& admission : plan.admissions) {
+    note(admission.slot);
+    note(admission.sequence);
+    note(static_cast<uint64_t>(admission.cached));
+  }
+  for (const SlotWork& work : plan.work) {
+    for (const int32_t token : work.tokens) note(static_cast<uint64_t>(token));
+    note(work.slot);
+    note(static_cast<uint64_t>(work.position + work.token_count()));
+  }
 }
 
 void Worker::note(uint64_t value) { digest_ = (digest_ ^ value) * kFnvPrime; }

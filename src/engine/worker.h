@@ -14,14 +14,15 @@
 
 namespace dinfer {
 
-// How the head learns what the model's last stage sampled.
+// How the head learns what the last stages of the replicas sampled.
 struct ResultRoute {
-  Communicator& all;  // ranks of the job; outlives the worker
-  int reporter = 0;   // the rank that tells the head; 0: the head samples itself
+  Communicator& all;              // ranks of the job; outlives the worker
+  std::vector<int> reporters{0};  // by replica: the rank that tells the head; 0: the head itself
+  uint32_t replica = 0;           // that this rank is in
 };
 
-// One rank's part of steps: keeps the slots' state as plans change it, runs the model and, where
-// the rank owns its head, samples.
+// One rank's part of steps: keeps the state of its replica's slots as plans change it, runs the
+// model and, where the rank owns its head, samples.
 class Worker {
  public:
   // `sampler` is none where the rank does not own the model's head.
@@ -33,9 +34,9 @@ class Worker {
   // the other ranks are done.
   void execute(const StepPlan& plan);
 
-  // On the head, once for each plan with work: what the oldest step whose result was not taken yet
-  // gave. Waits for it.
-  StepResult result();
+  // On the head, once for each plan with work, in their order: what the replicas gave. Waits for
+  // it.
+  StepResult result(const StepPlan& plan);
 
   const PlanLimits& limits() const { return limits_; }
 
@@ -48,10 +49,15 @@ class Worker {
     TokenCounts counts;  // kept where penalties need it
   };
 
+  bool is_own(uint32_t slot) const { return limits_.replica_of(slot) == route_.replica; }
+  Slot& slot_of(uint32_t slot) { return slots_[slot % limits_.slots]; }
   void apply_changes(const StepPlan& plan);
   void take_tokens(const SlotWork& work);
-  StepResult sample(const StepPlan& plan, Tensor logits);
+  void run();
+  StepResult sample(Tensor logits);
   void report(StepResult result);
+  StepResult result_of(int reporter, uint64_t digest);
+  void note(const StepPlan& plan);
   void note(uint64_t value);  // into the digest
 
   Transformer& model_;
@@ -59,13 +65,14 @@ class Worker {
   ResultRoute route_;
   PlanLimits limits_;
   int64_t max_seq_len_;
-  std::vector<Slot> slots_;
+  std::vector<Slot> slots_;  // of the own replica
   uint64_t next_step_ = 1;
   uint64_t digest_ = 0xcbf29ce484222325u;
-  std::deque<StepResult> results_;  // on the head that samples, in order
-  std::deque<uint64_t> digests_;    // on the head that does not, of the steps without a result
+  std::deque<StepResult> results_;  // what the head sampled itself, in order
+  std::deque<uint64_t> digests_;    // on the head, of the steps whose result was not taken
 
   // Of the step at work.
+  std::vector<const SlotWork*> work_;  // of the own replica
   std::vector<int32_t> tokens_;
   std::vector<SequenceChunk> chunks_;
   std::vector<int64_t> length_limits_;

@@ -213,6 +213,7 @@ void Api::status(const std::shared_ptr<Call>& call) {
     json["max_model_len"] = model_->max_seq_len;
     json["layout"] = layout_.layout;
     json["ranks"] = layout_.ranks;
+    json["replicas"] = engine.replicas.size();
     json["device"] = layout_.device;
     json["load_s"] = layout_.load_s;
   }

@@ -165,7 +165,12 @@ void EngineDriver::publish(const Engine& engine, double step_s) {
   stats_.admitted_tokens = scheduler.admitted_tokens();
   stats_.cached_tokens = scheduler.cached_tokens();
   stats_.free_blocks = scheduler.free_blocks();
-  stats_.blocks = scheduler.limits().blocks;
+  const auto replicas = static_cast<size_t>(scheduler.limits().replicas);
+  stats_.blocks = int64_t{scheduler.limits().blocks} * scheduler.limits().replicas;
+  stats_.replicas.resize(replicas);
+  for (size_t replica = 0; replica < replicas; ++replica)
+    stats_.replicas[replica] = {.running = scheduler.running(replica),
+                                .free_blocks = scheduler.free_blocks(replica)};
   waiting_ = stats_.waiting;
 }
 

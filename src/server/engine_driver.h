@@ -34,13 +34,20 @@ struct EngineEvent {
   std::string error;  // failed
 };
 
+// What one copy of the model has.
+struct ReplicaStats {
+  uint64_t running = 0;
+  int64_t free_blocks = 0;
+};
+
 // Figures of the engine, as of its last step.
 struct EngineStats {
   uint64_t steps = 0;
   double step_s = 0;  // of all steps together
   uint64_t waiting = 0, running = 0, preemptions = 0;
   uint64_t admitted_tokens = 0, cached_tokens = 0;
-  int64_t free_blocks = 0, blocks = 0;
+  int64_t free_blocks = 0, blocks = 0;  // of all replicas
+  std::vector<ReplicaStats> replicas;
 };
 
 // The engine's loop beside a server: sequences come in from other threads, events go out in one

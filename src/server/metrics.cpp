@@ -92,9 +92,19 @@ std::string Metrics::text(const std::string& model, int ranks, const EngineStats
   own.counter("dinfer_steps_total", "Steps of the engine", engine.steps);
   own.series("dinfer_step_seconds_total", "counter", "Time in steps of the engine");
   own.value("dinfer_step_seconds_total", engine.step_s);
-  own.gauge("dinfer_kv_blocks", "KV blocks of a rank", static_cast<double>(engine.blocks));
+  own.gauge("dinfer_kv_blocks", "KV blocks", static_cast<double>(engine.blocks));
   own.gauge("dinfer_kv_blocks_free", "KV blocks that no sequence has",
             static_cast<double>(engine.free_blocks));
+  const auto by_replica = [&](const char* name, const char* help, const auto& value) {
+    own.series(name, "gauge", help);
+    for (size_t replica = 0; replica < engine.replicas.size(); ++replica)
+      own.value(name, static_cast<double>(value(engine.replicas[replica])),
+                fmt::format(",replica=\"{}\"", replica));
+  };
+  by_replica("dinfer_replica_requests_running", "Sequences in work, by copy of the model",
+             [](const ReplicaStats& stats) { return stats.running; });
+  by_replica("dinfer_replica_kv_blocks_free", "KV blocks that no sequence has, likewise",
+             [](const ReplicaStats& stats) { return stats.free_blocks; });
   own.gauge("dinfer_http_connections", "Open connections", static_cast<double>(http.connections));
   own.counter("dinfer_http_connections_total", "Connections accepted", http.accepted);
   own.counter("dinfer_http_slow_readers_total", "Answers given up because nobody read them",

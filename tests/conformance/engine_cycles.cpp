@@ -82,7 +82,7 @@ Holdings run_once(const Bootstrap& boot) {
   std::vector<Range> slices;
   for (const Shard& each : placement.shards) slices.push_back(each.vocab);
   Sampler sampler(*device, *group, slices);
-  Worker worker(model, &sampler, {*group, 0},
+  Worker worker(model, &sampler, {*group},
                 {.slots = static_cast<uint32_t>(kLimits.max_seqs),
                  .blocks = kLimits.blocks,
                  .vocab = static_cast<int32_t>(config.vocab),

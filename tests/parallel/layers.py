@@ -56,13 +56,22 @@ def check_model(name, folder):
         expect(expected, "%s -n %s" % (name, split), run(name, [{}], "-n", split), mapped)
     expect(expected, name + " --pp 2", run(name, [{}], "--pp", 2), ("mode=layer-map", "tp=1 pp=2"))
     expect(expected, name + " --tp 2 --pp 2", run(name, [{}], "--tp", 2, "--pp", 2), ("mode=hybrid", "tp=2 pp=2"))
+    replicas = (("--dp", 2), "tp=1 pp=1 dp=2"), (("--tp", 2, "--dp", 2), "tp=2 pp=1 dp=2"), (
+        ("--pp", 2, "--dp", 2), "tp=1 pp=2 dp=2")
+    for options, sizes in replicas:
+        expect(expected, "%s %s" % (name, options), run(name, [{}], *options), ("mode=hybrid", sizes))
     if has_mpi():
+        for ranks, options in (2, ("--dp", 2)), (4, ("--dp", 2)), (4, ("--pp", 2, "--dp", 2)):
+            expect(expected, "%s mpirun, %s of %d" % (name, options, ranks), mpirun(name, ranks, *options),
+                   ("mode=hybrid", "dp=2"))
         expect(expected, name + " mpirun, -n", mpirun(name, 2, "-n", "0:1;1:%d" % (layers - 1)),
                ("mode=layer-map transport=mpi bootstrap=mpi",))
         expect(expected, name + " mpirun, --pp 2 of 4", mpirun(name, 4, "--pp", 2), ("mode=hybrid transport=mpi",))
         expect(expected, name + " mpirun, --mode layers", mpirun(name, 2, "--mode", "layers"),
                ("mode=layer-map", "pp=2", "automatic split"))
     expect(expected, name + " nodes, --pp 2", run(name, multinode(2, 1), "--pp", 2), ("bootstrap=multinode", "pp=2"))
+    expect(expected, name + " nodes, --dp 2", run(name, multinode(2, 1), "--dp", 2), ("bootstrap=multinode", "dp=2"))
+    expect(expected, name + " ring, --dp 2 of 4", run(name, ring(folder, 4), "--dp", 2), ("bootstrap=ring", "tp=2 pp=1 dp=2"))
     expect(expected, name + " ring, --pp 2 of 4", run(name, ring(folder, 4), "--pp", 2), ("bootstrap=ring", "tp=2 pp=2"))
 
 
@@ -98,6 +107,11 @@ def refused(code, words, *arguments, nodes=({},), model_name="llama-4h"):
 def check_refusals(folder):
     layers = layers_of("llama-4h")
     refused(3, ("--tp 2", "leave one out"), "-n", "0:1;1:%d" % (layers - 1), "--tp", 2)
+    refused(3, ("--dp 2", "leave one out"), "-n", "0:%d" % layers, "--dp", 2)
+    refused(3, ("--tp 1 x --pp 1 x --dp 3", "2 ranks were started"), "--tp", 1, "--dp", 3, nodes=multinode(2, 1))
+    refused(2, ("--memory-limit 0=20GB", "whole GiB or MiB"), "--memory-limit", "0=20GB")
+    refused(3, ("limits cuda:2", "cuda:0, cuda:1"), "--memory-limit", "2=1GiB", "--pp", 2)
+    refused(5, ("rank 1 needs", "1MiB is free"), "--memory-limit", "1=1MiB", "--pp", 2)
     refused(3, ("--mode tensor",), "-n", "0:1;1:%d" % (layers - 1), "--mode", "tensor")
     refused(3, ("the model has %d layers" % layers,), "--pp", layers + 1)
     refused(3, ("devices of one machine", "--pp 2"), "-n", "0:%d" % layers, nodes=multinode(2, 1))

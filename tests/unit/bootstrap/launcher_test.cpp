@@ -40,6 +40,18 @@ TEST(Launcher, WithoutOneTheProcessIsAlone) {
   EXPECT_EQ(choose("mpi", {}), "mpi");
 }
 
+TEST(Launcher, GroupsStagesAndReplicasMultiply) {
+  const auto choice = [](BootstrapWishes wishes) {
+    const Environment here = environment({});
+    return choose_bootstrap(wishes, detect_launcher(here), here);
+  };
+  EXPECT_EQ(choice({.dp = 2}).ranks, 2);
+  EXPECT_EQ(choice({.tp = 2, .pp = 2, .dp = 3}).ranks, 12);
+  EXPECT_EQ(choice({.tp = 2, .dp = 3}).reason, "--tp 2 --dp 3 without a launcher");
+  EXPECT_EQ(choice({.dp = 1}).name, "single");
+  EXPECT_THROW(choice({.tp = 65536, .pp = 65536, .dp = 65536}), Error);
+}
+
 TEST(Launcher, BatchScriptOfSlurmIsNoStep) {
   EXPECT_EQ(choose("auto", {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "8"}}), "single");
 }
@@ -152,13 +164,36 @@ TEST(Launcher, SeveralGpusWithoutNcclOwnLayersEach) {
   const BootstrapChoice set = choose_with_gpus({.count = 3, .nccl = true}, forbidden);
   EXPECT_EQ(set.name, "local");
   EXPECT_EQ(set.ranks, 3);
-  EXPECT_TRUE(set.by_layers);
+  EXPECT_EQ(set.sharing, Sharing::layers);
   EXPECT_EQ(set.reason, "3 visible GPUs, MISTRALRS_NO_NCCL is set");
   EXPECT_EQ(choose_with_gpus({.count = 2}, {}).reason, "2 visible GPUs, no NCCL");
-  EXPECT_TRUE(choose_with_gpus({.count = 2, .nccl = true}, {}, {.mode = "layers"}).by_layers);
-  EXPECT_FALSE(choose_with_gpus({.count = 2}, forbidden, {.tp = 2}).by_layers);
-  EXPECT_FALSE(choose_with_gpus({.count = 2}, forbidden, {.mode = "tensor"}).by_layers);
+  const auto sharing = [](const VisibleGpus& gpus, const Variables& variables,
+                          BootstrapWishes wishes) {
+    return choose_with_gpus(gpus, variables, std::move(wishes)).sharing;
+  };
+  EXPECT_EQ(sharing({.count = 2, .nccl = true}, {}, {.mode = "layers"}), Sharing::layers);
+  EXPECT_EQ(sharing({.count = 2}, forbidden, {.tp = 2}), Sharing::tensors);
+  EXPECT_EQ(sharing({.count = 2}, forbidden, {.mode = "tensor"}), Sharing::tensors);
   EXPECT_EQ(choose_with_gpus({.count = 1}, forbidden).name, "single");
+}
+
+TEST(Launcher, TheCpuHelpsGpusThatAreTooSmallForTheModel) {
+  const auto choose = [](const VisibleGpus& gpus, BootstrapWishes wishes) {
+    wishes.too_large = [](const VisibleGpus& visible) { return visible.memory.at(0) < 100; };
+    return choose_with_gpus(gpus, {}, std::move(wishes));
+  };
+  const VisibleGpus one{.count = 1, .nccl = true, .memory = {80}};
+  const VisibleGpus two{.count = 2, .nccl = true, .memory = {80, 80}};
+  EXPECT_EQ(choose(one, {}).ranks, 2);
+  EXPECT_EQ(choose(one, {}).sharing, Sharing::layers_with_cpu);
+  EXPECT_EQ(choose(one, {}).reason, "1 visible GPU, too small for the model without the CPU");
+  EXPECT_EQ(choose({.count = 1, .memory = {100}}, {}).name, "single");
+  EXPECT_EQ(choose(two, {.mode = "layers"}).ranks, 3);
+  EXPECT_EQ(choose({.count = 2, .memory = {80, 80}}, {}).ranks, 3) << "no NCCL";
+  EXPECT_EQ(choose(two, {}).sharing, Sharing::tensors) << "not asked to share out layers";
+  EXPECT_EQ(choose(one, {.mode = "tensor"}).name, "single");
+  EXPECT_EQ(choose(one, {.tp = 1}).name, "single");
+  EXPECT_EQ(choose(two, {.mode = "layers", .pp = 2}).ranks, 2);
 }
 
 TEST(Launcher, StagesTakeRanksToo) {

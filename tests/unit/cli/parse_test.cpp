@@ -30,7 +30,7 @@ std::string refusal(const std::vector<std::string>& arguments,
 std::string sample(const OptionSpec& option) {
   if (!option.rule.choices.empty()) return option.rule.choices.back();
   Options options;
-  for (const char* text : {"1", "words"}) {
+  for (const char* text : {"1", "0=1GiB", "words"}) {
     if (option.rule.set(options, text)) return text;
   }
   return "";

@@ -1,14 +1,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "cli/plan_calibration.h"
 #include "cli/plan_layouts.h"
+#include "cli/start_offload.h"
 #include "placement/device_layers.h"
 
 namespace dinfer {
@@ -159,8 +162,97 @@ TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
   EXPECT_EQ(chosen_layout(options, model, parse_devices("8xH200")).tp, 8);
 }
 
+TEST(PlanLayouts, ReplicasTakeTheDevicesThatAGroupLeaves) {
+  Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("4xH200");
+  const auto planned = [&](const Options& asked) {
+    const Candidate chosen = chosen_layout(asked, model, machines);
+    return std::pair(chosen, evaluate(asked, model, machines, chosen, {}));
+  };
+  const auto [alone, one] = planned([&] {
+    Options tp = options;
+    tp.tp = 1;
+    return tp;
+  }());
+  options.dp = 4;
+  const auto [copies, four] = planned(options);
+  EXPECT_EQ(copies.tp, 1);
+  EXPECT_EQ(copies.mode, "hybrid");
+  EXPECT_EQ(copies.options, "--tp 1 --dp 4");
+  EXPECT_EQ(copies.devices.size(), 4u);
+  EXPECT_EQ(four.memory.size(), 4u);
+  EXPECT_EQ(four.memory[3].weights, one.memory[0].weights);
+  EXPECT_DOUBLE_EQ(four.single.tok_s, one.single.tok_s);
+  EXPECT_EQ(four.saturated.sequences, 4 * one.saturated.sequences);
+  EXPECT_NEAR(four.saturated.tok_s, 4 * one.saturated.tok_s, 1);
+  options.dp = 2;
+  EXPECT_EQ(planned(options).first.tp, 2);
+  options.dp = 5;
+  expect_has(refusal(ExitCode::config, [&] { planned(options); }), "--dp 5 take 5 ranks");
+  const auto others = other_layouts({}, model, machines, alone);
+  EXPECT_TRUE(std::ranges::any_of(
+      others, [](const Candidate& other) { return other.options == "--tp 2 --dp 2"; }));
+}
+
+TEST(PlanLayouts, AReplicaOnASlowerDeviceHoldsTheOthersBack) {
+  Options options = options_for("llama-3.1-8b");
+  options.dp = 2;
+  const PlannedModel model(options);
+  const auto saturated = [&](const std::string& devices) {
+    const PlannedMachines machines = parse_devices(devices);
+    const Candidate chosen = chosen_layout(options, model, machines);
+    return evaluate(options, model, machines, chosen, {}).saturated.tok_s;
+  };
+  EXPECT_LT(saturated("1xH200,1xA100"), 1.01 * saturated("2xA100"));
+}
+
+TEST(PlanLayouts, AMemoryLimitCountsAsLessMemory) {
+  Options options = options_for("llama-3.1-8b");
+  options.mode = "layers";
+  const PlannedModel model(options);
+  PlannedMachines machines = parse_devices("2xH200");
+  limit_memory(machines, "0=10GiB");
+  EXPECT_EQ(machines.devices[0].free, uint64_t{10} << 30);
+  EXPECT_GT(machines.devices[1].free, uint64_t{100} << 30);
+  const Candidate even = chosen_layout(options, model, machines);
+  const std::vector<Candidate> others = other_layouts(options, model, machines, even);
+  const auto split = std::ranges::find_if(
+      others, [](const Candidate& other) { return other.options.starts_with("-n"); });
+  ASSERT_NE(split, others.end());
+  EXPECT_EQ(evaluate(options, model, machines, *split, {}).problem, "");
+  expect_has(refusal(ExitCode::config, [&] { limit_memory(machines, "2=1GiB"); }),
+             "its devices are cuda:0, cuda:1 (");
+  expect_has(refusal(ExitCode::config, [&] { limit_memory(machines, "cpu=1GiB"); }), "limits cpu");
+}
+
+TEST(PlanLayouts, TheCpuHelpsGpusThatAreTooSmallWithoutBeingAsked) {
+  const auto options_of = [](const std::string& shape, const std::string& limit) {
+    Options options = options_for(shape);
+    options.memory_limit = limit;
+    return options;
+  };
+  constexpr std::array<uint64_t, 2> gpus{uint64_t{80} << 30, uint64_t{80} << 30};
+  const std::span<const uint64_t> two(gpus), one = two.first(1);
+  EXPECT_TRUE(is_too_large(options_of("llama-3.1-70b", ""), one));
+  EXPECT_FALSE(is_too_large(options_of("llama-3.1-70b", ""), two));
+  EXPECT_FALSE(is_too_large(options_of("llama-3.1-8b", ""), one));
+  EXPECT_TRUE(is_too_large(options_of("llama-3.1-8b", "0=10GiB"), one));
+  EXPECT_FALSE(is_too_large(options_of("llama-3.1-8b", "0=10GiB"), two));
+  EXPECT_FALSE(is_too_large(options_of("llama-3.1-8b", "1=10GiB"), one));
+
+  const Options options = options_of("llama-3.1-8b", "0=10GiB");
+  const PlannedModel model(options);
+  PlannedMachines machines = parse_devices("1xH100,cpu:64GiB");
+  limit_memory(machines, options.memory_limit);
+  const Candidate chosen = chosen_layout(options, model, machines);
+  EXPECT_TRUE(chosen.options.starts_with("-n \"cpu:")) << chosen.options;
+  EXPECT_EQ(evaluate(options, model, machines, chosen, {}).problem, "");
+}
+
 TEST(PlanLayouts, WhatDoesNotFitSaysSoAndTheCpuHelps) {
-  const Options options = options_for("llama-3.1-70b");
+  Options options = options_for("llama-3.1-70b");
+  options.tp = 1;
   const PlannedModel model(options);
   const PlannedMachines machines = parse_devices("1xH100,cpu:512GiB");
   const Candidate chosen = chosen_layout(options, model, machines);

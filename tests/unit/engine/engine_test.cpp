@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "bootstrap/single_control_plane.h"
+#include "comm/members.h"
 #include "tests/support/reference_device.h"
 #include "tests/support/thread_world.h"
 #include "tests/support/tiny_model.h"
@@ -87,18 +88,24 @@ ModelConfig four_layers() {
   return config;
 }
 
+// How ranks share a model.
+struct Ways {
+  int stages = 1, replicas = 1;
+};
+
 // One rank of a tiny model on the reference device.
 class Rank {
  public:
-  // The ranks of `all` form `stages` stages.
-  Rank(Communicator& all, const SchedulerLimits& limits, int stages = 1)
-      : config_(four_layers()),
-        placement_(pipeline(config_, all.size() / stages, stages, 32)),
-        group_(test::subgroup(all, placement_.group_of(all.rank()))) {
-    const Shard& shard = placement_.shards[static_cast<size_t>(all.rank())];
+  Rank(Communicator& job, const SchedulerLimits& limits, Ways ways = {})
+      : config_(four_layers()), ranks_(job.size() / ways.replicas), replica_(job.rank() / ranks_) {
+    const int place = job.rank() % ranks_;
+    placement_ = pipeline(config_, ranks_ / ways.stages, ways.stages, 32);
+    all_ = test::subgroup(job, members(all_ranks(ranks_)));
+    group_ = test::subgroup(job, members(placement_.group_of(place)));
+    const Shard& shard = placement_.shards[static_cast<size_t>(place)];
     const auto checkpoint = test::tiny_checkpoint(config_, 11);
     model_ = std::make_unique<Transformer>(
-        *device_, ModelPeers{*group_, all, placement_.stages_of(all.rank())}, config_, shard,
+        *device_, ModelPeers{*group_, *all_, placement_.stages_of(place)}, config_, shard,
         load_weights(*checkpoint, config_, shard, {}, *device_),
         KvCache(*device_, config_, shard, limits.block_size, limits.blocks),
         StepLimits{.rows = limits.max_batch_tokens,
@@ -114,17 +121,27 @@ class Rank {
     const PlanLimits bounds{.slots = static_cast<uint32_t>(limits.max_seqs),
                             .blocks = limits.blocks,
                             .vocab = static_cast<int32_t>(config_.vocab),
-                            .rows = limits.max_batch_tokens};
-    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), ResultRoute{all, last.front()},
-                                       bounds, limits.max_seq_len);
+                            .rows = limits.max_batch_tokens,
+                            .replicas = static_cast<uint32_t>(ways.replicas)};
+    ResultRoute route{.all = job, .reporters = {}, .replica = static_cast<uint32_t>(replica_)};
+    for (int each = 0; each < ways.replicas; ++each)
+      route.reporters.push_back(each * ranks_ + last.front());
+    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), route, bounds, limits.max_seq_len);
   }
 
   Worker& worker() { return *worker_; }
 
  private:
+  // Ranks of the job, of those of this replica.
+  std::vector<int> members(std::vector<int> places) const {
+    for (int& place : places) place += replica_ * ranks_;
+    return places;
+  }
+
   ModelConfig config_;
+  int ranks_, replica_;
   Placement placement_;
-  std::unique_ptr<Communicator> group_;
+  std::unique_ptr<Communicator> all_, group_;
   std::unique_ptr<Device> device_ = make_reference_device();
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Sampler> sampler_;
@@ -164,12 +181,13 @@ std::vector<Got> run(Engine& engine, const std::vector<Request>& requests) {
 
 // The requests on a group of threads: rank 0 leads, the others follow its plans.
 std::vector<Got> run_on(int ranks, SchedulerLimits limits, const std::vector<Request>& requests,
-                        int stages = 1) {
-  limits.depth = stages;
+                        Ways ways = {}) {
+  limits.depth = ways.stages;
+  limits.replicas = ways.replicas;
   PlanList plans;
   std::vector<Got> got;
   test::spawn(ranks, [&](Communicator& group) {
-    Rank rank(group, limits, stages);
+    Rank rank(group, limits, ways);
     ThreadPlane control(group, plans);
     if (group.rank() > 0) {
       EXPECT_EQ(run_worker(rank.worker(), control, 60), 17);
@@ -227,12 +245,32 @@ TEST(Engine, stages_give_what_one_rank_gives) {
                                               {4, 2, roomy()},
                                               {3, 3, roomy()},
                                               {6, 3, narrow}}) {
-    const auto split = run_on(ranks, limits, requests, stages);
+    const auto split = run_on(ranks, limits, requests, {.stages = stages});
     for (size_t i = 0; i < alone.size(); ++i) {
       EXPECT_EQ(split[i].tokens, alone[i].tokens) << ranks << " ranks, request " << i;
       for (size_t t = 0; t < alone[i].logprobs.size(); ++t)
         EXPECT_NEAR(split[i].logprobs[t], alone[i].logprobs[t], 1e-4);
     }
+  }
+}
+
+TEST(Engine, replicas_give_what_one_rank_gives) {
+  const auto requests = mixed_requests();
+  const auto alone = run_on(1, roomy(), requests);
+  SchedulerLimits narrow = roomy();
+  narrow.blocks = 6;
+  narrow.max_seq_len = 96;
+  narrow.prefix_cache = true;
+  for (const auto& [ranks, ways, limits] : {std::tuple{2, Ways{1, 2}, roomy()},
+                                            {2, Ways{1, 2}, narrow},
+                                            {3, Ways{1, 3}, roomy()},
+                                            {4, Ways{1, 2}, roomy()},
+                                            {4, Ways{2, 2}, roomy()},
+                                            {8, Ways{2, 2}, narrow}}) {
+    const auto split = run_on(ranks, limits, requests, ways);
+    for (size_t i = 0; i < alone.size(); ++i)
+      EXPECT_EQ(split[i].tokens, alone[i].tokens)
+          << ranks << " ranks, " << ways.replicas << " replicas, request " << i;
   }
 }
 
@@ -243,7 +281,7 @@ TEST(Engine, stages_tell_the_head_prompt_scores_and_whole_rows) {
     SchedulerLimits limits = roomy();
     limits.depth = stages;
     test::spawn(ranks, [&](Communicator& all) {
-      Rank rank(all, limits, stages);
+      Rank rank(all, limits, {.stages = stages});
       ThreadPlane control(all, plans);
       if (all.rank() > 0) {
         EXPECT_EQ(run_worker(rank.worker(), control, 60), 0);
@@ -279,7 +317,7 @@ TEST(Engine, a_sequence_cancelled_under_way_ends_at_once_and_leaves_the_others) 
   std::vector<int32_t> kept;
   int cancelled = 0;
   test::spawn(2, [&](Communicator& all) {
-    Rank rank(all, limits, 2);
+    Rank rank(all, limits, {.stages = 2});
     ThreadPlane control(all, plans);
     if (all.rank() > 0) {
       EXPECT_EQ(run_worker(rank.worker(), control, 60), 3);

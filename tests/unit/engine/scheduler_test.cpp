@@ -81,24 +81,28 @@ class Executor {
               .second);
     }
     std::vector<int32_t> sampled;
-    int64_t rows = 0, logit_rows = 0;
+    const auto replicas = static_cast<size_t>(scheduler_.limits().replicas);
+    std::vector<int64_t> rows(replicas), logit_rows(replicas);
     for (const SlotWork& work : plan.work) {
       Slot& slot = slots_.at(work.slot);
+      const size_t replica = replica_of(work.slot);
       if (slot.cached > slot.tokens.size()) take_cached(slot, work);
       EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
       if (slot.sampled) EXPECT_EQ(work.tokens, std::vector<int32_t>{*slot.sampled});
       slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
       slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
       EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);
-      write(slot, static_cast<size_t>(work.position));
-      rows += work.token_count();
-      logit_rows += work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
+      for (size_t i = static_cast<size_t>(work.position); i < slot.tokens.size(); ++i)
+        cached(work.slot, slot.blocks, i) = slot.tokens[i];
+      rows[replica] += work.token_count();
+      logit_rows[replica] +=
+          work.rows == LogitRows::all ? work.token_count() : work.rows == LogitRows::last;
       slot.sampled.reset();
       if (work.sample) slot.sampled = 1000 + static_cast<int32_t>(slot.tokens.size());
       sampled.push_back(slot.sampled.value_or(-1));
     }
-    EXPECT_LE(rows, scheduler_.limits().max_batch_tokens);
-    EXPECT_LE(logit_rows, scheduler_.limits().max_logit_rows);
+    EXPECT_LE(std::ranges::max(rows), scheduler_.limits().max_batch_tokens);
+    EXPECT_LE(std::ranges::max(logit_rows), scheduler_.limits().max_logit_rows);
     expect_blocks_disjoint();
     under_way_.emplace_back(std::move(plan), std::move(sampled));
   }
@@ -106,12 +110,16 @@ class Executor {
   // What the cache holds of a sequence's beginning: its blocks come with its first work.
   void take_cached(Slot& slot, const SlotWork& work) {
     for (size_t i = 0; i < slot.cached; ++i)
-      slot.tokens.push_back(cache_[static_cast<size_t>(work.blocks.at(i / 4)) * 4 + i % 4]);
+      slot.tokens.push_back(cached(work.slot, work.blocks, i));
   }
 
-  void write(const Slot& slot, size_t from) {
-    for (size_t i = from; i < slot.tokens.size(); ++i)
-      cache_[static_cast<size_t>(slot.blocks[i / 4]) * 4 + i % 4] = slot.tokens[i];
+  size_t replica_of(uint32_t slot) const {
+    return slot / static_cast<size_t>(scheduler_.limits().max_seqs);
+  }
+
+  // Where the replica of the slot keeps token i of a sequence with these blocks.
+  int32_t& cached(uint32_t slot, const std::vector<int32_t>& blocks, size_t i) {
+    return cache_[replica_of(slot)][static_cast<size_t>(blocks.at(i / 4)) * 4 + i % 4];
   }
 
   // Sequences may share blocks only where the cache then holds the tokens of both.
@@ -120,7 +128,7 @@ class Executor {
       std::set<int32_t> own;
       for (size_t i = 0; i < state.tokens.size(); ++i) {
         own.insert(state.blocks[i / 4]);
-        EXPECT_EQ(cache_[static_cast<size_t>(state.blocks[i / 4]) * 4 + i % 4], state.tokens[i])
+        EXPECT_EQ(cached(slot, state.blocks, i), state.tokens[i])
             << "slot " << slot << ", token " << i;
       }
       EXPECT_EQ(own.size(), (state.tokens.size() + 3) / 4);
@@ -130,7 +138,9 @@ class Executor {
   Scheduler& scheduler_;
   std::deque<std::pair<StepPlan, std::vector<int32_t>>> under_way_;
   std::map<uint32_t, Slot> slots_;
-  std::vector<int32_t> cache_ = std::vector<int32_t>(4 * 1000, -1);  // token of each place
+  std::vector<std::vector<int32_t>> cache_{
+      // by replica, the token of each place
+      static_cast<size_t>(scheduler_.limits().replicas), std::vector<int32_t>(4 * 1000, -1)};
 };
 
 TEST(Scheduler, a_prompt_runs_in_chunks_and_samples_at_its_end) {
@@ -342,11 +352,20 @@ TEST(Scheduler, cached_blocks_make_room_for_others) {
 }
 
 TEST(Scheduler, shared_blocks_survive_preemption_removal_and_crowds) {
-  for (const auto& [blocks, depth] :
-       {std::pair{14, 1}, {25, 1}, {60, 1}, {14, 2}, {25, 2}, {60, 3}, {14, 4}}) {
-    SCOPED_TRACE(testing::Message() << blocks << " blocks, " << depth << " steps under way");
+  for (const auto& [blocks, depth, replicas] : {std::tuple{14, 1, 1},
+                                                {25, 1, 1},
+                                                {60, 1, 1},
+                                                {14, 2, 1},
+                                                {25, 2, 1},
+                                                {60, 3, 1},
+                                                {14, 4, 1},
+                                                {14, 1, 2},
+                                                {25, 2, 3}}) {
+    SCOPED_TRACE(testing::Message() << blocks << " blocks, " << depth << " steps under way, "
+                                    << replicas << " replicas");
     SchedulerLimits bounds = caching(limits(5, 17, blocks, 50));
     bounds.depth = depth;
+    bounds.replicas = replicas;
     Scheduler scheduler(bounds);
     Executor executor(scheduler);
     std::map<uint64_t, size_t> expected;
@@ -363,8 +382,85 @@ TEST(Scheduler, shared_blocks_survive_preemption_removal_and_crowds) {
     executor.run();
     for (const auto& [id, count] : expected) EXPECT_EQ(executor.outputs.at(id).size(), count) << id;
     executor.step();
-    EXPECT_EQ(scheduler.free_blocks(), blocks);
+    EXPECT_EQ(scheduler.free_blocks(), blocks * replicas);
     EXPECT_GT(scheduler.cached_tokens(), 0u);
+  }
+}
+
+SchedulerLimits replicated(SchedulerLimits limits, int32_t replicas) {
+  limits.replicas = replicas;
+  return limits;
+}
+
+// By replica: how many items of the plan are for it.
+std::vector<size_t> shares(const StepPlan& plan, const SchedulerLimits& limits) {
+  std::vector<size_t> items(static_cast<size_t>(limits.replicas));
+  for (const SlotWork& work : plan.work) ++items[work.slot / static_cast<size_t>(limits.max_seqs)];
+  return items;
+}
+
+TEST(SchedulerReplicas, sequences_are_dealt_out_evenly_each_replica_within_its_own_limits) {
+  const SchedulerLimits bounds = replicated(limits(4, 8, 20), 2);
+  Scheduler scheduler(bounds);
+  Executor executor(scheduler);
+  for (int i = 0; i < 8; ++i) scheduler.add({.prompt = prompt(4, 100 * i), .max_tokens = 3});
+  executor.step();
+  EXPECT_EQ(shares(executor.plan, bounds), (std::vector<size_t>{2, 2})) << "8 rows each";
+  executor.step();
+  EXPECT_EQ(scheduler.running(), 8u);
+  EXPECT_EQ(scheduler.running(0), 4u);
+  EXPECT_EQ(scheduler.running(1), 4u);
+  EXPECT_EQ(scheduler.waiting(), 0u);
+  executor.run();
+  EXPECT_EQ(executor.finished.size(), 8u);
+}
+
+TEST(SchedulerReplicas, a_sequence_goes_where_its_beginning_is_until_too_many_do) {
+  const SchedulerLimits bounds = replicated(caching(limits(8, 4096, 3000)), 2);
+  Scheduler scheduler(bounds);
+  Executor executor(scheduler);
+  const auto replica_of = [&](const std::vector<int32_t>& tokens) {
+    scheduler.add({.prompt = tokens, .max_tokens = 500});
+    executor.step();
+    return executor.plan.admissions.at(0).slot / 8;
+  };
+  EXPECT_EQ(replica_of(prompt(300)), 0u);
+  EXPECT_EQ(replica_of(prompt(20, 5000)), 1u) << "the other one has less to do";
+  EXPECT_EQ(replica_of(prompt(300)), 0u) << "its keys and values are there";
+  EXPECT_GE(executor.plan.admissions.at(0).cached, 296);
+  EXPECT_EQ(replica_of(prompt(300)), 0u);
+  EXPECT_EQ(replica_of(prompt(300)), 0u);
+  EXPECT_EQ(replica_of(prompt(300)), 1u) << "three sequences more weigh more than 300 tokens";
+  EXPECT_EQ(executor.plan.admissions.at(0).cached, 0);
+}
+
+TEST(SchedulerReplicas, a_replica_without_room_leaves_sequences_to_the_other) {
+  const SchedulerLimits bounds = replicated(limits(4, 64, 10), 2);  // 40 tokens each
+  Scheduler scheduler(bounds);
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(38), .max_tokens = 2});
+  scheduler.add({.prompt = prompt(2), .max_tokens = 4});
+  scheduler.add({.prompt = prompt(30), .max_tokens = 2});
+  scheduler.add({.prompt = prompt(30), .max_tokens = 2});
+  executor.step();
+  EXPECT_EQ(scheduler.running(0), 1u);
+  EXPECT_EQ(scheduler.running(1), 2u);
+  EXPECT_EQ(scheduler.waiting(), 1u);
+  executor.run();
+  EXPECT_EQ(executor.finished.size(), 4u);
+}
+
+TEST(SchedulerReplicas, the_youngest_of_the_same_replica_gives_way) {
+  // In each replica two sequences of up to 4 blocks share 5.
+  Scheduler scheduler(replicated(limits(2, 8, 5, 16), 2));
+  Executor executor(scheduler);
+  for (int i = 0; i < 4; ++i) scheduler.add({.prompt = prompt(6), .max_tokens = 10});
+  executor.run();
+  EXPECT_GT(scheduler.preemptions(), 1u);
+  for (uint64_t id : {1, 2, 3, 4}) {
+    std::vector<int32_t> expected(10);
+    std::iota(expected.begin(), expected.end(), 1006);
+    EXPECT_EQ(executor.outputs.at(id), expected);
   }
 }
 

@@ -55,6 +55,20 @@ ExitCode code_of(std::span<const std::byte> message) {
   return ExitCode::ok;
 }
 
+TEST(StepPlan, rows_and_slots_are_those_of_each_replica) {
+  PlanLimits two = kLimits;
+  two.replicas = 2;
+  StepPlan plan{.step = 1};
+  plan.work = {{.slot = 3, .tokens = std::vector<int32_t>(16, 1)},
+               {.slot = 7, .tokens = std::vector<int32_t>(16, 1)}};
+  EXPECT_EQ(decode_step_plan(encode(plan), two), plan);
+  EXPECT_THROW(decode_step_plan(encode(plan), kLimits), Error);
+  plan.work[1].slot = 2;
+  EXPECT_THROW(decode_step_plan(encode(plan), two), Error) << "32 rows for one replica";
+  plan.work[1].slot = 8;
+  EXPECT_THROW(decode_step_plan(encode(plan), two), Error);
+}
+
 TEST(StepPlan, comes_back_from_its_bytes) {
   EXPECT_EQ(decode_step_plan(encode(full_plan()), kLimits), full_plan());
   EXPECT_EQ(decode_step_plan(encode(StepPlan{.step = 1, .stop = 130}), kLimits),
