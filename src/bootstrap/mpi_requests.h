@@ -29,7 +29,7 @@ class MpiRequests {
   // A message of at most data.size() bytes; *received is set by wait().
   void receive_up_to(int peer, std::span<std::byte> data, size_t* received);
 
-  // Whether all is done, without waiting.
+  // Whether all is done, without waiting: once it was, and when nothing is under way.
   bool test(std::string_view what);
 
   // `what` names the operation in errors.
