@@ -332,13 +332,12 @@ void Start::split_by_speed() {
   const SplitOffer own{.kind = device_->kind(),
                        .room = free - std::min(free, activations),
                        .read_gb_s = device_->measure_read_bandwidth()};
-  const int64_t tokens = std::min(limits_.max_seq_len, kSplitTokens);
   AutomaticSplit split = split_automatically(
       *boot_.control, start_deadline(), own,
       {.config = config_,
        .weight_bytes = [this](const Shard& shard) { return weight_bytes(shard); },
        .kv_block_bytes = [this](const Shard& shard) { return kv_block_bytes(shard); },
-       .kv_blocks = (tokens + limits_.block_size - 1) / limits_.block_size,
+       .kv_blocks = split_kv_blocks(options_, limits_.max_seq_len),
        .rules = cut_rules()});
   layout_.placement = std::move(split.placement);
   layout_.reason = "automatic split";

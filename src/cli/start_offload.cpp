@@ -33,16 +33,14 @@ bool is_too_large(const Options& options, std::span<const uint64_t> gpus) {
   const CutRules rules = model.rules(model.quant());
   const uint64_t activations = Transformer::activation_bytes(
       config, tensor_parallel(config, 1, rules).shards[0], planned_limits(options, config, true));
-  const int64_t block = options.kv_block_size;
-  const int64_t tokens = std::min(wanted_seq_len(options, config), kSplitTokens);
   const UnitNeeds needs = needs_of(
       {.config = config,
        .weight_bytes = [&](const Shard& shard) { return model.weight_bytes(shard, model.quant()); },
        .kv_block_bytes =
            [&](const Shard& shard) {
-             return KvCache::bytes_per_block(config, shard, DType::f16, block);
+             return KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size);
            },
-       .kv_blocks = (tokens + block - 1) / block,
+       .kv_blocks = split_kv_blocks(options, wanted_seq_len(options, config)),
        .rules = rules});
   std::vector<SplitDevice> devices;
   for (const uint64_t bytes : gpus)

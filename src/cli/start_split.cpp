@@ -1,6 +1,7 @@
 #include "cli/start_split.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/plan_speed.h"
 #include "cli/start_layout.h"
@@ -9,6 +10,8 @@
 
 namespace dinfer {
 namespace {
+
+constexpr int64_t kSplitTokens = 4096;
 
 // By rank.
 struct Offers {
@@ -40,6 +43,14 @@ Offers gather_offers(ControlPlane& control, Deadline deadline, const SplitOffer&
 }
 
 }  // namespace
+
+int64_t split_kv_blocks(const Options& options, int64_t seq_len) {
+  const int64_t tokens = std::min(seq_len, kSplitTokens);
+  const int64_t blocks = options.kv_blocks > 0
+                             ? options.kv_blocks
+                             : (tokens + options.kv_block_size - 1) / options.kv_block_size;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(blocks) / options.kv_memory_fraction));
+}
 
 UnitNeeds needs_of(const SplitWishes& wishes) {
   UnitNeeds needs;

@@ -7,6 +7,7 @@
 
 #include "bootstrap/control_plane.h"
 #include "checkpoint/model_config.h"
+#include "cli/options.h"
 #include "device/device.h"
 #include "placement/placement.h"
 #include "placement/split.h"
@@ -29,8 +30,9 @@ struct SplitWishes {
   CutRules rules;
 };
 
-// Tokens that an automatic split makes room for.
-inline constexpr int64_t kSplitTokens = 4096;
+// KV blocks that an automatic split makes room for: those of --kv-blocks, or of a sequence of up to
+// 4096 tokens; with what --kv-memory-fraction leaves free beside them.
+int64_t split_kv_blocks(const Options& options, int64_t seq_len);
 
 UnitNeeds needs_of(const SplitWishes& wishes);
 

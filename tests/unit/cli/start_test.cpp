@@ -4,6 +4,7 @@
 #include "cli/run_answer.h"
 #include "cli/start_cores.h"
 #include "cli/start_memory.h"
+#include "cli/start_split.h"
 
 namespace dinfer {
 namespace {
@@ -69,6 +70,15 @@ TEST(PlanKv, refuses_what_the_user_asked_for_and_does_not_fit) {
   EXPECT_EQ(code_of(options, 1, 1441, {rank_with(210 * kMiB)}), ExitCode::config);
   EXPECT_EQ(code_of({}, 1, 2048, {rank_with(110 * kMiB)}), ExitCode::does_not_fit)
       << "not even one block";
+}
+
+TEST(SplitKvBlocks, are_those_that_are_asked_for_or_of_one_sequence) {
+  Options options;
+  options.kv_memory_fraction = 0.5;
+  EXPECT_EQ(split_kv_blocks(options, 100), 2 * 7);
+  EXPECT_EQ(split_kv_blocks(options, 100000), 2 * 4096 / 16);
+  options.kv_blocks = 1000;
+  EXPECT_EQ(split_kv_blocks(options, 100), 2000);
 }
 
 TEST(PublishedShape, has_the_parameters_that_the_name_says) {
