@@ -9,6 +9,7 @@ constexpr std::chrono::seconds kLastDelivery{2};
 constexpr size_t kMostSpare = 2;
 constexpr std::chrono::microseconds kBetweenLooks{20};
 constexpr int kLooks = 16;
+constexpr int kTagOfNone = 0;
 
 }  // namespace
 
@@ -56,10 +57,10 @@ void MpiMail::progress() {
   const auto now = std::chrono::steady_clock::now();
   if (now - last_look_ < kBetweenLooks) return;
   last_look_ = now;
-  // Each look moves a piece of each message.
+  // Each look moves a piece of each message, as long as it finds none.
   for (int look = 0; look < kLooks; ++look) {
     int found = 0;
-    MPI_Iprobe(MPI_ANY_SOURCE, tag_, comm_, &found, MPI_STATUS_IGNORE);
+    MPI_Iprobe(MPI_ANY_SOURCE, kTagOfNone, comm_, &found, MPI_STATUS_IGNORE);
   }
 }
 

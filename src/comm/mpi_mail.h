@@ -13,6 +13,7 @@ namespace dinfer {
 // receiver has it.
 class MpiMail {
  public:
+  // `tag`: above 0.
   MpiMail(MPI_Comm comm, PeerWait& wait, int tag) : comm_(comm), wait_(wait), tag_(tag) {}
   MpiMail(const MpiMail&) = delete;
   MpiMail& operator=(const MpiMail&) = delete;
