@@ -329,7 +329,8 @@ void Start::split_by_speed() {
   if (!layout_.by_speed) return;
   const uint64_t activations = Transformer::activation_bytes(config_, shard(), step_limits());
   const uint64_t free = free_memory();
-  const SplitOffer own{.kind = device_->kind(),
+  const SplitOffer own{.host = world().host,
+                       .kind = device_->kind(),
                        .room = free - std::min(free, activations),
                        .read_gb_s = device_->measure_read_bandwidth()};
   AutomaticSplit split = split_automatically(

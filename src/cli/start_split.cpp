@@ -13,31 +13,47 @@ namespace {
 
 constexpr int64_t kSplitTokens = 4096;
 
-// By rank.
 struct Offers {
-  std::vector<SplitDevice> devices;
-  bool offloads = false;  // the last one is the only CPU, beside GPUs
+  std::vector<SplitDevice> devices;  // by rank, which is the number in their names
+  bool offloads = false;             // the last one is the only CPU, beside GPUs
 };
 
-Offers gather_offers(ControlPlane& control, Deadline deadline, const SplitOffer& own) {
+std::vector<SplitOffer> exchange(ControlPlane& control, Deadline deadline, const SplitOffer& own) {
   ByteWriter out;
+  out.put_list<char>(own.host);
   out.put(static_cast<uint8_t>(own.kind));
   out.put(own.room);
   out.put(own.read_gb_s);
-  Offers offers;
-  std::vector<DeviceKind> kinds;
+  std::vector<SplitOffer> offers;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "what a rank's device offers");
-    kinds.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
-    SplitDevice device{.name = {.ordinal = static_cast<int>(offers.devices.size())}};  // the rank
-    device.room = in.get<uint64_t>();
-    device.read_gb_s = in.get<double>();
-    device.layer_us = layer_time({.cpu = kinds.back() == DeviceKind::cpu});
-    device.handover_us = handover_time(0, true, true);
-    offers.devices.push_back(device);
+    const std::vector<char> host = in.get_list<char>();
+    SplitOffer& offer = offers.emplace_back(SplitOffer{.host = {host.begin(), host.end()}});
+    offer.kind = static_cast<DeviceKind>(in.get<uint8_t>());
+    offer.room = in.get<uint64_t>();
+    offer.read_gb_s = in.get<double>();
   }
-  offers.offloads = kinds.size() > 1 && std::ranges::count(kinds, DeviceKind::cpu) == 1 &&
-                    kinds.back() == DeviceKind::cpu;
+  return offers;
+}
+
+Offers gather_offers(ControlPlane& control, Deadline deadline, const SplitOffer& own,
+                     const ModelConfig& config) {
+  const double hidden = static_cast<double>(config.hidden) * sizeof(float);
+  Offers offers;
+  const std::vector<SplitOffer> ranks = exchange(control, deadline, own);
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const SplitOffer& offer = ranks[rank];
+    const SplitOffer& before = ranks[rank > 0 ? rank - 1 : 0];
+    const bool gpus = offer.kind == DeviceKind::cuda && before.kind == DeviceKind::cuda;
+    offers.devices.push_back(
+        {.name = {.ordinal = static_cast<int>(rank)},
+         .room = offer.room,
+         .read_gb_s = offer.read_gb_s,
+         .layer_us = layer_time({.cpu = offer.kind == DeviceKind::cpu}),
+         .handover_us = handover_time(hidden, gpus, offer.host == before.host)});
+  }
+  offers.offloads = ranks.size() > 1 && ranks.back().kind == DeviceKind::cpu &&
+                    std::ranges::count(ranks, DeviceKind::cpu, &SplitOffer::kind) == 1;
   offers.devices.back().name.cpu = offers.offloads;
   return offers;
 }
@@ -66,7 +82,7 @@ UnitNeeds needs_of(const SplitWishes& wishes) {
 
 AutomaticSplit split_automatically(ControlPlane& control, Deadline deadline, const SplitOffer& own,
                                    const SplitWishes& wishes) {
-  const auto [devices, offloads] = gather_offers(control, deadline, own);
+  const auto [devices, offloads] = gather_offers(control, deadline, own, wishes.config);
   const Split split = split_layers(needs_of(wishes), devices);
   std::vector<std::vector<int>> groups;
   for (int rank = 0; rank < std::ssize(devices); ++rank) groups.push_back({rank});

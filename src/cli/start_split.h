@@ -16,6 +16,7 @@ namespace dinfer {
 
 // What one rank brings to the automatic split.
 struct SplitOffer {
+  std::string host;
   DeviceKind kind = DeviceKind::cpu;
   uint64_t room = 0;     // bytes for weights and KV cache
   double read_gb_s = 0;  // measured
