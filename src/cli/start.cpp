@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <future>
 #include <numeric>
 #include <optional>
-#include <set>
 
 #include "base/build_info.h"
 #include "base/log.h"
@@ -104,7 +101,7 @@ class Start {
     together(Seconds(options_.start_timeout), work);
   }
 
-  CpuOptions share_of_host(DeviceKind kind);
+  CpuOptions share_host(DeviceKind kind);
   std::string device_name() const;
   void check_limits();
   uint64_t free_memory() const;
@@ -174,53 +171,20 @@ void Start::agree_on_options() {
   agree(*boot_.control, world(), facts, start_deadline());
 }
 
-// Threads and cores of this rank: what the CPU ranks of its host may use, shared out.
-CpuOptions Start::share_of_host(DeviceKind kind) {
-  const HostCores own = host_cores();
-  ByteWriter out;
-  out.put_list<char>(world().host);
-  out.put(static_cast<int32_t>(world().local_rank));
-  out.put(static_cast<uint8_t>(kind));
-  out.put_list<int>(kind == DeviceKind::cpu ? own.allowed : std::vector<int>());
-  std::vector<std::vector<int>> allowed(static_cast<size_t>(world().local_size));
-  for (const Bytes& message : boot_.control->all_gather(out.take(), start_deadline())) {
-    ByteReader in(message, "cores of a rank");
-    const std::vector<char> host = in.get_list<char>();
-    hosts_.emplace_back(host.begin(), host.end());
-    const auto local_rank = static_cast<size_t>(in.get<int32_t>());
-    kinds_.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
-    if (hosts_.back() == world().host && local_rank < allowed.size())
-      allowed[local_rank] = in.get_list<int>();
-  }
-
-  std::set<int> used;
-  for (const std::vector<int>& cores : allowed) used.insert(cores.begin(), cores.end());
-  if (is_head() && kind == DeviceKind::cpu && used.size() < own.present) {
-    spdlog::info(
-        "the ranks of host {} may use {} of its {} cores; with mpirun, --bind-to none gives them "
-        "all",
-        world().host, used.size(), own.present);
-  }
-
-  CpuOptions cpu{.math = options_.cpu_math == "f32" ? CpuMath::f32 : CpuMath::automatic};
-  cpu.cores = share_of_cores(allowed, static_cast<size_t>(world().local_rank));
-  auto threads = std::max<size_t>(1, cpu.cores.size());
-  if (const double quota = cpu_quota() / world().local_size; quota > 0) {
-    threads = std::min(threads, static_cast<size_t>(std::max(1.0, std::floor(quota + 0.5))));
-  }
-  if (options_.threads > 0) threads = static_cast<size_t>(options_.threads);
-  // Threads are bound one to a core. Where the user wishes for more of them than cores, or leaves
-  // cores to other programs, the system places them.
-  const bool leaves_cores = threads < cpu.cores.size() && world().local_size == 1;
-  cpu.cores.resize(threads > cpu.cores.size() || leaves_cores ? 0 : threads);
-  cpu.threads = static_cast<int>(threads);
-  return cpu;
-}
-
 void Start::prepare() {
   together([&] {
     if (is_head() && request_.prepare) request_.prepare();
   });
+}
+
+CpuOptions Start::share_host(DeviceKind kind) {
+  HostShare share =
+      share_of_host(*boot_.control, start_deadline(), world(), kind, options_.threads);
+  hosts_ = std::move(share.hosts);
+  kinds_ = std::move(share.kinds);
+  return {.threads = share.threads,
+          .math = options_.cpu_math == "f32" ? CpuMath::f32 : CpuMath::automatic,
+          .cores = std::move(share.cores)};
 }
 
 void Start::open_device() {
@@ -231,7 +195,7 @@ void Start::open_device() {
     place.ordinal = device.ordinal;
     cpu_only = cpu_only || device.cpu;
   }
-  const CpuOptions cpu = share_of_host(device_kind(cpu_only));
+  const CpuOptions cpu = share_host(device_kind(cpu_only));
   together([&] { device_ = make_device(place, cpu_only, cpu); });
   check_limits();
 }

@@ -3,10 +3,16 @@
 #include <hwloc.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <set>
+
+#include <spdlog/spdlog.h>
 
 #include "base/error.h"
+#include "engine/bytes.h"
 
 namespace dinfer {
 
@@ -26,6 +32,17 @@ std::unique_ptr<hwloc_topology, TopologyDeleter> load_topology() {
   if (hwloc_topology_load(topology) != 0)
     fail(ExitCode::device, "hwloc cannot read this machine's topology");
   return owned;
+}
+
+// Cores' worth of time that the cgroup grants this process; 0: no limit.
+double cpu_quota() {
+  // cgroup v2: "max 100000" or "150000 100000", microseconds of time and period
+  // (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max).
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
+  return std::strtod(quota.c_str(), nullptr) / period;
 }
 
 }  // namespace
@@ -65,14 +82,48 @@ std::vector<int> share_of_cores(const std::vector<std::vector<int>>& allowed_by_
   return {at(index), at(index + 1)};
 }
 
-double cpu_quota() {
-  // cgroup v2: "max 100000" or "150000 100000", microseconds of time and period
-  // (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max).
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::strtod(quota.c_str(), nullptr) / period;
+HostShare share_of_host(ControlPlane& control, Deadline deadline, const World& world,
+                        DeviceKind kind, int threads) {
+  const HostCores own = host_cores();
+  ByteWriter out;
+  out.put_list<char>(world.host);
+  out.put(static_cast<int32_t>(world.local_rank));
+  out.put(static_cast<uint8_t>(kind));
+  out.put_list<int>(kind == DeviceKind::cpu ? own.allowed : std::vector<int>());
+  HostShare share;
+  std::vector<std::vector<int>> allowed(static_cast<size_t>(world.local_size));
+  int sharers = 0;  // CPU ranks of this host
+  for (const Bytes& message : control.all_gather(out.take(), deadline)) {
+    ByteReader in(message, "cores of a rank");
+    const std::vector<char> host = in.get_list<char>();
+    share.hosts.emplace_back(host.begin(), host.end());
+    const auto local_rank = static_cast<size_t>(in.get<int32_t>());
+    share.kinds.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
+    if (share.hosts.back() != world.host || local_rank >= allowed.size()) continue;
+    allowed[local_rank] = in.get_list<int>();
+    sharers += share.kinds.back() == DeviceKind::cpu ? 1 : 0;
+  }
+
+  std::set<int> used;
+  for (const std::vector<int>& cores : allowed) used.insert(cores.begin(), cores.end());
+  if (world.rank == 0 && kind == DeviceKind::cpu && used.size() < own.present) {
+    spdlog::info(
+        "the ranks of host {} may use {} of its {} cores; with mpirun, --bind-to none gives them "
+        "all",
+        world.host, used.size(), own.present);
+  }
+
+  share.cores = share_of_cores(allowed, static_cast<size_t>(world.local_rank));
+  auto count = std::max<size_t>(1, share.cores.size());
+  if (const double quota = cpu_quota() / std::max(sharers, 1); quota > 0)
+    count = std::min(count, static_cast<size_t>(std::max(1.0, std::floor(quota + 0.5))));
+  if (threads > 0) count = static_cast<size_t>(threads);
+  // Threads are bound one to a core. Where the user wishes for more of them than cores, or leaves
+  // cores to other programs, the system places them.
+  const bool leaves_cores = count < share.cores.size() && sharers == 1;
+  share.cores.resize(count > share.cores.size() || leaves_cores ? 0 : count);
+  share.threads = static_cast<int>(count);
+  return share;
 }
 
 }  // namespace dinfer

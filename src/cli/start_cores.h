@@ -3,6 +3,10 @@
 #include <string>
 #include <vector>
 
+#include "bootstrap/control_plane.h"
+#include "bootstrap/world.h"
+#include "device/device.h"
+
 namespace dinfer {
 
 // Physical cores, each as the OS index of one of its processing units, ascending.
@@ -18,7 +22,17 @@ HostCores host_cores();
 std::vector<int> share_of_cores(const std::vector<std::vector<int>>& allowed_by_local_rank,
                                 size_t local_rank);
 
-// Cores' worth of time that the cgroup grants this process; 0: no limit.
-double cpu_quota();
+// What each rank runs on, and what this one may use of its host.
+struct HostShare {
+  std::vector<std::string> hosts;  // by rank
+  std::vector<DeviceKind> kinds;   // by rank
+  int threads = 1;
+  std::vector<int> cores;  // to bind threads to, one each; empty: the system places them
+};
+
+// Collective, with the kind of this rank's device: the cores of each host, and the time that its
+// cgroup grants, shared out among its CPU ranks. `threads`: --threads, 0 where it is not given.
+HostShare share_of_host(ControlPlane& control, Deadline deadline, const World& world,
+                        DeviceKind kind, int threads);
 
 }  // namespace dinfer
