@@ -33,6 +33,9 @@ bool is_too_large(const Options& options, std::span<const uint64_t> gpus) {
   const CutRules rules = model.rules(model.quant());
   const uint64_t activations = Transformer::activation_bytes(
       config, tensor_parallel(config, 1, rules).shards[0], planned_limits(options, config, true));
+  // A KV cache that is asked for and has no room is refused, with or without a CPU.
+  Options weights_first = options;
+  weights_first.kv_blocks = 0;
   const UnitNeeds needs = needs_of(
       {.config = config,
        .weight_bytes = [&](const Shard& shard) { return model.weight_bytes(shard, model.quant()); },
@@ -40,7 +43,7 @@ bool is_too_large(const Options& options, std::span<const uint64_t> gpus) {
            [&](const Shard& shard) {
              return KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size);
            },
-       .kv_blocks = split_kv_blocks(options, wanted_seq_len(options, config)),
+       .kv_blocks = split_kv_blocks(weights_first, wanted_seq_len(options, config)),
        .rules = rules});
   std::vector<SplitDevice> devices;
   for (const uint64_t bytes : gpus)
