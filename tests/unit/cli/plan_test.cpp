@@ -240,6 +240,9 @@ TEST(PlanLayouts, TheCpuHelpsGpusThatAreTooSmallWithoutBeingAsked) {
   EXPECT_TRUE(is_too_large(options_of("llama-3.1-8b", "0=10GiB"), one));
   EXPECT_FALSE(is_too_large(options_of("llama-3.1-8b", "0=10GiB"), two));
   EXPECT_FALSE(is_too_large(options_of("llama-3.1-8b", "1=10GiB"), one));
+  Options crowded = options_of("llama-3.1-8b", "");
+  crowded.kv_blocks = 1 << 20;
+  EXPECT_FALSE(is_too_large(crowded, one)) << "no room for keys and values is no reason";
 
   const Options options = options_of("llama-3.1-8b", "0=10GiB");
   const PlannedModel model(options);
