@@ -161,8 +161,8 @@ __device__ __forceinline__ void start_sums(float (&sums)[kDim / 2],
   fence_products();
 #pragma unroll
   for (int step = 0; step < kKeys / 16; ++step) {
-    multiply_across(sums, weights[step],
-                    swizzled_operand(values + step * 16 * kRowBytes, kPanelBytes));
+    multiply_async<Order::columns>(sums, weights[step],
+                                   swizzled_operand(values + step * 16 * kRowBytes, kPanelBytes));
   }
   commit_products();
 }
