@@ -32,31 +32,26 @@ PackedMatrix form_of(const GroupedMatrix& m) {
           .columns = m.columns};
 }
 
-void copy(const Stream& stream, void* to, const void* from, size_t bytes) {
-  require(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream.handle),
-          "cudaMemcpyAsync");
+void upload_dense(const DenseMatrix& matrix, const PackedMatrix& to, const CopyRows& copy) {
+  copy(to.data, to.padded_columns() * to.element_bytes(), matrix.data.data(),
+       matrix.columns * to.element_bytes(), matrix.rows);
 }
 
-void upload_dense(const Stream& stream, const DenseMatrix& matrix, const PackedMatrix& to) {
-  const size_t width = matrix.columns * to.element_bytes();
-  const size_t pitch = to.padded_columns() * to.element_bytes();
-  if (width == pitch) return copy(stream, to.data, matrix.data.data(), to.bytes());
-  require(cudaMemsetAsync(to.data, 0, to.bytes(), stream.handle), "cudaMemsetAsync");
-  require(cudaMemcpy2DAsync(to.data, pitch, matrix.data.data(), width, width, matrix.rows,
-                            cudaMemcpyHostToDevice, stream.handle),
-          "cudaMemcpy2DAsync");
+// Where the values are put.
+template <class Value>
+Value* copy_all(const std::vector<Value>& values, std::byte*& to, const CopyRows& copy) {
+  auto* begin = reinterpret_cast<Value*>(to);
+  const size_t bytes = values.size() * sizeof(Value);
+  copy(to, bytes, reinterpret_cast<const std::byte*>(values.data()), bytes, 1);
+  to += bytes;
+  return begin;
 }
 
 void upload_grouped(const Stream& stream, const GroupedMatrix& matrix, const PackedMatrix& to,
-                    std::byte* staging) {
-  const size_t scale_bytes = matrix.scales.size() * sizeof(float);
-  auto* scales = reinterpret_cast<float*>(staging);
-  auto* minimums = scales + matrix.scales.size();
-  auto* codes = reinterpret_cast<uint8_t*>(minimums + matrix.minimums.size());
-  copy(stream, scales, matrix.scales.data(), scale_bytes);
-  if (!matrix.symmetric()) copy(stream, minimums, matrix.minimums.data(), scale_bytes);
-  copy(stream, codes, matrix.codes.data(), matrix.codes.size());
-  pack_groups(stream, {codes, scales, minimums}, to);
+                    std::byte* staging, const CopyRows& copy) {
+  const float* scales = copy_all(matrix.scales, staging, copy);
+  const float* minimums = matrix.symmetric() ? nullptr : copy_all(matrix.minimums, staging, copy);
+  pack_groups(stream, {copy_all(matrix.codes, staging, copy), scales, minimums}, to);
 }
 
 }  // namespace
@@ -72,11 +67,11 @@ size_t staging_bytes(const HostMatrix& matrix) {
 }
 
 void upload(const Stream& stream, const HostMatrix& matrix, const PackedMatrix& to,
-            std::byte* staging) {
+            std::byte* staging, const CopyRows& copy) {
   if (const auto* dense = std::get_if<DenseMatrix>(&matrix)) {
-    upload_dense(stream, *dense, to);
+    upload_dense(*dense, to, copy);
   } else {
-    upload_grouped(stream, std::get<GroupedMatrix>(matrix), to, staging);
+    upload_grouped(stream, std::get<GroupedMatrix>(matrix), to, staging, copy);
   }
 }
 

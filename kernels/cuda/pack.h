@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/packed_matrix.h"
 #include "quant/matrix.h"
@@ -12,9 +14,14 @@ PackedMatrix packed_form(const HostMatrix& matrix);
 // Device memory that upload() needs beside the matrix: none for dense ones.
 size_t staging_bytes(const HostMatrix& matrix);
 
-// Copies `matrix` to `to` = packed_form(matrix) with memory. The host matrix and `staging` are
-// free again once the stream gets there.
+// Copies rows of `width` bytes, close together at `from` on the host, to `pitch` bytes each at
+// `to`, the rest of which becomes zero. Done when it returns.
+using CopyRows = std::function<void(std::byte* to, size_t pitch, const std::byte* from,
+                                    size_t width, size_t rows)>;
+
+// Brings `matrix` to `to` = packed_form(matrix) with memory. `staging` is free again once the
+// stream gets there.
 void upload(const Stream& stream, const HostMatrix& matrix, const PackedMatrix& to,
-            std::byte* staging);
+            std::byte* staging, const CopyRows& copy);
 
 }  // namespace dinfer::cuda

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "device/gpu_check.h"
+#include "device/gpu_copies.h"
 #include "device/gpu_memory.h"
 #include "device/gpu_pick.h"
 #include "device/gpu_recordings.h"
@@ -98,7 +99,9 @@ class GpuDevice final : public Device {
     GpuPiece memory = arena_.take(form.bytes());
     form.data = memory.data;
     const GpuMemory staging(cuda::staging_bytes(matrix));
-    cuda::upload(launches_, matrix, form, staging.data());
+    if (!copies_) copies_.emplace(stream_.ordinal());
+    cuda::upload(launches_, matrix, form, staging.data(),
+                 [this](auto... rows) { copies_->copy_rows(rows...); });
     stream_.wait();
     limits_.columns = std::max(limits_.columns, form.columns);
     limits_.weight_rows = std::max(limits_.weight_rows, form.rows);
@@ -134,6 +137,7 @@ class GpuDevice final : public Device {
   void synchronize() override { stream_.wait(); }
 
   void run(const Step& step, bool recurring, const std::function<void()>& body) override {
+    copies_.reset();  // the weights are there
     current_ = step;
     load_step();
     const bool decodes = std::all_of(step.chunks.begin(), step.chunks.end(),
@@ -227,6 +231,7 @@ class GpuDevice final : public Device {
   GpuStream stream_;
   const cuda::Stream launches_;
   GpuArena arena_;
+  std::optional<GpuCopies> copies_;  // from the first upload to the first step
   GpuStep step_;
   GpuRecordings recordings_;
   GpuPick pick_;

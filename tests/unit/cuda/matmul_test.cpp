@@ -108,6 +108,12 @@ std::vector<double> prepared(const Rows& rows, int64_t r) {
   return x;
 }
 
+void copy_rows(std::byte* to, size_t pitch, const std::byte* from, size_t width, size_t rows) {
+  require(cudaMemset(to, 0, pitch * rows), "cudaMemset");
+  require(cudaMemcpy2D(to, pitch, from, width, width, rows, cudaMemcpyHostToDevice),
+          "cudaMemcpy2D");
+}
+
 class CudaMatmul : public testing::Test {
  protected:
   void SetUp() override {
@@ -134,7 +140,7 @@ class CudaMatmul : public testing::Test {
     const DeviceArray<std::byte> memory(form.bytes()), staging(staging_bytes(matrix));
     PackedMatrix weight = form;
     weight.data = memory.data();
-    upload(stream_, matrix, weight, staging.data());
+    upload(stream_, matrix, weight, staging.data(), copy_rows);
 
     const int64_t width = columns * (how.kind == Rows::Kind::gated ? 2 : 1);
     const int64_t stride = (width + 3) / 4 * 4 + 4, out_stride = rows + 3;
@@ -287,7 +293,7 @@ TEST_F(CudaMatmul, UnpacksRowsExactly) {
     PackedMatrix weight = packed_form(matrix);
     const DeviceArray<std::byte> memory(weight.bytes()), staging(staging_bytes(matrix));
     weight.data = memory.data();
-    upload(stream_, matrix, weight, staging.data());
+    upload(stream_, matrix, weight, staging.data(), copy_rows);
     const std::vector<int32_t> wanted{1049, 1000, 1017, 999, 1050};
     const DeviceArray<int32_t> rows(wanted);
     const DeviceArray<float> out(wanted.size() * 96);
