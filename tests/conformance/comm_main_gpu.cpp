@@ -9,6 +9,7 @@
 #include "comm/single_communicator.h"
 #include "comm_gpus.h"
 #include "comm_groups.h"
+#include "device/gpu_memory.h"
 #include "kernels/cuda/error.h"
 #include "mpi_main.h"
 
@@ -22,8 +23,6 @@ class StagedCommunicator final : public Communicator {
 
   ~StagedCommunicator() override {
     inner_.reset();  // first: it ends the kernels that freeing memory would wait for
-    cudaFree(in_.data);
-    cudaFree(out_.data);
   }
 
   int rank() const override { return inner_->rank(); }
@@ -67,20 +66,14 @@ class StagedCommunicator final : public Communicator {
   }
 
  private:
-  struct Memory {
-    std::byte* data = nullptr;
-    size_t bytes = 0;
-  };
+  using Memory = std::unique_ptr<GpuMemory>;
 
-  std::span<std::byte> reserve(Memory& memory, size_t bytes) {
-    if (memory.bytes < bytes) {
-      cudaFree(memory.data);
-      memory = {};
-      void* data = nullptr;
-      cuda::require(cudaMalloc(&data, bytes), "cudaMalloc");
-      memory = {static_cast<std::byte*>(data), bytes};
+  static std::span<std::byte> reserve(Memory& memory, size_t bytes) {
+    if (!memory || memory->bytes() < bytes) {
+      memory.reset();
+      memory = std::make_unique<GpuMemory>(bytes);
     }
-    return {memory.data, bytes};
+    return {memory->data(), bytes};
   }
 
   std::span<std::byte> copy_in(std::span<const std::byte> host) {
