@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/build_info.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "cli/bench_shapes.h"
 #include "cli/output.h"
@@ -93,14 +94,23 @@ class Bench {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   }
 
-  // All sequences are brought to the context first; then their tokens are counted. With several
-  // stages a step is one of those under way and decodes a part of the sequences.
+  // All sequences are brought to the context first; then their tokens are counted. The prompts run
+  // once without an answer, so that the prefix cache holds their blocks and one token of each is
+  // left to compute: all sequences begin in one step. Otherwise the first would be far ahead, or at
+  // their end, when the last is ready. With several stages a step is one of those under way and
+  // decodes a part of the sequences.
   double decode_once(const Row& row) {
+    const int64_t block = head_.engine.limits().block_size;
+    std::vector<std::vector<int32_t>> prompts(static_cast<size_t>(row.batch));
+    for (std::vector<int32_t>& prompt : prompts) {
+      prompt = random_prompt(row.context / block * block + 1);
+      head_.engine.submit({.prompt = prompt, .max_tokens = 0});
+    }
+    finish_all();
     int64_t started = 0, tokens = 0;
     std::vector<uint64_t> ids;
-    for (int64_t i = 0; i < row.batch; ++i) {
-      Request request{.prompt = random_prompt(std::max<int64_t>(row.context, 1)),
-                      .sampling = {.temperature = 0}};
+    for (std::vector<int32_t>& prompt : prompts) {
+      Request request{.prompt = std::move(prompt), .sampling = {.temperature = 0}};
       request.on_token = [&, first = true](const TokenEvent&) mutable {
         started += std::exchange(first, false);
         ++tokens;
@@ -108,15 +118,29 @@ class Bench {
       };
       ids.push_back(head_.engine.submit(std::move(request)));
     }
-    while (started < row.batch && !stopped()) head_.engine.step();
+    while (started < row.batch && !stopped()) step(row);
     const int64_t before = tokens;
     const auto begin = Clock::now();
-    while (tokens - before < row.batch * row.tokens && !stopped()) head_.engine.step();
+    while (tokens - before < row.batch * row.tokens && !stopped()) step(row);
     const double rate = static_cast<double>(tokens - before) / seconds_since(begin);
     for (uint64_t id : ids) head_.engine.cancel(id);
-    while (head_.engine.step()) {
+    while (head_.engine.step()) {  // whatever was stopped: the requests end before what they count
     }
     return rate;
+  }
+
+  // One of a measurement that is not at its end.
+  void step(const Row& row) {
+    if (head_.engine.step()) return;
+    fail(ExitCode::usage,
+         "{} sequences came to their end, {} tokens after a context of {}, before all of them were "
+         "there: give a larger --kv-blocks, so that all prompts stay in the cache",
+         row.batch, row.tokens, row.context);
+  }
+
+  void finish_all() {
+    while (!stopped() && head_.engine.step()) {
+    }
   }
 
   // `counted` tokens over the time that the requests take.
@@ -126,8 +150,7 @@ class Bench {
           {.prompt = random_prompt(in), .sampling = {.temperature = 0}, .max_tokens = out});
     }
     const auto begin = Clock::now();
-    while (!stopped() && head_.engine.step()) {
-    }
+    finish_all();
     return static_cast<double>(counted) / seconds_since(begin);
   }
 
@@ -220,9 +243,9 @@ Options complete(Options options) {
   const auto of_a_replica = [replicas](int64_t seqs) { return (seqs + replicas - 1) / replicas; };
   const int64_t batch = of_a_replica(largest_of(options.bench_batch));
   const int64_t prompts = of_a_replica(largest_of(options.bench_prompts));
-  // One token more than the measurement: the first one ends the prompt.
-  const int64_t decoded =
-      std::max<int64_t>(largest_of(options.bench_context), 1) + options.bench_tokens + 2;
+  // More tokens than the measurement: one that follows the prompt's blocks, the first one of the
+  // answer, and one for sequences that begin a step earlier.
+  const int64_t decoded = largest_of(options.bench_context) + options.bench_tokens + 3;
   const int64_t prompt = largest_of(options.bench_prefill) + 1;
   const int64_t request = options.bench_requests > 0 ? options.bench_in + options.bench_out + 1 : 0;
   const int64_t together =
@@ -243,7 +266,7 @@ int bench_command(const Options& given) {
     fail(ExitCode::usage, "bench needs a model: either --model, or --shape for random weights");
   }
   const Options options = complete(given);
-  StartRequest request{.command = "bench", .max_seqs = options.max_seqs};
+  StartRequest request{.command = "bench", .max_seqs = options.max_seqs, .prefix_cache = true};
   if (!options.shape.empty()) request.shape = published_shape(options.shape);
   request.measures_reads = true;
   return run_on_ranks(options, request, [&](Head& head) { return run_bench(head, options); });
