@@ -54,6 +54,9 @@ class Start {
   // From connected ranks to the end of the loop; returns the exit code.
   int run(const Client& client);
 
+  // Ends what ranks talk through, before what that rests on.
+  void disconnect();
+
   const Bootstrap& bootstrap() const { return boot_; }
 
  private:
@@ -477,6 +480,15 @@ int Start::run(const Client& client) {
   return run_worker(*worker_, *boot_.control, silence);
 }
 
+void Start::disconnect() {
+  worker_.reset();
+  sampler_.reset();
+  model_.reset();
+  group_.reset();
+  all_.reset();
+  job_.reset();
+}
+
 int Start::lead(const Client& client, SignalWatch& signals) {
   Engine engine(*worker_, *boot_.control, limits_, options_.step_timeout, options_.stall_timeout);
   Head head{.engine = engine,
@@ -563,7 +575,10 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
   const StateFile state(state_path(options, boot.world), [&] {
     return describe_rank(options, boot, Seconds(std::chrono::steady_clock::now() - begin).count());
   });
-  const auto finish = [&] { boot.finish(Deadline::after(kFinishTimeout)); };
+  const auto finish = [&] {
+    start.disconnect();
+    boot.finish(Deadline::after(kFinishTimeout));
+  };
   // As soon as one rank leaves with an error, launchers end the others: what is to be said is said
   // before that.
   const auto say = [&](std::string_view kind, std::string_view what) {

@@ -107,6 +107,9 @@ with tempfile.TemporaryDirectory() as scratch:
     for name, arguments, options in ways(scratch):
         with started(name, *arguments, **options) as (server, others):
             check_answers(name, server, others, text)
+    if has_mpi():
+        with started("mpirun, --pp 2", [{}], "--pp", 2, ranks=RANKS) as (server, others):
+            check_answers("mpirun", server, others, text)
     check_shared_port(scratch)
     for name, arguments, options in ways(scratch):
         with started(name, *arguments, **options) as (server, others):
