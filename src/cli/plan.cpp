@@ -21,7 +21,7 @@ bool is_better(const PlannedLayout& a, const PlannedLayout& b) {
 
 PlanReport make_report(const Options& options, const PlannedModel& model,
                        const PlannedMachines& machines, const Calibration& calibration) {
-  const auto evaluated = [&](Candidate candidate) {
+  const auto evaluated = [&](LayoutChoice candidate) {
     Evaluation evaluation = evaluate(options, model, machines, candidate, calibration);
     return PlannedLayout{std::move(candidate), std::move(evaluation)};
   };
@@ -30,7 +30,7 @@ PlanReport make_report(const Options& options, const PlannedModel& model,
                     .block_size = options.kv_block_size,
                     .machines = machines,
                     .chosen = evaluated(chosen_layout(options, model, machines))};
-  for (Candidate& candidate : other_layouts(options, model, machines, report.chosen.candidate))
+  for (LayoutChoice& candidate : other_layouts(options, model, machines, report.chosen.candidate))
     report.others.push_back(evaluated(std::move(candidate)));
   std::ranges::stable_sort(report.others, is_better);
   return report;

@@ -99,7 +99,7 @@ Calibration::Calibration(const std::string& file, const Options& options,
   bench.devices.assign(static_cast<size_t>(report.ranks), *found);
   measured.tp = report.ranks;
   measured.pp = measured.dp = 1;
-  const Candidate layout = chosen_layout(measured, model, bench);
+  const LayoutChoice layout = chosen_layout(measured, model, bench);
   kind_ = found->kind.name;
   for (const Report::Row& row : report.decode) {
     const double estimate =

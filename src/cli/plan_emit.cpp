@@ -188,7 +188,7 @@ class Emitter {
 
   const Options& options_;
   const PlanReport& report_;
-  const Candidate& layout_;
+  const LayoutChoice& layout_;
   int ranks_;
   int nodes_ = 1;
 };

@@ -27,7 +27,7 @@ Shard only(Shard shard, std::vector<Range> units) {
 class LayoutModel {
  public:
   LayoutModel(const PlannedModel& model, const PlannedMachines& machines,
-              const Candidate& candidate)
+              const LayoutChoice& candidate)
       : model_(model), machines_(machines), candidate_(candidate) {
     for (const Stage& stage : candidate.placement.stages) stages_.push_back(work_of(stage));
   }
@@ -148,13 +148,13 @@ class LayoutModel {
 
   const PlannedModel& model_;
   const PlannedMachines& machines_;
-  const Candidate& candidate_;
+  const LayoutChoice& candidate_;
   std::vector<StageWork> stages_;
   mutable std::map<std::string, uint64_t> counts_;
 };
 
 std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& model,
-                                  const LayoutModel& layout, const Candidate& candidate) {
+                                  const LayoutModel& layout, const LayoutChoice& candidate) {
   const ModelConfig& config = model.config();
   const int ranks = static_cast<int>(candidate.devices.size());
   bool gpus = false;
@@ -174,7 +174,7 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
   return memory;
 }
 
-double error_of(const Candidate& candidate, const LayoutModel& layout,
+double error_of(const LayoutChoice& candidate, const LayoutModel& layout,
                 const Calibration& calibration) {
   const int ranks = static_cast<int>(candidate.devices.size());
   bool measured = true, cpu = false;
@@ -189,7 +189,7 @@ double error_of(const Candidate& candidate, const LayoutModel& layout,
 }
 
 // Requests that come one after another, each a prompt and an answer, at most so many at once.
-SpeedEstimate saturated_speed(const Options& options, const Candidate& candidate,
+SpeedEstimate saturated_speed(const Options& options, const LayoutChoice& candidate,
                               const LayoutModel& layout, const KvPlan& kv,
                               const Calibration& calibration) {
   constexpr int64_t length = kPlannedPrompt + kPlannedAnswer;
@@ -214,13 +214,13 @@ SpeedEstimate saturated_speed(const Options& options, const Candidate& candidate
 }  // namespace
 
 double step_us(const PlannedModel& model, const PlannedMachines& machines,
-               const Candidate& candidate, const StepShape& step) {
+               const LayoutChoice& candidate, const StepShape& step) {
   const LayoutModel layout(model, machines, candidate);
   return layout.step(step).total() + layout.handovers(step.rows);
 }
 
 Evaluation evaluate(const Options& options, const PlannedModel& model,
-                    const PlannedMachines& machines, const Candidate& candidate,
+                    const PlannedMachines& machines, const LayoutChoice& candidate,
                     const Calibration& calibration) {
   Evaluation result;
   const LayoutModel layout(model, machines, candidate);

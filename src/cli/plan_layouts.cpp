@@ -41,9 +41,9 @@ struct GroupSizes {
   int64_t ranks() const { return int64_t{tp} * pp * dp; }
 };
 
-Candidate grid(const PlannedModel& model, const GroupSizes& sizes, const QuantChoice& quant) {
+LayoutChoice grid(const PlannedModel& model, const GroupSizes& sizes, const QuantChoice& quant) {
   const auto [tp, pp, dp] = sizes;
-  Candidate candidate{.mode = layout_mode(tp, pp, dp), .tp = tp, .pp = pp, .dp = dp};
+  LayoutChoice candidate{.mode = layout_mode(tp, pp, dp), .tp = tp, .pp = pp, .dp = dp};
   candidate.placement = pipeline(model.config(), tp, pp, model.rules(quant));
   candidate.devices = first_devices(tp * pp * dp);
   candidate.options = fmt::format("--tp {}{}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
@@ -63,12 +63,12 @@ int device_named(const DeviceName& name, const DeviceMap& map, const PlannedMach
   return name.cpu ? count - 1 : name.ordinal;
 }
 
-Candidate mapped(const PlannedModel& model, const PlannedMachines& machines, const DeviceMap& map,
-                 std::string options, const QuantChoice& quant) {
-  Candidate candidate{.mode = map.devices.size() > 1 ? "layer-map" : "single",
-                      .pp = static_cast<int>(map.devices.size()),
-                      .options = std::move(options),
-                      .quant = quant};
+LayoutChoice mapped(const PlannedModel& model, const PlannedMachines& machines,
+                    const DeviceMap& map, std::string options, const QuantChoice& quant) {
+  LayoutChoice candidate{.mode = map.devices.size() > 1 ? "layer-map" : "single",
+                         .pp = static_cast<int>(map.devices.size()),
+                         .options = std::move(options),
+                         .quant = quant};
   std::vector<std::vector<int>> groups;
   for (const DeviceName& name : map.devices) {
     groups.push_back({static_cast<int>(groups.size())});
@@ -118,8 +118,8 @@ UnitNeeds needs_of(const Options& options, const PlannedModel& model, const Quan
   return needs;
 }
 
-std::optional<Candidate> automatic(const Options& options, const PlannedModel& model,
-                                   const PlannedMachines& machines, const QuantChoice& quant) {
+std::optional<LayoutChoice> automatic(const Options& options, const PlannedModel& model,
+                                      const PlannedMachines& machines, const QuantChoice& quant) {
   const UnitNeeds needs = needs_of(options, model, quant);
   const bool gpus = machines.gpus() > 0;
   const Shard whole = tensor_parallel(model.config(), 1, model.rules(quant)).shards[0];
@@ -138,7 +138,7 @@ std::optional<Candidate> automatic(const Options& options, const PlannedModel& m
   try {
     const Split split = split_layers(needs, devices);
     if (split.map.devices.size() == 1) return std::nullopt;  // --tp 1 says it
-    Candidate candidate =
+    LayoutChoice candidate =
         mapped(model, machines, split.map,
                fmt::format("-n \"{}\"{}", list_of(split.map), quant_options(quant)), quant);
     candidate.note = split.reason;
@@ -205,8 +205,8 @@ CutRules PlannedModel::rules(const QuantChoice& quant) const {
   return {ffn_alignment(checkpoint_.get(), config_, quant), heads_};
 }
 
-Candidate chosen_layout(const Options& options, const PlannedModel& model,
-                        const PlannedMachines& machines) {
+LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,
+                           const PlannedMachines& machines) {
   const ModelConfig& config = model.config();
   if (const auto map = manual_map(options, config)) {
     const std::string by = options.device_layers.empty()
@@ -227,7 +227,7 @@ Candidate chosen_layout(const Options& options, const PlannedModel& model,
   if (sizes.ranks() > ranks)
     fail(ExitCode::config, "--tp {} x --pp {} x --dp {} take {} ranks, there are {} devices: {}",
          sizes.tp, sizes.pp, sizes.dp, sizes.ranks(), ranks, machines.text);
-  Candidate candidate = grid(model, sizes, model.quant());
+  LayoutChoice candidate = grid(model, sizes, model.quant());
   if (sizes.ranks() < ranks) {
     candidate.note = fmt::format("{} of {} devices: the most that the model's heads divide among",
                                  sizes.ranks(), ranks);
@@ -235,14 +235,15 @@ Candidate chosen_layout(const Options& options, const PlannedModel& model,
   return candidate;
 }
 
-std::vector<Candidate> other_layouts(const Options& options, const PlannedModel& model,
-                                     const PlannedMachines& machines, const Candidate& chosen) {
+std::vector<LayoutChoice> other_layouts(const Options& options, const PlannedModel& model,
+                                        const PlannedMachines& machines,
+                                        const LayoutChoice& chosen) {
   std::vector<QuantChoice> forms{model.quant()};
   if (options.quant == 0 && model.is_plain())
     for (const int bits : {8, 4}) forms.push_back(model.quant_at(bits));
   const int ranks = ranks_of(machines);
-  std::vector<Candidate> others;
-  const auto add = [&](Candidate candidate) {
+  std::vector<LayoutChoice> others;
+  const auto add = [&](LayoutChoice candidate) {
     if (candidate.options != chosen.options) others.push_back(std::move(candidate));
   };
   for (const QuantChoice& quant : forms) {

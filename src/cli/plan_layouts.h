@@ -43,7 +43,7 @@ class PlannedModel {
 };
 
 // A way to lay the model out, before it is known to fit.
-struct Candidate {
+struct LayoutChoice {
   std::string mode;  // single, tensor-parallel, layer-map, hybrid
   int tp = 1, pp = 1, dp = 1;
   Placement placement;       // of each replica
@@ -59,13 +59,14 @@ struct Candidate {
 };
 
 // The one that the options ask for, or that a command on these devices would take by itself.
-Candidate chosen_layout(const Options& options, const PlannedModel& model,
-                        const PlannedMachines& machines);
+LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,
+                           const PlannedMachines& machines);
 
 // Other sizes of groups, layers over devices, both together, copies of the model, the automatic
 // split with and without the CPU, each as stored and quantised; without the chosen one.
-std::vector<Candidate> other_layouts(const Options& options, const PlannedModel& model,
-                                     const PlannedMachines& machines, const Candidate& chosen);
+std::vector<LayoutChoice> other_layouts(const Options& options, const PlannedModel& model,
+                                        const PlannedMachines& machines,
+                                        const LayoutChoice& chosen);
 
 // One kind of load: tokens a second, and the most that memory and arithmetic allow.
 struct SpeedEstimate {
@@ -96,10 +97,10 @@ StepLimits planned_limits(const Options& options, const ModelConfig& config, boo
 
 // Microseconds of a step, all stages one after the other.
 double step_us(const PlannedModel& model, const PlannedMachines& machines,
-               const Candidate& candidate, const StepShape& step);
+               const LayoutChoice& candidate, const StepShape& step);
 
 Evaluation evaluate(const Options& options, const PlannedModel& model,
-                    const PlannedMachines& machines, const Candidate& candidate,
+                    const PlannedMachines& machines, const LayoutChoice& candidate,
                     const Calibration& calibration);
 
 // What takes the most of a single sequence's step: "reading weights (68%)".

@@ -16,7 +16,8 @@ constexpr size_t kMostLines = 64;
 
 std::string size_text(uint64_t bytes) { return gibibytes(static_cast<double>(bytes)); }
 
-const PlannedDevice& device_of(const PlanReport& report, const Candidate& candidate, size_t rank) {
+const PlannedDevice& device_of(const PlanReport& report, const LayoutChoice& candidate,
+                               size_t rank) {
   return report.machines.devices[static_cast<size_t>(candidate.devices[rank])];
 }
 

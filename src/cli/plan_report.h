@@ -8,7 +8,7 @@
 namespace dinfer {
 
 struct PlannedLayout {
-  Candidate candidate;
+  LayoutChoice candidate;
   Evaluation evaluation;
 };
 

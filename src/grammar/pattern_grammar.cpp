@@ -32,10 +32,10 @@ std::string utf8(uint32_t code, size_t length) {
 // at which a character begins are marked.
 class PatternGraph {
  public:
-  explicit PatternGraph(const Pattern& pattern) : end_(graph_.end()) {
+  explicit PatternGraph(const SchemaPattern& pattern) : end_(graph_.end()) {
     const CharSet any = complement({});
     std::vector<Node> ways;
-    for (const Pattern::Way& way : pattern.ways) {
+    for (const SchemaPattern::Way& way : pattern.ways) {
       Node node = way.to_end ? end_ : star(set(any), end_);
       node = add(way.regex, node);
       ways.push_back(way.from_begin ? node : star(set(any), node));

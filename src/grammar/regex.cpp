@@ -47,10 +47,10 @@ class Parser {
       fail(ExitCode::usage, "the pattern has more than {} bytes", kLongest);
   }
 
-  Pattern parse() {
-    Pattern pattern;
+  SchemaPattern parse() {
+    SchemaPattern pattern;
     do {
-      Pattern::Way way;
+      SchemaPattern::Way way;
       while (take('^')) way.from_begin = true;
       way.regex = sequence(0);
       while (take('$')) way.to_end = true;
@@ -273,6 +273,6 @@ CharSet complement(const CharSet& set) {
   return result;
 }
 
-Pattern parse_pattern(std::string_view text) { return Parser(text).parse(); }
+SchemaPattern parse_pattern(std::string_view text) { return Parser(text).parse(); }
 
 }  // namespace dinfer

@@ -20,7 +20,7 @@ struct Regex {
 };
 
 // What a text must have somewhere in it; an alternative may be bound to its begin, its end or both.
-struct Pattern {
+struct SchemaPattern {
   struct Way {
     Regex regex;
     bool from_begin = false, to_end = false;
@@ -32,7 +32,7 @@ struct Pattern {
 // `.`, classes, groups, alternatives, counts, and ^ and $ at the ends of the whole. \D, \S and \W
 // are ASCII characters only, since these languages differ on the others. Error(usage) naming what
 // is not available: looking around, references back, word borders, properties of Unicode.
-Pattern parse_pattern(std::string_view text);
+SchemaPattern parse_pattern(std::string_view text);
 
 constexpr uint32_t kLastCharacter = 0x10ffff;
 

@@ -109,7 +109,7 @@ TEST(PlanSpeed, MeasuredFiguresAreMetWithin15Percent) {
     options.tp = figure.gpus;
     const PlannedModel model(options);
     const PlannedMachines machines = parse_devices("2xH200");
-    const Candidate layout = chosen_layout(options, model, machines);
+    const LayoutChoice layout = chosen_layout(options, model, machines);
     const double ms = step_us(model, machines, layout, figure.step) / 1e3;
     EXPECT_NEAR(ms / figure.ms, 1, 0.15) << ms << " ms, measured " << figure.ms;
   }
@@ -137,10 +137,10 @@ TEST(PlanSpeed, NoEstimateIsAboveItsBound) {
         options.uneven_tp = shape[0] == 's';
         const PlannedModel model(options);
         const PlannedMachines machines = parse_devices(devices);
-        const Candidate chosen = chosen_layout(options, model, machines);
-        std::vector<Candidate> all = other_layouts(options, model, machines, chosen);
+        const LayoutChoice chosen = chosen_layout(options, model, machines);
+        std::vector<LayoutChoice> all = other_layouts(options, model, machines, chosen);
         all.push_back(chosen);
-        for (const Candidate& layout : all) {
+        for (const LayoutChoice& layout : all) {
           SCOPED_TRACE(shape + " " + devices + " " + layout.options);
           const Evaluation plan = evaluate(options, model, machines, layout, {});
           if (!plan.problem.empty()) continue;
@@ -156,7 +156,7 @@ TEST(PlanSpeed, NoEstimateIsAboveItsBound) {
 TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
   const Options options = options_for("llama-3.1-8b");
   const PlannedModel model(options);
-  const Candidate three = chosen_layout(options, model, parse_devices("3xH200"));
+  const LayoutChoice three = chosen_layout(options, model, parse_devices("3xH200"));
   EXPECT_EQ(three.tp, 2);
   expect_has(three.note, "2 of 3 devices");
   EXPECT_EQ(chosen_layout(options, model, parse_devices("8xH200")).tp, 8);
@@ -167,7 +167,7 @@ TEST(PlanLayouts, ReplicasTakeTheDevicesThatAGroupLeaves) {
   const PlannedModel model(options);
   const PlannedMachines machines = parse_devices("4xH200");
   const auto planned = [&](const Options& asked) {
-    const Candidate chosen = chosen_layout(asked, model, machines);
+    const LayoutChoice chosen = chosen_layout(asked, model, machines);
     return std::pair(chosen, evaluate(asked, model, machines, chosen, {}));
   };
   const auto [alone, one] = planned([&] {
@@ -192,7 +192,7 @@ TEST(PlanLayouts, ReplicasTakeTheDevicesThatAGroupLeaves) {
   expect_has(refusal(ExitCode::config, [&] { planned(options); }), "--dp 5 take 5 ranks");
   const auto others = other_layouts({}, model, machines, alone);
   EXPECT_TRUE(std::ranges::any_of(
-      others, [](const Candidate& other) { return other.options == "--tp 2 --dp 2"; }));
+      others, [](const LayoutChoice& other) { return other.options == "--tp 2 --dp 2"; }));
 }
 
 TEST(PlanLayouts, AReplicaOnASlowerDeviceHoldsTheOthersBack) {
@@ -201,7 +201,7 @@ TEST(PlanLayouts, AReplicaOnASlowerDeviceHoldsTheOthersBack) {
   const PlannedModel model(options);
   const auto saturated = [&](const std::string& devices) {
     const PlannedMachines machines = parse_devices(devices);
-    const Candidate chosen = chosen_layout(options, model, machines);
+    const LayoutChoice chosen = chosen_layout(options, model, machines);
     return evaluate(options, model, machines, chosen, {}).saturated.tok_s;
   };
   EXPECT_LT(saturated("1xH200,1xA100"), 1.01 * saturated("2xA100"));
@@ -215,10 +215,10 @@ TEST(PlanLayouts, AMemoryLimitCountsAsLessMemory) {
   limit_memory(machines, "0=10GiB");
   EXPECT_EQ(machines.devices[0].free, uint64_t{10} << 30);
   EXPECT_GT(machines.devices[1].free, uint64_t{100} << 30);
-  const Candidate even = chosen_layout(options, model, machines);
-  const std::vector<Candidate> others = other_layouts(options, model, machines, even);
+  const LayoutChoice even = chosen_layout(options, model, machines);
+  const std::vector<LayoutChoice> others = other_layouts(options, model, machines, even);
   const auto split = std::ranges::find_if(
-      others, [](const Candidate& other) { return other.options.starts_with("-n"); });
+      others, [](const LayoutChoice& other) { return other.options.starts_with("-n"); });
   ASSERT_NE(split, others.end());
   EXPECT_EQ(evaluate(options, model, machines, *split, {}).problem, "");
   expect_has(refusal(ExitCode::config, [&] { limit_memory(machines, "2=1GiB"); }),
@@ -248,7 +248,7 @@ TEST(PlanLayouts, TheCpuHelpsGpusThatAreTooSmallWithoutBeingAsked) {
   const PlannedModel model(options);
   PlannedMachines machines = parse_devices("1xH100,cpu:64GiB");
   limit_memory(machines, options.memory_limit);
-  const Candidate chosen = chosen_layout(options, model, machines);
+  const LayoutChoice chosen = chosen_layout(options, model, machines);
   EXPECT_TRUE(chosen.options.starts_with("-n \"cpu:")) << chosen.options;
   EXPECT_EQ(evaluate(options, model, machines, chosen, {}).problem, "");
 }
@@ -258,10 +258,10 @@ TEST(PlanLayouts, WhatDoesNotFitSaysSoAndTheCpuHelps) {
   options.tp = 1;
   const PlannedModel model(options);
   const PlannedMachines machines = parse_devices("1xH100,cpu:512GiB");
-  const Candidate chosen = chosen_layout(options, model, machines);
+  const LayoutChoice chosen = chosen_layout(options, model, machines);
   expect_has(evaluate(options, model, machines, chosen, {}).problem, "rank 0 needs");
   bool offloaded = false;
-  for (const Candidate& other : other_layouts(options, model, machines, chosen)) {
+  for (const LayoutChoice& other : other_layouts(options, model, machines, chosen)) {
     const bool by_cpu = other.options.find("cpu:") != std::string::npos;
     const Evaluation plan = evaluate(options, model, machines, other, {});
     if (by_cpu) EXPECT_EQ(plan.problem, "") << other.options;
@@ -274,9 +274,9 @@ TEST(PlanLayouts, TheAutomaticSplitOfAnUnevenPairIsNearTheBestOfAll) {
   Options options = options_for("llama-3.1-8b");
   const PlannedModel model(options);
   const PlannedMachines machines = parse_devices("1xA100,1xH200:20GiB");
-  const Candidate chosen = chosen_layout(options, model, machines);
-  const std::vector<Candidate> others = other_layouts(options, model, machines, chosen);
-  const auto automatic = std::ranges::find_if(others, [](const Candidate& layout) {
+  const LayoutChoice chosen = chosen_layout(options, model, machines);
+  const std::vector<LayoutChoice> others = other_layouts(options, model, machines, chosen);
+  const auto automatic = std::ranges::find_if(others, [](const LayoutChoice& layout) {
     return layout.options.starts_with("-n") && layout.quant.otherwise.bits == 0;
   });
   ASSERT_NE(automatic, others.end());
@@ -312,7 +312,7 @@ TEST_F(PlanCalibration, MeasuredSpeedsSetTheEstimatesRight) {
   const Options options = options_for("llama-3.1-8b");
   const PlannedModel model(options);
   PlannedMachines machines = parse_devices("1xH200");
-  const Candidate layout = chosen_layout(options, model, machines);
+  const LayoutChoice layout = chosen_layout(options, model, machines);
   const Calibration calibration(file(report("NVIDIA H200", 300)), options, machines);
   const Evaluation plan = evaluate(options, model, machines, layout, calibration);
   EXPECT_NEAR(plan.single.tok_s, 300, 1);
