@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, has_mpi
-from tcp_jobs import finish, multinode, ring, run_all, start
+from tcp_jobs import expect, finish, multinode, ring, run_all, start
 from waiting_job import Job, no_processes_left
 
 MODEL = MODELS / "hf" / "qwen3-sharded"  # 8 query heads, one a rank; 2 KV heads, on 4 ranks each
@@ -20,14 +20,6 @@ RUN = ("run", "-m", MODEL, "--cpu", "--cpu-math", "f32", "--threads", 1, "--star
        "--ignore-eos", "--max-tokens", 16, "--temperature", 0, "--tokens", "5,6,7,300,9")
 MPIRUN = ("mpirun", "-np", "8")
 VERDICT = re.compile(r"rank 5 \(pid (\d+) on host \S+\) died during|no answer from rank 5 \(pid (\d+) on host")
-
-
-def expect(expected, what, results, words):
-    assert all(code == 0 for code, _, _ in results), (what, results)
-    assert json.loads(results[0][1])["tokens"] == expected, (what, results)
-    line = next(line for line in results[0][2].splitlines() if "layout: " in line)
-    assert all(word in line for word in words), (what, words, line)
-    print("same tokens:", what, flush=True)
 
 
 def check_layouts(folder):

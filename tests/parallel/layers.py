@@ -8,7 +8,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, has_mpi
-from tcp_jobs import finish, multinode, ring, run_all, start
+from tcp_jobs import expect, finish, multinode, ring, run_all, start
 
 ENGINE = ("--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 20)
 PROMPT = ("--json", "--raw", "--ignore-eos", "--max-tokens", 16, "--temperature", 0, "--tokens", "5,6,7,300,9")
@@ -38,14 +38,6 @@ def run(name, nodes, *arguments):
 def mpirun(name, ranks, *arguments):
     line = ("run", "-m", model(name), *ENGINE, *PROMPT, *arguments)
     return finish([start({}, *line, launcher=("mpirun", "-np", str(ranks)))])
-
-
-def expect(expected, what, results, words):
-    assert all(code == 0 for code, _, _ in results), (what, results)
-    assert json.loads(results[0][1])["tokens"] == expected, (what, results)
-    line = next(line for line in results[0][2].splitlines() if "layout: " in line)
-    assert all(word in line for word in words), (what, words, line)
-    print("same tokens:", what, flush=True)
 
 
 def check_model(name, folder):

@@ -73,3 +73,12 @@ def finish(jobs, timeout=60):
 
 def run_all(nodes, *arguments):
     return finish([start(variables, *arguments) for variables in nodes])
+
+
+def expect(expected, what, results, words):
+    """Jobs of `dinfer run --json` ended well, the head with these tokens and these words in its line of the layout."""
+    assert all(code == 0 for code, _, _ in results), (what, results)
+    assert json.loads(results[0][1])["tokens"] == expected, (what, results)
+    line = next(line for line in results[0][2].splitlines() if "layout: " in line)
+    assert all(word in line for word in words), (what, words, line)
+    print("same tokens:", what, flush=True)
