@@ -39,9 +39,9 @@ struct Head {
   std::string device;          // of rank 0
   int ranks = 1;
   double load_s = 0;  // from the start of the command to the end of the warm-up
-  uint64_t weight_bytes_per_step =
-      0;                            // what a decoding step reads, the ranks of a replica together
-  uint64_t kv_bytes_per_token = 0;  // likewise
+  // Of a replica's ranks together: what a decoding step reads of weights, and KV of a token.
+  uint64_t weight_bytes_per_step = 0;
+  uint64_t kv_bytes_per_token = 0;
   std::vector<uint64_t> read_bytes;  // of a decoding step, by rank
   std::vector<double> measured;      // read bandwidth in GB/s by rank, where it was asked for
 };
