@@ -81,7 +81,8 @@ def check_short_stop(way):
     time.sleep(1.5)
     os.kill(find(job)[2], signal.SIGCONT)
     job.ask()
-    assert [code for code, _ in job.results()] == [0] * len(nodes)
+    ends = job.results()
+    assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
 
 
 def check_idle(way):
@@ -97,7 +98,8 @@ def check_idle(way):
             break
     assert used < 0.02, "%s: idle ranks use %.1f%% of a core" % (name, 100 * used)
     job.ask()
-    assert [code for code, _ in job.results()] == [0] * len(nodes)
+    ends = job.results()
+    assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
     print("%s: idle ranks use at most %.1f%% of a core" % (name, 100 * used), flush=True)
 
 
@@ -118,7 +120,8 @@ def check_state_files(way):
             assert (state["rank"], state["ranks"]) == (rank, RANKS) and state["process"]["threads"], state
             assert state["state"].startswith(("idle", "heartbeat", "step")), state["state"]
         job.ask()
-        assert [code for code, _ in job.results()] == [0] * len(nodes)
+        ends = job.results()
+    assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
 
 
 with tempfile.TemporaryDirectory() as scratch:

@@ -28,7 +28,8 @@ def check_killed_head():
     job.nodes[0].kill()
     took, text = wait_for_word(job, 1, "died during", 1.0)
     assert "rank 0 (pid %d" % job.nodes[0].pid in text, text
-    assert [code for code, _ in job.results()][1:] == [7, 7, 7]
+    ends = job.results()
+    assert [code for code, _ in ends][1:] == [7, 7, 7], ends
 
 
 def check_stopped_worker():
@@ -37,7 +38,8 @@ def check_stopped_worker():
     took, text = wait_for_word(job, 0, "no answer from", 5.5)
     assert "rank 2 (pid %d" % job.nodes[2].pid in text, text
     job.nodes[2].send_signal(signal.SIGCONT)
-    assert [code for code, _ in job.results()] == [7, 7, 7, 7]
+    ends = job.results()
+    assert [code for code, _ in ends] == [7, 7, 7, 7], ends
     print("stopped rank: verdict after %.1f s" % took, flush=True)
 
 
@@ -62,11 +64,14 @@ def check_signals():
         job = Job([{}], "--tp", 2)
         ranks = job.rank_processes()
         job.nodes[0].send_signal(number)
-        assert [end[0] for end in job.results()] == [code]
+        job.nodes[0].wait(10)  # before its input ends, which would end it as well
+        ends = job.results()
+        assert [end[0] for end in ends] == [code], ends
         no_processes_left(ranks)
     job = Job(multinode(2, 1))
     job.nodes[0].send_signal(signal.SIGTERM)
-    assert [end[0] for end in job.results()] == [143, 143]
+    ends = job.results()
+    assert [end[0] for end in ends] == [143, 143], ends
 
 
 def check_sockets(name, nodes, arguments, connections, listeners):
@@ -78,7 +83,8 @@ def check_sockets(name, nodes, arguments, connections, listeners):
     assert sum(state == LISTENING for _, _, state in found) == listeners, (name, found)
     # Both ends of each connection.
     assert len(found) == 2 * connections + listeners, (name, found)
-    assert [code for code, _ in job.results()] == [0] * len(nodes)
+    ends = job.results()
+    assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
 
 
 def check_all_sockets(folder):
