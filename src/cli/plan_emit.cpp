@@ -1,5 +1,6 @@
 #include "cli/plan_emit.h"
 
+#include <algorithm>
 #include <bit>
 #include <filesystem>
 #include <fstream>
@@ -49,6 +50,13 @@ class Emitter {
 
  private:
   int ranks_a_node() const { return ranks_ / nodes_; }
+
+  int gpus_a_node() const {
+    const auto gpus = std::ranges::count_if(layout_.devices, [&](int device) {
+      return !report_.machines.devices[static_cast<size_t>(device)].kind.cpu;
+    });
+    return static_cast<int>(gpus) / nodes_;
+  }
 
   // What the scripts run: a command with its options, then those that the script is given.
   std::string arguments() const {
@@ -104,15 +112,18 @@ class Emitter {
   }
 
   void slurm() const {
-    const bool gpus = report_.machines.gpus() > 0;
+    // CPU ranks compute with all cores of their node; GPU ranks may leave GPUs to other jobs.
+    const int gpus = gpus_a_node();
     const std::string directives = fmt::format(
-        "#SBATCH --job-name=dinfer\n#SBATCH --nodes={}\n#SBATCH --ntasks-per-node={}\n{}"
+        "#SBATCH --job-name=dinfer\n#SBATCH --nodes={}\n#SBATCH --ntasks-per-node={}\n{}{}"
         "#SBATCH --time=08:00:00\n",
-        nodes_, ranks_a_node(),
-        gpus ? fmt::format("#SBATCH --gpus-per-node={}\n", ranks_a_node()) : "");
+        nodes_, ranks_a_node(), gpus > 0 ? fmt::format("#SBATCH --gpus-per-node={}\n", gpus) : "",
+        gpus < ranks_a_node() ? "#SBATCH --exclusive\n" : "");
     write("plan.sbatch",
-          opening("sbatch plan.sbatch [COMMAND [ARGUMENTS]]", directives) +
-              fmt::format("exec srun --mpi=pmix {}\n", run()),
+          opening("sbatch [--cpus-per-task=N] plan.sbatch [COMMAND [ARGUMENTS]]", directives) +
+              fmt::format("exec srun --mpi=pmix "
+                          "${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} {}\n",
+                          run()),
           true);
   }
 

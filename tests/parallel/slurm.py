@@ -17,14 +17,20 @@ from dinfer import BINARY, MODELS, SKIPPED, SOURCE, needs_mpi
 from slurm import Slurm, Unavailable
 from tcp_jobs import environment
 
-ENGINE = ("-m", MODELS / "hf/qwen3-sharded", "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30)
-PROMPT = ("run", *ENGINE, "--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "5,6,7,300,9")
+MODEL = ("-m", MODELS / "hf/qwen3-sharded")
+EXACT = ("--cpu-math", "f32", "--threads", 1, "--start-timeout", 30)
+ENGINE = (*MODEL, "--cpu", *EXACT)
+ASK = ("--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "5,6,7,300,9")
+PROMPT = ("run", *ENGINE, *ASK)
 PMIX = "--mpi=pmix"
 
 
-def check_same_tokens(slurm):
+def tokens_alone():
     alone = subprocess.run([BINARY, *map(str, PROMPT)], env=environment(), capture_output=True, text=True, check=True)
-    expected = json.loads(alone.stdout)["tokens"]
+    return json.loads(alone.stdout)["tokens"]
+
+
+def check_same_tokens(slurm, expected):
     for ranks in (2, 4):
         began = time.monotonic()
         job = slurm.srun("-n", ranks, PMIX, BINARY, *PROMPT)
@@ -129,6 +135,13 @@ def check_scancel(slurm):
     print("scancel: the stream came to its end; srun ended with %d" % job.returncode, flush=True)
 
 
+def wait_for(slurm, job, seconds):
+    end = time.monotonic() + seconds
+    while slurm.output("squeue", "-h", "-j", job):
+        assert time.monotonic() < end, "the job does not end"
+        time.sleep(0.2)
+
+
 def check_batch_scripts(slurm):
     with tempfile.TemporaryDirectory(dir=slurm.folder) as folder:
         variables = {**slurm.environment, "PATH": "%s:%s" % (os.path.dirname(BINARY), slurm.environment["PATH"]),
@@ -151,25 +164,43 @@ def check_batch_scripts(slurm):
             time.sleep(0.1)
         # What Slurm sends the script before the time limit.
         slurm.output("scancel", "--signal=USR1", "--batch", job)
-        while slurm.output("squeue", "-h", "-j", job):
-            assert time.monotonic() < end, "the job does not end"
-            time.sleep(0.2)
+        wait_for(slurm, job, 30)
         said = pathlib.Path(folder, "slurm-%s.out" % job).read_text()
         assert "draining" in said and "error" not in said.lower() and not endpoint.exists(), said
         print("batch scripts: run answers, serve drains before its time limit", flush=True)
+
+
+def check_planned_scripts(slurm, expected):
+    """What plan --emit writes is submitted as it is."""
+    for devices, layout, sizes in (("2x1xcpu", ("--tp", 2), "nodes=2 tp=2 pp=1"),
+                                   ("2x1xcpu", ("--pp", 2), "nodes=2 tp=1 pp=2"),
+                                   ("2xcpu", ("-n", "1:1;0:2"), "nodes=1 tp=1 pp=2")):
+        with tempfile.TemporaryDirectory(dir=slurm.folder) as folder:
+            written = subprocess.run([BINARY, "plan", *map(str, MODEL), "--devices", devices, *map(str, layout), "--emit",
+                                      "slurm", "-o", folder], capture_output=True, text=True)
+            assert written.returncode == 0, written.stderr
+            job = subprocess.run(["sbatch", "--parsable", "-o", "answer.json", "-e", "log", "plan.sbatch", "run",
+                                  *map(str, (*EXACT, *ASK))], env={**slurm.environment, "DINFER_BINARY": BINARY},
+                                 cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+            wait_for(slurm, job, 60)
+            answer, log = (pathlib.Path(folder, name).read_text() for name in ("answer.json", "log"))
+            assert sizes in log and json.loads(answer)["tokens"] == expected, (devices, layout, answer, log)
+    print("plan --emit slurm: submitted, same tokens", flush=True)
 
 
 if __name__ == "__main__":
     needs_mpi()
     try:
         with Slurm() as slurm:
-            check_same_tokens(slurm)
+            expected = tokens_alone()
+            check_same_tokens(slurm, expected)
             check_without_pmix(slurm)
             check_killed_rank(slurm, 1)
             check_killed_rank(slurm, 0)
             check_stopped_rank(slurm)
             check_scancel(slurm)
             check_batch_scripts(slurm)
+            check_planned_scripts(slurm, expected)
     except Unavailable as reason:
         print("no Slurm here:", reason)
         sys.exit(SKIPPED)
