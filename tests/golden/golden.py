@@ -8,7 +8,7 @@ log-probabilities of all prompts, and greedy tokens equal as far as the referenc
 first and second exceed the tolerance. For the others: exit code 3 and the list of counts that fit.
 
 With GOLDEN_GPUS=n, GPU ranks in place of CPU ranks, on 1 to n of them, and the tolerance of
-bf16 arithmetic.
+bf16 arithmetic; then the logits of layers over the GPUs and the CPU.
 """
 import json
 import os
@@ -53,10 +53,32 @@ def fitting(heads, kv_heads, most):
             if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]
 
 
-def head_counts(directory, golden):
-    config = golden.get("config") or json.loads((directory / "config.json").read_text())
+def config_of(directory, golden):
+    return golden.get("config") or json.loads((directory / "config.json").read_text())
+
+
+def head_counts(config):
     heads = config["num_attention_heads"]
     return heads, config.get("num_key_value_heads") or heads
+
+
+def layer_ways(layers, fits, folder):
+    """Options that give GPUs and the CPU layers of their own. On CPU ranks, tests/parallel/layers.py does so."""
+    topology = pathlib.Path(folder, "topology.yaml")
+    topology.write_text("'/layers\\.0\\.mlp/': {device: cpu}\n'/lm_head|model\\.norm/': {device: cpu}\n")
+    yield "--topology", topology
+    if layers == 1:
+        return
+    yield "-n", "0:%d;cpu:1" % (layers - 1)
+    yield "-n", "cpu:1;0:%d" % (layers - 1)
+    if GPUS < 2:
+        return
+    split = "0:1;1:%d" % (layers - 1)
+    yield "-n", split
+    yield "-n", split, "--no-p2p"
+    yield "--tp", 1, "--pp", 2
+    if GPUS >= 4 and 2 in fits:
+        yield "--tp", 2, "--pp", 2
 
 
 def settled(gaps):
@@ -64,12 +86,12 @@ def settled(gaps):
     return next((i for i, gap in enumerate(gaps) if gap < GAP), len(gaps))
 
 
-def check_scores(ranks, model, prompts, tensors):
+def check_scores(ranks, model, options, prompts, tensors):
     """One `score` run: prompts for their logits, prompts + greedy tokens for the greedy choices."""
     lines = [p["ids"] for p in prompts] + [p["ids"] + p["greedy"]["ids"] for p in prompts]
     checked, worst = 0, 0.0
     with tempfile.NamedTemporaryFile(suffix=".h5") as logits_file:
-        out = must_run(ranks, "score", "-m", model, *device(ranks),
+        out = must_run(ranks, "score", "-m", model, *options,
                        "--logits", logits_file.name,
                        stdin="".join(json.dumps({"tokens": t}) + "\n" for t in lines))
         rows = json_lines(out)
@@ -120,11 +142,12 @@ def main():
     if len(sys.argv) > 2:
         form = next(f for f in golden["forms"] if f["file"] == sys.argv[2])
         model, prompts = directory / form["file"], form["prompts"]
-    heads, kv_heads = head_counts(directory, golden)
+    config = config_of(directory, golden)
+    heads, kv_heads = head_counts(config)
     fits = fitting(heads, kv_heads, RANKS)
     for ranks in range(1, RANKS + 1):
         if ranks in fits:
-            error = check_scores(ranks, model, prompts, tensors)
+            error = check_scores(ranks, model, device(ranks), prompts, tensors)
             check_generation(ranks, model, prompts[1])
             print("%s: np=%d agrees, logits off by at most %.1e" % (model.name, ranks, error))
             continue
@@ -133,6 +156,12 @@ def main():
         sizes = ", ".join(map(str, fits))
         assert re.search(r"\b%s\b" % sizes, refused.stderr), "np=%d: no list of sizes (%s) in\n%s" % (ranks, sizes, refused.stderr)
         print("%s: np=%d refused" % (model.name, ranks))
+    if GPUS == 0:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for options in layer_ways(config["num_hidden_layers"], fits, folder):
+            error = check_scores(1, model, options, prompts, tensors)
+            print("%s: %s agrees, logits off by at most %.1e" % (model.name, " ".join(map(str, options)), error))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 what cannot be is refused by name."""
 import json
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -67,6 +68,24 @@ def check_model(name, folder):
     expect(expected, name + " ring, --pp 2 of 4", run(name, ring(folder, 4), "--pp", 2), ("bootstrap=ring", "tp=2 pp=2"))
 
 
+def check_every_model(folder):
+    """All small models in all formats: by layers, the CPU among the devices, from a topology file, by stages, and by stages
+    of two ranks."""
+    topology = pathlib.Path(folder, "topology.yaml")
+    topology.write_text("'/layers\\.0\\.mlp/': {device: 'cuda[1]'}\n'/lm_head|model\\.norm/': {device: cpu}\n")
+    for path in (*sorted((MODELS / "hf").iterdir()), *sorted((MODELS / "gguf").glob("*/*.gguf"))):
+        _, out, log = run(path, [{}])[0]
+        expected, layers = json.loads(out)["tokens"], 1 + int(re.search(r"units=L0-?(\d*)", log)[1] or 0)
+        uneven = ("--uneven-tp",) if "-9h-" in path.name else ()
+        ways = [("--topology", topology)]
+        if layers > 1:
+            ways += [("-n", "0:%d;1:1" % (layers - 1)), ("-n", "cpu:1;0:%d" % (layers - 1)), ("--pp", 2),
+                     ("--tp", 2, "--pp", 2, *uneven)]
+        for options in ways:
+            expect(expected, "%s %s" % (path.name, options), run(path, [{}], *options),
+                   ("mode=hybrid" if "--tp" in options else "mode=layer-map",))
+
+
 def check_uneven(name, ranks):
     expected = json.loads(run(name, [{}])[0][1])["tokens"]
     for count in ranks:
@@ -121,5 +140,6 @@ if __name__ == "__main__":
         check_model("qwen3-sharded", scratch)
         check_topologies("qwen3-sharded", scratch)
         check_topologies("phi3", scratch)
+        check_every_model(scratch)
         check_uneven("llama-9h-tied", (2, 4))
         check_refusals(scratch)
