@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -122,6 +123,24 @@ std::byte* Scratch::reserve(size_t bytes) {
     pages_ = std::make_unique<Pages>(bytes);
   }
   return pages_->data();
+}
+
+size_t cache_bytes() {
+  // Linux tells of a cache once for each of its processors
+  // (https://docs.kernel.org/admin-guide/abi-testing.html, cpuX/cache).
+  std::map<std::string, size_t> caches;  // by the processors that share one
+  for (int cpu = 0;; ++cpu) {
+    const std::string folder =
+        "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/cache/index3/";
+    std::string sharers;
+    size_t kib = 0;
+    std::ifstream size(folder + "size"), list(folder + "shared_cpu_list");
+    if (!(size >> kib) || !(list >> sharers)) break;
+    caches[sharers] = kib << 10;
+  }
+  size_t sum = 0;
+  for (const auto& [sharers, bytes] : caches) sum += bytes;
+  return sum;
 }
 
 size_t free_memory() { return std::min(available_on_host(), left_in_groups()); }

@@ -54,6 +54,9 @@ class Scratch {
   std::unique_ptr<Pages> pages_;
 };
 
+// Of this host's last-level caches together; 0 where the system does not tell.
+size_t cache_bytes();
+
 // Bytes that this process may still take: what the host has left, or its control group if that is
 // less.
 size_t free_memory();

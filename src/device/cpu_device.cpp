@@ -22,10 +22,19 @@ using cpu::Rows;
 // So few elements are handled by the calling thread alone: waking the others costs more.
 constexpr int64_t kAlone = 32 << 10;
 
-// Read for the bandwidth: larger than the caches of one rank's share of a host.
-constexpr int64_t kCeilingBytes = int64_t{512} << 20;
+// Read for the bandwidth: so much, and so many times what the host's caches hold, that hardly
+// anything comes from them; but not more than a part of what is free.
+constexpr size_t kCeilingBytes = size_t{512} << 20, kMostCeilingBytes = size_t{2} << 30;
+constexpr size_t kCeilingCaches = 4;
+constexpr size_t kCeilingShare = 8;
 constexpr int64_t kPageBytes = 4096;
 constexpr int kCeilingPasses = 10;
+
+int64_t ceiling_pages() {
+  const size_t wanted = std::min(
+      {kCeilingCaches * cpu::cache_bytes(), cpu::free_memory() / kCeilingShare, kMostCeilingBytes});
+  return static_cast<int64_t>(std::max(kCeilingBytes, wanted)) / kPageBytes;
+}
 
 class CpuBuffer final : public Buffer {
  public:
@@ -54,8 +63,8 @@ class CpuDevice final : public Device {
 
   double measure_read_bandwidth() override {
     using Clock = std::chrono::steady_clock;
-    const int64_t pages = kCeilingBytes / kPageBytes;
-    const cpu::Pages memory(kCeilingBytes);
+    const int64_t pages = ceiling_pages();
+    const cpu::Pages memory(static_cast<size_t>(pages * kPageBytes));
     const auto part = [&](int rank) {
       const Range mine = part_of(pages, rank, pool_.size());
       return std::span(reinterpret_cast<uint64_t*>(memory.data() + mine.begin * kPageBytes),
