@@ -43,8 +43,8 @@ int plan_command(const Options& options) {
     fail(ExitCode::usage, "plan needs a model: either --model, or --shape for one without files");
   }
   const PlannedModel model(options);
-  PlannedMachines machines =
-      options.devices.empty() ? this_machine(options) : parse_devices(options.devices);
+  PlannedMachines machines = options.devices.empty() ? this_machine(options, model.config())
+                                                     : parse_devices(options.devices);
   limit_memory(machines, options.memory_limit);
   const Calibration calibration = options.calibration.empty()
                                       ? Calibration()

@@ -24,6 +24,10 @@ struct Report {
     double batch, context, tok_s;
   };
   std::vector<Row> decode;
+  struct Prompts {
+    double count, tokens, tok_s;
+  };
+  std::vector<Prompts> prefill;
 };
 
 Report parse_report(const std::string& text, const std::string& file) {
@@ -37,15 +41,22 @@ Report parse_report(const std::string& text, const std::string& file) {
                   .quant_group = json.at("quant_group")};
     for (const Json& row : json.at("rows")) {
       report.ceiling_gb_s = row.at("ceiling_gb_s");
-      if (row.at("test") != "decode") continue;
       const double tokens = row.at("tokens");
-      report.decode.push_back(
-          {row.at("batch"), row.at("context").get<double>() + tokens / 2, row.at("tok_s_median")});
+      if (row.at("test") == "prefill")
+        report.prefill.push_back({row.at("batch"), tokens, row.at("tok_s_median")});
+      if (row.at("test") == "decode")
+        report.decode.push_back({row.at("batch"), row.at("context").get<double>() + tokens / 2,
+                                 row.at("tok_s_median")});
     }
-    const bool sane = report.ranks >= 1 && report.ceiling_gb_s > 0 && !report.decode.empty() &&
-                      std::ranges::all_of(report.decode, [](const Report::Row& row) {
-                        return row.batch >= 1 && row.context >= 0 && row.tok_s > 0;
-                      });
+    const bool sane =
+        report.ranks >= 1 && report.ceiling_gb_s > 0 && !report.decode.empty() &&
+        std::ranges::all_of(report.decode,
+                            [](const Report::Row& row) {
+                              return row.batch >= 1 && row.context >= 0 && row.tok_s > 0;
+                            }) &&
+        std::ranges::all_of(report.prefill, [](const Report::Prompts& row) {
+          return row.count >= 1 && row.tokens >= 1 && row.tok_s > 0;
+        });
     if (sane) return report;
   } catch (const Json::exception& error) {
     fail(ExitCode::config, "--calibration {}: not what dinfer bench --json prints: {}", file,
@@ -78,11 +89,22 @@ Calibration::Calibration(const std::string& file, const Options& options,
     fail(ExitCode::config,
          "--calibration {}: measured as {}: let bench run on one rank, or tensor-parallel", file,
          report.layout);
-  // CPU ranks share what was measured of their host, however many there are.
-  const double sharers = found->kind.cpu ? static_cast<double>(machines.devices.size())
-                                         : static_cast<double>(report.ranks);
-  for (PlannedDevice& device : machines.devices)
-    if (is_measured(device)) device.kind.read_gb_s = report.ceiling_gb_s / sharers;
+  const auto ranks = static_cast<double>(report.ranks);
+  const auto sharers =
+      static_cast<double>(std::ranges::count_if(machines.devices, [&](const PlannedDevice& device) {
+        return device.kind.cpu && device.node == found->node;
+      }));
+  // What the report was measured on.
+  PlannedDevice bench_device = *found;
+  bench_device.kind.read_gb_s = report.ceiling_gb_s / ranks;
+  bench_device.kind.alone_gb_s = 0;
+  if (found->kind.cpu) bench_device.kind.tflops *= sharers / ranks;
+  for (PlannedDevice& device : machines.devices) {
+    if (!is_measured(device)) continue;
+    const double before = device.kind.read_gb_s;
+    device.kind.read_gb_s = report.ceiling_gb_s / (found->kind.cpu ? sharers : ranks);
+    device.kind.alone_gb_s *= device.kind.read_gb_s / before;
+  }
 
   Options measured = options;
   measured.quant = report.quant;
@@ -96,17 +118,23 @@ Calibration::Calibration(const std::string& file, const Options& options,
   }
   const PlannedModel model(measured);
   PlannedMachines bench;
-  bench.devices.assign(static_cast<size_t>(report.ranks), *found);
+  bench.devices.assign(static_cast<size_t>(report.ranks), bench_device);
   measured.tp = report.ranks;
   measured.pp = measured.dp = 1;
   const LayoutChoice layout = chosen_layout(measured, model, bench);
   kind_ = found->kind.name;
+  const auto estimate = [&](const StepShape& step) {
+    return step.rows * 1e6 / step_us(model, bench, layout, step);
+  };
   for (const Report::Row& row : report.decode) {
-    const double estimate =
-        row.batch * 1e6 /
-        step_us(model, bench, layout,
-                {.rows = row.batch, .sequences = row.batch, .context = row.context});
-    points_.push_back({row.batch, row.tok_s / estimate});
+    const StepShape step{.rows = row.batch, .sequences = row.batch, .context = row.context};
+    points_.push_back({row.batch, row.tok_s / estimate(step)});
+  }
+  if (report.prefill.empty()) return;
+  prompt_factor_ = 0;
+  for (const Report::Prompts& row : report.prefill) {
+    const StepShape step{.rows = row.count * row.tokens, .sequences = row.count, .prompt = true};
+    prompt_factor_ += row.tok_s / estimate(step) / static_cast<double>(report.prefill.size());
   }
 }
 

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "cli/start_cores.h"
+#include "cli/start_layout.h"
 #include "device/cpu_device.h"
 #include "device/device.h"
 #include "factory.h"
@@ -83,6 +84,35 @@ DeviceKindSpec server_cpu() {
           .read_gb_s = kCpuReadGbS,
           .tflops = kCpuTflops,
           .cpu = true};
+}
+
+// How many ranks options ask for, where there is no GPU.
+int cpu_ranks(const Options& options, const ModelConfig& config) {
+  int64_t asked =
+      int64_t{std::max(options.tp, 1)} * std::max(options.pp, 1) * std::max(options.dp, 1);
+  if (const auto map = manual_map(options, config)) asked = std::ssize(map->devices);
+  if (asked > kMostDevices)
+    fail(ExitCode::usage, "{} ranks were asked for, at most {} are planned", asked, kMostDevices);
+  return static_cast<int>(asked);
+}
+
+// One of so many ranks of this host's CPU, each with `threads` of them; 0: its share of the cores.
+// What they can read is measured.
+DeviceKindSpec cpu_rank(int threads, int ranks) {
+  const int cores = std::max(1, static_cast<int>(host_cores().allowed.size()));
+  const int fair = std::max(1, cores / ranks);
+  const int own = threads > 0 ? std::min(threads, fair) : fair;
+  const auto share = static_cast<double>(ranks);
+  const auto all = make_cpu_device({.threads = std::min(own * ranks, cores)});
+  DeviceKindSpec kind = server_cpu();
+  kind.memory = all->free_memory() / static_cast<uint64_t>(ranks);
+  kind.read_gb_s = all->measure_read_bandwidth() / share;
+  kind.alone_gb_s =
+      ranks == 1 ? kind.read_gb_s : make_cpu_device({.threads = own})->measure_read_bandwidth();
+  kind.sharers = ranks;
+  kind.tflops = kCpuTflopsACore * own;
+  kind.measured = true;
+  return kind;
 }
 
 // Whether a driver's name for a GPU ("NVIDIA A100-SXM4-80GB") has all parts of a kind's.
@@ -249,7 +279,7 @@ bool is_device_kind(const DeviceKindSpec& kind, const std::string& name) {
   return kind.cpu ? name == "cpu" : has_parts(name, kind.name);
 }
 
-PlannedMachines this_machine(const Options& options) {
+PlannedMachines this_machine(const Options& options, const ModelConfig& config) {
   PlannedMachines machines;
   const std::vector<std::string> gpus = options.cpu ? std::vector<std::string>{} : visible_gpus();
   for (const std::string& name : gpus) {
@@ -263,21 +293,8 @@ PlannedMachines this_machine(const Options& options) {
     }
     machines.devices.push_back(device_of(spec_of(*known), 0));
   }
-  const int threads =
-      options.threads > 0 ? options.threads : static_cast<int>(host_cores().allowed.size());
-  const std::unique_ptr<Device> cpu = make_cpu_device({.threads = std::max(threads, 1)});
-  const int64_t asked =
-      int64_t{std::max(options.tp, 1)} * std::max(options.pp, 1) * std::max(options.dp, 1);
-  if (gpus.empty() && asked > kMostDevices)
-    fail(ExitCode::usage, "--tp x --pp x --dp make {} ranks, at most {} are planned", asked,
-         kMostDevices);
-  const int ranks = gpus.empty() ? static_cast<int>(asked) : 1;
-  const auto share = static_cast<double>(ranks);
-  DeviceKindSpec kind = server_cpu();
-  kind.memory = cpu->free_memory() / static_cast<uint64_t>(ranks);
-  kind.read_gb_s = cpu->measure_read_bandwidth() / share;
-  kind.tflops = kCpuTflopsACore * threads / share;
-  kind.measured = true;
+  const int ranks = gpus.empty() ? cpu_ranks(options, config) : 1;
+  const DeviceKindSpec kind = cpu_rank(options.threads, ranks);
   for (int rank = 0; rank < ranks; ++rank)
     machines.devices.push_back({.kind = kind, .free = kind.memory});
   machines.text = gpus.empty()

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/model_config.h"
 #include "cli/options.h"
 
 namespace dinfer {
@@ -12,7 +13,9 @@ namespace dinfer {
 struct DeviceKindSpec {
   std::string name;       // "H200", "CPU"
   uint64_t memory = 0;    // bytes
-  double read_gb_s = 0;   // of its memory, by a kernel that only reads
+  double read_gb_s = 0;   // of its memory, by a kernel that only reads; all ranks of a host at once
+  double alone_gb_s = 0;  // while its host's other ranks rest, which share its memory; 0: the same
+  int sharers = 1;        // ranks of its host that share the memory
   double tflops = 0;      // products of large bf16 matrices, sustained; of f32 on a CPU
   bool linked = false;    // to its like on the same host by NVLink
   bool hopper = false;    // has the products of warpgroups
@@ -47,7 +50,7 @@ void limit_memory(PlannedMachines& machines, const std::string& limits);
 bool is_device_kind(const DeviceKindSpec& kind, const std::string& name);
 
 // The GPUs of this machine, and its CPU for offload; the CPU alone where there are none or --cpu is
-// given: as many ranks as --tp, --pp and --dp ask for, their read bandwidth measured.
-PlannedMachines this_machine(const Options& options);
+// given: as many ranks as --tp, --pp and --dp ask for or a mapping names, what they read measured.
+PlannedMachines this_machine(const Options& options, const ModelConfig& config);
 
 }  // namespace dinfer

@@ -48,7 +48,7 @@ class LayoutModel {
   StageTime step(const StepShape& shape) const {
     StageTime sum;
     for (const StageWork& work : stages_) {
-      const StageTime time = stage_time(work, shape);
+      const StageTime time = stage_time(undisturbed(work), shape);
       sum.reading += time.reading;
       sum.attention += time.attention;
       sum.kernels += time.kernels;
@@ -59,7 +59,7 @@ class LayoutModel {
 
   double least_step(const StepShape& shape) const {
     double sum = 0;
-    for (const StageWork& work : stages_) sum += least_stage_time(work, shape);
+    for (const StageWork& work : stages_) sum += least_stage_time(undisturbed(work), shape);
     return sum;
   }
 
@@ -201,13 +201,14 @@ SpeedEstimate saturated_speed(const Options& options, const LayoutChoice& candid
       .rows = together, .sequences = together, .context = kPlannedPrompt + kPlannedAnswer / 2.0};
   constexpr double prompts = 16;
   const StepShape prompt{.rows = prompts * kPlannedPrompt, .sequences = prompts, .prompt = true};
-  const auto tokens_a_second = [&](bool least) {
-    const double answer = kPlannedAnswer * layout.slowest_group(decode, least) / together;
-    const double reading = layout.slowest_group(prompt, least) / prompts;
+  const auto tokens_a_second = [&](bool least, const Calibration& by) {
+    const double answer =
+        kPlannedAnswer * layout.slowest_group(decode, least) / together / by.factor(together);
+    const double reading = layout.slowest_group(prompt, least) / prompts / by.prompt_factor();
     return candidate.dp * kPlannedAnswer * 1e6 / (answer + reading);
   };
-  return {.tok_s = tokens_a_second(false) * calibration.factor(together),
-          .bound_tok_s = tokens_a_second(true),
+  return {.tok_s = tokens_a_second(false, calibration),
+          .bound_tok_s = tokens_a_second(true, {}),
           .sequences = sequences * candidate.dp};
 }
 

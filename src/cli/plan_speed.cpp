@@ -11,14 +11,20 @@ namespace {
 // tests/unit/cli/plan_speed_test.cpp holds them against.
 struct Costs {
   double layer_us;     // a layer's kernels
+  double coded_us;     // those of a layer of codes of few bits
   double rows_us;      // more, where there is more than one row
   double row_us;       // of each row, in norms, gates and copies
   double sequence_us;  // of each sequence that decodes
   double step_us;      // a step's embedding, last norm and choice of token
 };
-constexpr Costs kGpu{
-    .layer_us = 37, .rows_us = 11, .row_us = 0.05, .sequence_us = 0.25, .step_us = 30};
-constexpr Costs kCpu{.layer_us = 15, .rows_us = 0, .row_us = 1, .sequence_us = 2, .step_us = 50};
+constexpr Costs kGpu{.layer_us = 36,
+                     .coded_us = 28,
+                     .rows_us = 11,
+                     .row_us = 0.05,
+                     .sequence_us = 0.17,
+                     .step_us = 30};
+constexpr Costs kCpu{
+    .layer_us = 15, .coded_us = 15, .rows_us = 0, .row_us = 1, .sequence_us = 2, .step_us = 50};
 
 // Attention of prompts and reading of keys and values, as shares of the device's rates.
 constexpr double kHopperAttentionTflops = 0.85, kOtherAttentionTflops = 0.30;
@@ -38,7 +44,7 @@ Format format_of(const StageWork& work) {
 // share of reading.
 constexpr double kHopperCodeRows = 1024, kOtherCodeRows = 32;
 constexpr double kCodeTflops = 0.72;
-constexpr double kFewRows = 32;
+constexpr double kFewRows = 64;
 constexpr double kUnpackShare = 0.6;
 constexpr double kUnpackedBytes = 4;  // a weight: written and read
 
@@ -48,7 +54,7 @@ double read_share(const StageWork& work, double rows) {
   if (work.device.cpu) return format == Format::bits4 ? 0.71 : 0.83;
   if (format == Format::plain) return 1;
   const double doublings = std::log2(std::clamp(rows, 1.0, kFewRows));
-  return 1 / (1 + (format == Format::bits4 ? 0.2 : 0.1) * doublings);
+  return format == Format::bits4 ? 1 / (1.38 + 0.19 * doublings) : 1 / (1.2 + 0.1 * doublings);
 }
 
 double matrix_time(const StageWork& work, const StepShape& step) {
@@ -105,11 +111,20 @@ StageTime stage_time(const StageWork& work, const StepShape& step) {
   time.attention = attention_time(work, step);
   const double row = costs.row_us * step.rows * work.hidden / 4096;
   const double sequences = step.prompt ? 0 : costs.sequence_us * (step.sequences - 1);
-  time.kernels = work.layers * (costs.layer_us + (step.rows > 1 ? costs.rows_us : 0) + row +
-                                sequences / work.ranks);
+  const double layer = format_of(work) == Format::plain ? costs.layer_us : costs.coded_us;
+  time.kernels =
+      work.layers * (layer + (step.rows > 1 ? costs.rows_us : 0) + row + sequences / work.ranks);
   if (work.head_elements > 0) time.kernels += costs.step_us;
   time.sums = 2 * work.layers * sum_time(work, step.rows * work.hidden * sizeof(float));
   return time;
+}
+
+StageWork undisturbed(StageWork work) {
+  DeviceKindSpec& device = work.device;
+  if (device.alone_gb_s > 0)
+    device.read_gb_s = std::min(device.alone_gb_s, device.read_gb_s * device.sharers /
+                                                       std::min(work.ranks, device.sharers));
+  return work;
 }
 
 double least_stage_time(const StageWork& work, const StepShape& step) {

@@ -44,6 +44,9 @@ StageTime stage_time(const StageWork& work, const StepShape& step);
 // What a layer's kernels take beside reading, of a step with one row, in microseconds.
 double layer_time(const DeviceKindSpec& device);
 
+// The same group while no other one of its hosts has anything to do.
+StageWork undisturbed(StageWork work);
+
 // The least time that memory and arithmetic allow: no kernel is faster.
 double least_stage_time(const StageWork& work, const StepShape& step);
 

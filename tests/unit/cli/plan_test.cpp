@@ -64,95 +64,6 @@ TEST(PlanDevices, WhatIsNoListIsRefused) {
   expect_has(refusal(ExitCode::usage, [] { parse_devices("H100,2xcpu"); }), "one CPU");
 }
 
-// docs/BENCHMARKS.md, "One and two H200, Llama-3.1-8B shape": milliseconds a step.
-struct Figure {
-  int quant, gpus;
-  StepShape step;
-  double ms;
-};
-
-StepShape decoding(double sequences) {
-  return {.rows = sequences, .sequences = sequences, .context = 192};
-}
-StepShape prompt_of(double tokens) { return {.rows = tokens, .prompt = true}; }
-
-TEST(PlanSpeed, MeasuredFiguresAreMetWithin15Percent) {
-  const std::vector<Figure> figures{
-      {0, 1, decoding(1), 1e3 / 224},
-      {0, 1, decoding(2), 2e3 / 409},
-      {0, 1, decoding(4), 4e3 / 803},
-      {0, 1, decoding(8), 5.1},
-      {0, 1, decoding(64), 5.8},
-      {0, 1, decoding(256), 10.8},
-      {4, 1, decoding(1), 1e3 / 427},
-      {4, 1, decoding(8), 8e3 / 2430},
-      {4, 1, decoding(32), 4.4},
-      {4, 1, decoding(64), 5.2},
-      {4, 1, decoding(128), 7.3},
-      {4, 1, decoding(256), 12.7},
-      {4, 1, prompt_of(512), 512e3 / 27200},
-      {4, 1, prompt_of(1024), 1024e3 / 30100},
-      {4, 1, prompt_of(2048), 2048e3 / 32900},
-      {0, 1, prompt_of(8192), 237},
-
-      {0, 2, decoding(1), 1e3 / 320},
-      {0, 2, decoding(8), 3.3},
-      {4, 2, decoding(1), 1e3 / 524},
-      {0, 1, prompt_of(512), 512e3 / 37800},
-      {0, 1, prompt_of(2048), 52},
-      {0, 2, prompt_of(2048), 36},
-  };
-  for (const Figure& figure : figures) {
-    SCOPED_TRACE(testing::Message() << "quant " << figure.quant << " gpus " << figure.gpus
-                                    << " rows " << figure.step.rows);
-    Options options = options_for("llama-3.1-8b", figure.quant);
-    options.tp = figure.gpus;
-    const PlannedModel model(options);
-    const PlannedMachines machines = parse_devices("2xH200");
-    const LayoutChoice layout = chosen_layout(options, model, machines);
-    const double ms = step_us(model, machines, layout, figure.step) / 1e3;
-    EXPECT_NEAR(ms / figure.ms, 1, 0.15) << ms << " ms, measured " << figure.ms;
-  }
-}
-
-Evaluation evaluated(const Options& options, const std::string& devices) {
-  const PlannedModel model(options);
-  const PlannedMachines machines = parse_devices(devices);
-  return evaluate(options, model, machines, chosen_layout(options, model, machines), {});
-}
-
-TEST(PlanSpeed, ThroughputIsMetWithin15Percent) {
-  Options options = options_for("llama-3.1-8b");
-  options.max_seqs = 256;
-  const Evaluation plan = evaluated(options, "1xH200");
-  EXPECT_EQ(plan.saturated.sequences, 256);
-  EXPECT_NEAR(plan.saturated.tok_s / 17400, 1, 0.15);
-}
-
-TEST(PlanSpeed, NoEstimateIsAboveItsBound) {
-  for (const std::string shape : {"smollm2-135m", "llama-3.1-8b", "qwen3-32b"}) {
-    for (const int quant : {0, 4, 8}) {
-      for (const std::string devices : {"1xH200", "2xH100", "4xA100", "2x2xH200"}) {
-        Options options = options_for(shape, quant);
-        options.uneven_tp = shape[0] == 's';
-        const PlannedModel model(options);
-        const PlannedMachines machines = parse_devices(devices);
-        const LayoutChoice chosen = chosen_layout(options, model, machines);
-        std::vector<LayoutChoice> all = other_layouts(options, model, machines, chosen);
-        all.push_back(chosen);
-        for (const LayoutChoice& layout : all) {
-          SCOPED_TRACE(shape + " " + devices + " " + layout.options);
-          const Evaluation plan = evaluate(options, model, machines, layout, {});
-          if (!plan.problem.empty()) continue;
-          EXPECT_GT(plan.single.tok_s, 0);
-          EXPECT_LE(plan.single.tok_s, plan.single.bound_tok_s);
-          EXPECT_LE(plan.saturated.tok_s, plan.saturated.bound_tok_s);
-        }
-      }
-    }
-  }
-}
-
 TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
   const Options options = options_for("llama-3.1-8b");
   const PlannedModel model(options);
@@ -264,7 +175,9 @@ TEST(PlanLayouts, WhatDoesNotFitSaysSoAndTheCpuHelps) {
   for (const LayoutChoice& other : other_layouts(options, model, machines, chosen)) {
     const bool by_cpu = other.options.find("cpu:") != std::string::npos;
     const Evaluation plan = evaluate(options, model, machines, other, {});
-    if (by_cpu) EXPECT_EQ(plan.problem, "") << other.options;
+    if (by_cpu) {
+      EXPECT_EQ(plan.problem, "") << other.options;
+    }
     offloaded = offloaded || by_cpu;
   }
   EXPECT_TRUE(offloaded);
@@ -317,6 +230,30 @@ TEST_F(PlanCalibration, MeasuredSpeedsSetTheEstimatesRight) {
   const Evaluation plan = evaluate(options, model, machines, layout, calibration);
   EXPECT_NEAR(plan.single.tok_s, 300, 1);
   EXPECT_LE(plan.error, 0.05);
+}
+
+TEST_F(PlanCalibration, CpuRanksOfAHostShareWhatWasMeasured) {
+  const Options options = options_for("llama-3.1-8b");
+  const auto read_gb_s = [&](const std::string& devices) {
+    PlannedMachines machines = parse_devices(devices);
+    Calibration(file(report("cpu", 3)), options, machines);
+    return machines.devices[0].kind.read_gb_s;
+  };
+  EXPECT_DOUBLE_EQ(read_gb_s("cpu"), 4460);
+  EXPECT_DOUBLE_EQ(read_gb_s("4xcpu"), 1115);
+  EXPECT_DOUBLE_EQ(read_gb_s("2x2xcpu"), 2230);
+}
+
+TEST_F(PlanCalibration, PromptsAreSetRightByThemselves) {
+  const Options options = options_for("llama-3.1-8b");
+  PlannedMachines machines = parse_devices("1xH200");
+  std::string with_prompts = report("NVIDIA H200", 229);
+  with_prompts.insert(with_prompts.find("[{") + 1,
+                      R"({"test":"prefill","batch":1,"context":0,"tokens":2048,)"
+                      R"("tok_s_median":20000,"ceiling_gb_s":4460},)");
+  const Calibration calibration(file(with_prompts), options, machines);
+  EXPECT_NEAR(calibration.prompt_factor(), 20000 / 41000.0, 0.05);
+  EXPECT_NEAR(calibration.factor(1), 1, 0.1);
 }
 
 TEST_F(PlanCalibration, WhatIsNoBenchReportIsRefused) {
