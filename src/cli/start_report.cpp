@@ -22,6 +22,17 @@ std::string_view nccl_state(const StartReport& report) {
   return report.nccl ? "NCCL present, " : "no NCCL, ";
 }
 
+// What a rank has of each of its layers, where that is not the same for all.
+std::string load_text(const Layout& layout, int rank) {
+  const Shard& own = layout.shard_of(rank);
+  const bool even = std::ranges::all_of(layout.placement.shards, [&](const Shard& shard) {
+    return shard.heads.size() == own.heads.size();
+  });
+  if (even) return "";
+  return fmt::format(" heads={} kv_heads={} ffn={}", own.heads.size(), own.kv_heads.size(),
+                     own.ffn.size());
+}
+
 // Each layer's device, for people who mapped them.
 void log_layers(const StartReport& report) {
   std::vector<std::string> owners(static_cast<size_t>(unit::count(report.layers)));
@@ -50,9 +61,10 @@ void log_start(const StartReport& report) {
                   layout.reason));
   for (size_t rank = 0; rank < report.memory.size(); ++rank) {
     const RankMemory& memory = report.memory[rank];
-    spdlog::info("rank {}: host={} device={} units={} weights={} kv_blocks={} free={}", rank,
+    const int number = static_cast<int>(rank);
+    spdlog::info("rank {}: host={} device={} units={}{} weights={} kv_blocks={} free={}", rank,
                  report.hosts[rank], memory.device,
-                 units_text(layout.shard_of(static_cast<int>(rank)), report.layers),
+                 units_text(layout.shard_of(number), report.layers), load_text(layout, number),
                  gibibytes(static_cast<double>(memory.weights)), report.kv_blocks,
                  gibibytes(static_cast<double>(memory.free)));
   }

@@ -89,8 +89,10 @@ def check_every_model(folder):
 def check_uneven(name, ranks):
     expected = json.loads(run(name, [{}])[0][1])["tokens"]
     for count in ranks:
-        expect(expected, "%s over %d ranks, uneven" % (name, count), run(name, [{}], "--tp", count, "--uneven-tp"),
-               ("mode=tensor-parallel", "tp=%d" % count))
+        results = run(name, [{}], "--tp", count, "--uneven-tp")
+        expect(expected, "%s over %d ranks, uneven" % (name, count), results, ("mode=tensor-parallel", "tp=%d" % count))
+        heads = [int(number) for number in re.findall(r" heads=(\d+) kv_heads=\d+ ffn=\d+", results[0][2])]
+        assert len(heads) == count and sum(heads) == 9, results
     refused(3, ("--uneven-tp",), "--tp", ranks[0], model_name=name)
 
 
