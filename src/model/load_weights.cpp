@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <deque>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -8,6 +9,7 @@
 #include "base/read_ahead.h"
 #include "model/rope.h"
 #include "model/weight_source.h"
+#include "quant/plain_matrix_reader.h"
 
 namespace dinfer {
 namespace {
@@ -68,6 +70,7 @@ class MatrixList final : public WeightSource {
 
 // Threads that read files and quantise while the device packs what has been read.
 constexpr size_t kMostReaders = 8;
+constexpr size_t kJobsAhead = 2;  // for each of them: may be done before their turn
 
 class CheckpointSource final : public WeightSource {
  public:
@@ -81,10 +84,10 @@ class CheckpointSource final : public WeightSource {
         progress_(progress),
         total_(total),
         readers_(std::clamp<size_t>(std::thread::hardware_concurrency() / 2, 1, kMostReaders)),
-        matrices_(jobs(shard), readers_, readers_ + 1) {}
+        readings_(jobs(shard), readers_, kJobsAhead * readers_) {}
 
   std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind) override {
-    auto weight = device_.upload(matrices_.take());
+    auto weight = device_.upload(take_matrix());
     for (const ModuleSlice& slice : slices)
       done_ += stored_bytes(find_tensor(checkpoint_, slice.module + ".weight"), slice);
     if (progress_) progress_(done_, total_);
@@ -113,14 +116,50 @@ class CheckpointSource final : public WeightSource {
   }
 
  private:
-  std::vector<ReadAhead<HostMatrix>::Job> jobs(const Shard& shard) const {
+  // Those of each matrix of the list, one after the other.
+  std::vector<ReadAhead<HostMatrix>::Job> jobs(const Shard& shard) {
     MatrixList list;
     assemble_weights(config_, shard, list);
+    const auto memory = std::make_shared<RecycledMemory>();
     std::vector<ReadAhead<HostMatrix>::Job> jobs;
     for (MatrixList::Entry& entry : list.entries) {
+      const auto& plain = plain_.emplace_back(plain_reader(entry, memory));
+      for (int band = 0; plain && band < plain->bands(); ++band) {
+        jobs.push_back([plain, band] {
+          plain->read(band);
+          return HostMatrix();
+        });
+      }
+      if (plain) continue;
       jobs.push_back([this, entry = std::move(entry)] { return read(entry.slices, entry.kind); });
     }
     return jobs;
+  }
+
+  // None for matrices that are not plain, or become quantised, or have rows in another order.
+  std::shared_ptr<PlainMatrixReader> plain_reader(
+      const MatrixList::Entry& entry, const std::shared_ptr<RecycledMemory>& memory) const {
+    std::vector<StoredSlice> parts;
+    for (const ModuleSlice& slice : entry.slices) {
+      const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
+      const bool quantised =
+          traits_of(tensor.type).block_elements > 1 ||
+          tensor_quantization(quant_, slice.module, entry.kind, tensor).bits != 0;
+      if (quantised || interleaved(slice) || slice.rows.size() * slice.columns.size() == 0)
+        return nullptr;
+      parts.push_back({&tensor, stored_slice(slice)});
+      if (tensor.type != parts[0].tensor->type) return nullptr;
+    }
+    return std::make_shared<PlainMatrixReader>(checkpoint_, std::move(parts), memory);
+  }
+
+  // The next of the list.
+  HostMatrix take_matrix() {
+    const std::shared_ptr<PlainMatrixReader> plain = std::move(plain_.front());
+    plain_.pop_front();
+    if (!plain) return readings_.take();
+    for (int band = 0; band < plain->bands(); ++band) readings_.take();
+    return plain->take();
   }
 
   // Called by several threads.
@@ -128,14 +167,16 @@ class CheckpointSource final : public WeightSource {
     std::vector<HostMatrix> parts;
     for (const ModuleSlice& slice : slices) {
       const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
-      HostMatrix part =
-          load_matrix(checkpoint_, tensor,
-                      {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end},
-                      tensor_quantization(quant_, slice.module, kind, tensor));
+      HostMatrix part = load_matrix(checkpoint_, tensor, stored_slice(slice),
+                                    tensor_quantization(quant_, slice.module, kind, tensor));
       if (interleaved(slice)) part = permute_rows(std::move(part), stored_order(slice));
       parts.push_back(std::move(part));
     }
     return parts.size() == 1 ? std::move(parts[0]) : stack_rows(std::move(parts));
+  }
+
+  static Slice stored_slice(const ModuleSlice& slice) {
+    return {slice.rows.begin, slice.rows.end, slice.columns.begin, slice.columns.end};
   }
 
   bool interleaved(const ModuleSlice& slice) const {
@@ -154,7 +195,8 @@ class CheckpointSource final : public WeightSource {
   uint64_t done_ = 0;
   uint64_t total_;
   size_t readers_;
-  ReadAhead<HostMatrix> matrices_;  // the last member: its threads read the others
+  std::deque<std::shared_ptr<PlainMatrixReader>> plain_;  // of the matrices to come, or none
+  ReadAhead<HostMatrix> readings_;  // the last member: its threads read the others
 };
 
 }  // namespace

@@ -11,10 +11,10 @@ namespace dinfer {
 
 namespace {
 
-template <class T>
-void append(std::vector<T>& into, std::vector<T>& from) {
+template <class Vector>
+void append(Vector& into, Vector& from) {
   into.insert(into.end(), from.begin(), from.end());
-  std::vector<T>().swap(from);  // the sources go as the result grows
+  Vector().swap(from);  // the sources go as the result grows
 }
 
 DenseMatrix stack_dense(std::vector<DenseMatrix> parts) {
@@ -90,12 +90,12 @@ std::vector<DenseMatrix> unify_dense(std::vector<HostMatrix>& parts) {
 }
 
 // Rows of `width` elements, in the new order.
-template <class T>
-std::vector<T> permute(const std::vector<T>& in, int64_t width, std::span<const int64_t> order) {
-  std::vector<T> out(in.size());
+template <class Vector>
+Vector permute(const Vector& in, int64_t width, std::span<const int64_t> order) {
+  Vector out(in.size());
   if (in.empty()) return out;
   for (size_t i = 0; i < order.size(); ++i) {
-    std::memcpy(&out[i * width], &in[order[i] * width], width * sizeof(T));
+    std::memcpy(&out[i * width], &in[order[i] * width], width * sizeof(in[0]));
   }
   return out;
 }

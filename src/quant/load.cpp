@@ -22,19 +22,6 @@ std::string where(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   return checkpoint.file_of(tensor) + ": tensor " + printable(tensor.name);
 }
 
-DType plain_type(StorageType type) {
-  switch (type) {
-    case StorageType::f32:
-      return DType::f32;
-    case StorageType::f16:
-      return DType::f16;
-    case StorageType::bf16:
-      return DType::bf16;
-    default:
-      throw Bug("a block type has no plain type");
-  }
-}
-
 void check_plain_finite(const Checkpoint& checkpoint, const TensorInfo& tensor,
                         const std::byte* data, int64_t count, int64_t first_row,
                         int64_t first_column, int64_t columns) {
@@ -71,32 +58,12 @@ void read_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t r
 }
 
 DenseMatrix load_dense(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice) {
-  const int64_t columns = tensor.shape[1];
-  const int64_t width = slice.column_end - slice.column_begin;
-  DenseMatrix out{plain_type(tensor.type), slice.row_end - slice.row_begin, width, {}};
-  const auto size = static_cast<int64_t>(bytes_of(out.type));
-  out.data.resize(out.rows * width * size);
-  if (width == columns) {  // contiguous: read in place
-    const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / (columns * size));
-    for (int64_t row = 0; row < out.rows; row += rows_a_piece) {
-      const int64_t count = std::min(rows_a_piece, out.rows - row) * columns;
-      const auto piece = std::span(out.data).subspan(row * columns * size, count * size);
-      checkpoint.read(tensor, (slice.row_begin + row) * columns * size, piece);
-      check_plain_finite(checkpoint, tensor, piece.data(), count, slice.row_begin + row, 0,
-                         columns);
-    }
-    return out;
-  }
-  std::byte* to = out.data.data();
-  read_rows(checkpoint, tensor, columns * size, slice.row_begin, slice.row_end,
-            slice.column_begin * size, slice.column_end * size,
-            [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
-              for (int64_t i = 0; i < rows; ++i, to += width * size) {
-                std::memcpy(to, data + i * stride, width * size);
-                check_plain_finite(checkpoint, tensor, to, width, row + i, slice.column_begin,
-                                   width);
-              }
-            });
+  DenseMatrix out{plain_type(tensor.type),
+                  slice.row_end - slice.row_begin,
+                  slice.column_end - slice.column_begin,
+                  {}};
+  out.data.resize(out.rows * out.columns * static_cast<int64_t>(bytes_of(out.type)));
+  read_plain(checkpoint, tensor, slice, out.data.data());
   return out;
 }
 
@@ -182,10 +149,50 @@ void check_slice(const TensorInfo& tensor, const Slice& slice) {
 
 }  // namespace
 
+DType plain_type(StorageType type) {
+  switch (type) {
+    case StorageType::f32:
+      return DType::f32;
+    case StorageType::f16:
+      return DType::f16;
+    case StorageType::bf16:
+      return DType::bf16;
+    default:
+      throw Bug("a block type has no plain type");
+  }
+}
+
 QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns) {
   const auto group = static_cast<int>(std::gcd(columns, int64_t{asked.group}));
   if (asked.bits == 0 || group < kLeastGroup) return {};
   return {asked.bits, group};
+}
+
+void read_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                std::byte* to) {
+  check_slice(tensor, slice);
+  const int64_t columns = tensor.shape[1];
+  const int64_t width = slice.column_end - slice.column_begin;
+  const auto size = static_cast<int64_t>(bytes_of(plain_type(tensor.type)));
+  if (width == columns) {  // contiguous: read in place
+    const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / (columns * size));
+    for (int64_t row = slice.row_begin; row < slice.row_end; row += rows_a_piece) {
+      const int64_t count = std::min(rows_a_piece, slice.row_end - row) * columns;
+      checkpoint.read(tensor, row * columns * size, {to, static_cast<size_t>(count * size)});
+      check_plain_finite(checkpoint, tensor, to, count, row, 0, columns);
+      to += count * size;
+    }
+    return;
+  }
+  read_rows(checkpoint, tensor, columns * size, slice.row_begin, slice.row_end,
+            slice.column_begin * size, slice.column_end * size,
+            [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
+              for (int64_t i = 0; i < rows; ++i, to += width * size) {
+                std::memcpy(to, data + i * stride, width * size);
+                check_plain_finite(checkpoint, tensor, to, width, row + i, slice.column_begin,
+                                   width);
+              }
+            });
 }
 
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/recycled_memory.h"
 
 namespace dinfer {
 
@@ -16,7 +17,7 @@ struct DenseMatrix {
   DType type = DType::f32;
   int64_t rows = 0;
   int64_t columns = 0;
-  std::vector<std::byte> data;  // [rows, columns] row-major, `type`
+  RawBytes data;  // [rows, columns] row-major, `type`
 };
 
 // The one quantised family: grouped affine integers. Element (r, c) of group g = c / group is

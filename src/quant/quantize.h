@@ -58,6 +58,13 @@ QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns);
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        const QuantSpec& quant);
 
+// What a plain type's elements become; another is a Bug.
+DType plain_type(StorageType type);
+
+// The part of load_matrix that reads plain types as they are: to `to`, rows close together.
+void read_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                std::byte* to);
+
 // A 1-d tensor (norm weight, bias), whole or elements [begin, end), as f32. Same errors.
 std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor);
 std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& tensor,

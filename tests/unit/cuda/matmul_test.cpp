@@ -26,7 +26,7 @@ std::vector<float> random_values(Random& random, int64_t count, float deviation 
 }
 
 HostMatrix random_dense(Random& random, DType type, int64_t rows, int64_t columns) {
-  DenseMatrix m{type, rows, columns, std::vector<std::byte>(rows * columns * bytes_of(type))};
+  DenseMatrix m{type, rows, columns, RawBytes(rows * columns * bytes_of(type))};
   const std::vector<float> values = random_values(random, rows * columns, 0.05f);
   for (int64_t i = 0; i < rows * columns; ++i) {
     if (type == DType::f32) {
