@@ -43,7 +43,7 @@ class ApiAnswer {
   struct Choice {
     Choice(const Tokenizer& tokenizer, const Generation& generation)
         : text(tokenizer, generation.stop, generation.skip_special) {
-      if (generation.tool_format) calls.emplace(*generation.tool_format);
+      if (generation.tool_format) calls.emplace(*generation.tool_format, generation.tool_functions);
       if (generation.reasoning) reasoning.emplace(*generation.reasoning);
     }
     TextStream text;

@@ -9,7 +9,7 @@
 #include "engine/sampling_params.h"
 #include "grammar/grammar_cache.h"
 #include "server/api_fields.h"
-#include "server/tool_format.h"
+#include "server/tool_calls.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -71,6 +71,7 @@ struct Generation {
   std::string salt;                         // of the prefix cache
   std::shared_ptr<TokenGrammar> grammar;    // that answers follow; may be null
   const ToolFormat* tool_format = nullptr;  // answers may have calls
+  std::shared_ptr<const std::vector<ToolFunction>> tool_functions;  // of these
   std::optional<bool>
       reasoning;          // answers may begin with thoughts; true: the prompt has begun them
   int top_logprobs = -1;  // -1: no log-probabilities

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/access.h"
+#include "server/answer_format.h"
 #include "server/text_marks.h"
 
 namespace dinfer {
@@ -45,8 +46,10 @@ std::string joined(std::initializer_list<std::string_view> parts) {
 
 }  // namespace
 
-ToolCallReader::ToolCallReader(const ToolFormat& format)
+ToolCallReader::ToolCallReader(const ToolFormat& format,
+                               std::shared_ptr<const std::vector<ToolFunction>> functions)
     : format_(format),
+      functions_(std::move(functions)),
       head_(joined({format.mark, format.begin, format.before})),
       next_(joined({format.after, format.between, format.before})),
       last_(joined({format.after, format.end})),
@@ -70,7 +73,7 @@ bool ToolCallReader::step(Piece& piece) {
     case Place::name:
       return read_name(piece);
     case Place::arguments:
-      return read_arguments(piece);
+      return format_.by_parameter() ? read_parameter(piece) : read_arguments(piece);
     case Place::behind:
       return read_behind(piece);
     case Place::done:
@@ -110,6 +113,8 @@ bool ToolCallReader::read_name(Piece& piece) {
   if (behind != Match::whole) return behind == Match::no && give_up(piece);
   piece.calls.push_back(
       {.index = calls_++, .id = "call_" + random_hex(24), .name = std::string(name)});
+  function_ = name;
+  parameters_ = 0;
   held_.erase(0, begin + name.size() + middle);
   place_ = Place::arguments;
   return true;
@@ -135,6 +140,47 @@ bool ToolCallReader::read_arguments(Piece& piece) {
   if (used > 0) piece.calls.push_back({.index = calls_ - 1, .arguments = held_.substr(0, used)});
   held_.erase(0, used);
   return place_ == Place::behind;
+}
+
+// The next parameter, once it is whole, or the end of all.
+bool ToolCallReader::read_parameter(Piece& piece) {
+  const ParameterForm& form = format_.parameters;
+  size_t open = 0, middle = 0, behind = 0;
+  const Match opened = match(held_, form.open, open);
+  if (opened == Match::partly) return false;
+  std::string arguments = parameters_ == 0 ? "{" : "";
+  if (opened == Match::no) {
+    place_ = Place::behind;
+    arguments += "}";
+  } else {
+    const size_t name_end = held_.find(form.middle[0], open);
+    if (name_end == std::string::npos) return false;
+    if (match(std::string_view(held_).substr(name_end), form.middle, middle) != Match::whole)
+      return false;
+    const size_t begin = name_end + middle;
+    const size_t end = held_.find(form.close, begin);
+    if (end == std::string::npos) return false;
+    const std::string_view rest = std::string_view(held_).substr(end + form.close.size());
+    if (match(rest, form.behind, behind) != Match::whole) return false;
+    const std::string name = held_.substr(open, name_end - open);
+    arguments += (parameters_++ > 0 ? ", " : "") + dump(OrderedJson(name)) + ": " +
+                 json_of(name, held_.substr(begin, end - begin));
+    held_.erase(0, end + form.close.size() + behind);
+  }
+  piece.calls.push_back({.index = calls_ - 1, .arguments = std::move(arguments)});
+  return true;
+}
+
+// A text as a JSON string, other values as they were written.
+std::string ToolCallReader::json_of(const std::string& parameter, const std::string& value) const {
+  const auto is_called = [&](const ToolFunction& f) { return f.name == function_; };
+  const auto function = std::ranges::find_if(*functions_, is_called);
+  if (function != functions_->end()) {
+    const OrderedJson properties = function->parameters.value("properties", OrderedJson::object());
+    const auto schema = properties.find(parameter);
+    if (schema != properties.end() && is_text(*schema)) return dump(OrderedJson(value));
+  }
+  return OrderedJson::accept(value) ? value : dump(OrderedJson(value));
 }
 
 bool ToolCallReader::read_behind(Piece& piece) {

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "server/tool_format.h"
+#include "server/tool_calls.h"
 
 namespace dinfer {
 
@@ -20,7 +21,10 @@ struct ToolCall {
 // that ends before has it as text.
 class ToolCallReader {
  public:
-  explicit ToolCallReader(const ToolFormat& format);
+  // `functions`: those that may be called; they tell which arguments are texts, where the format
+  // does not.
+  ToolCallReader(const ToolFormat& format,
+                 std::shared_ptr<const std::vector<ToolFunction>> functions);
 
   struct Piece {
     std::string text;
@@ -38,10 +42,13 @@ class ToolCallReader {
   bool read_text(Piece& piece);
   bool read_name(Piece& piece);
   bool read_arguments(Piece& piece);
+  bool read_parameter(Piece& piece);
+  std::string json_of(const std::string& parameter, const std::string& value) const;
   bool read_behind(Piece& piece);
   bool give_up(Piece& piece);
 
   const ToolFormat& format_;
+  std::shared_ptr<const std::vector<ToolFunction>> functions_;
   const std::string head_;  // up to the first call's name
   const std::string next_;  // from a call's arguments to the name of another
   const std::string last_;  // from the last call's arguments to the end
@@ -51,6 +58,8 @@ class ToolCallReader {
   // Of the arguments, as far as they were read.
   int depth_ = 0;
   bool in_string_ = false, escaped_ = false;
+  std::string function_;   // whose they are
+  size_t parameters_ = 0;  // of a format that writes them one by one
 };
 
 }  // namespace dinfer

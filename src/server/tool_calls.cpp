@@ -1,5 +1,7 @@
 #include "server/tool_calls.h"
 
+#include <algorithm>
+
 #include "grammar/schema_grammar.h"
 #include "server/text_marks.h"
 
@@ -9,13 +11,14 @@ namespace {
 
 constexpr std::string_view kOpen = "<tool_call>", kClose = "</tool_call>";
 
-// Text without `mark`, which may end anywhere; behind the mark comes `next`. The states are how
-// much of the mark the last bytes are (Knuth, Morris, Pratt 1977).
-Grammar::Node text_until(std::string_view mark, Grammar::Node next, Grammar& grammar) {
+// Text without `mark`, which may end anywhere where `may_end`; behind the mark comes `next`. The
+// states are how much of the mark the last bytes are (Knuth, Morris, Pratt 1977).
+Grammar::Node text_until(std::string_view mark, bool may_end, Grammar::Node next,
+                         Grammar& grammar) {
   std::vector<Grammar::Node> states;
   for (size_t i = 0; i < mark.size(); ++i) {
     states.push_back(grammar.fresh());
-    grammar.link(states.back(), grammar.end());
+    if (may_end) grammar.link(states.back(), grammar.end());
   }
   for (size_t matched = 0; matched < mark.size(); ++matched) {
     for (int byte = 0; byte < 256; ++byte) {
@@ -48,7 +51,70 @@ Grammar::Node other_text(char first, Grammar& grammar) {
   return start;
 }
 
+// The value of a parameter, up to `next`, which begins behind the form's `close`. Of a text only
+// `enum` and `const` are held.
+Grammar::Node value_of(const OrderedJson& schema, const ParameterForm& form, Grammar& grammar,
+                       JsonGrammar& json, Grammar::Node next) {
+  const Grammar::Node closed = grammar.literal(form.close, next);
+  if (!is_text(schema)) return add_schema(schema, grammar, json, closed);
+  OrderedJson allowed = schema.value("enum", OrderedJson::array());
+  if (schema.contains("const")) allowed = OrderedJson::array({schema["const"]});
+  std::vector<Grammar::Node> choices;
+  for (const OrderedJson& choice : allowed)
+    if (choice.is_string()) choices.push_back(grammar.literal(choice.get<std::string>(), closed));
+  if (!choices.empty()) return grammar.either(choices);
+  return text_until(form.close, false, next, grammar);
+}
+
+// Arguments one by one, in the order of the schema's properties.
+Grammar::Node add_parameters(const OrderedJson& schema, const ParameterForm& form, Grammar& grammar,
+                             JsonGrammar& json, Grammar::Node next) {
+  for (const char* keyword : {"$ref", "allOf", "anyOf", "oneOf", "patternProperties"}) {
+    if (schema.contains(keyword))
+      fail(ExitCode::usage, "{} is not available where a model writes parameters one by one",
+           keyword);
+  }
+  const OrderedJson properties = schema.value("properties", OrderedJson::object());
+  const OrderedJson required = schema.value("required", OrderedJson::array());
+  if (!properties.is_object() || !required.is_array())
+    fail(ExitCode::usage, "properties must be an object, required an array");
+  for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
+    OrderedJson own = property.value();
+    if (!own.is_object()) fail(ExitCode::usage, "{} must be an object", property.key());
+    for (const char* shared : {"$defs", "definitions"})  // what its $ref may name
+      if (schema.contains(shared) && !own.contains(shared)) own[shared] = schema[shared];
+    const Grammar::Node behind = spell(form.behind, grammar, json, next);
+    const Grammar::Node value = value_of(own, form, grammar, json, behind);
+    const Grammar::Node name =
+        grammar.literal(property.key(), spell(form.middle, grammar, json, value));
+    const Grammar::Node parameter = spell(form.open, grammar, json, name);
+    const bool needed = std::ranges::find(required, OrderedJson(property.key())) != required.end();
+    next = needed ? parameter : grammar.either({parameter, next});
+  }
+  return next;
+}
+
+Grammar::Node add_arguments(const OrderedJson& schema, const ToolFormat& format, Grammar& grammar,
+                            JsonGrammar& json, Grammar::Node next) {
+  if (format.by_parameter()) return add_parameters(schema, format.parameters, grammar, json, next);
+  return add_schema(schema, grammar, json, next);
+}
+
 }  // namespace
+
+bool is_text(const OrderedJson& schema) {
+  const auto all_strings = [](const OrderedJson& list) {
+    return std::ranges::all_of(list, [](const OrderedJson& item) { return item.is_string(); });
+  };
+  if (const auto type = schema.find("type"); type != schema.end())
+    return *type == "string" ||
+           (type->is_array() && std::ranges::find(*type, OrderedJson("string")) != type->end());
+  if (schema.contains("const")) return schema["const"].is_string();
+  if (schema.contains("enum")) return schema["enum"].is_array() && all_strings(schema["enum"]);
+  for (const char* keyword : {"$ref", "allOf", "anyOf", "oneOf", "properties", "items"})
+    if (schema.contains(keyword)) return false;
+  return true;
+}
 
 void build_tool_grammar(const ToolRule& rule, const std::vector<ToolFunction>& functions,
                         Grammar& grammar) {
@@ -60,7 +126,8 @@ void build_tool_grammar(const ToolRule& rule, const std::vector<ToolFunction>& f
   std::vector<Grammar::Node> ways;
   for (const ToolFunction& function : functions) {
     try {
-      const Grammar::Node arguments = add_schema(function.parameters, grammar, json, after);
+      const Grammar::Node arguments =
+          add_arguments(function.parameters, format, grammar, json, after);
       ways.push_back(
           grammar.literal(function.name, spell(format.middle, grammar, json, arguments)));
     } catch (const Error& error) {
@@ -76,7 +143,7 @@ void build_tool_grammar(const ToolRule& rule, const std::vector<ToolFunction>& f
   else if (format.mark.empty())
     grammar.set_start(grammar.either({first, other_text(format.before[0], grammar)}));
   else
-    grammar.set_start(text_until(format.mark, first, grammar));
+    grammar.set_start(text_until(format.mark, true, first, grammar));
 }
 
 std::string describe_tools(const OrderedJson& tools) {

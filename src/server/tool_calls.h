@@ -16,6 +16,9 @@ struct ToolFunction {
   OrderedJson parameters;  // JSON Schema of the arguments
 };
 
+// Whether a parameter is a text, which such formats write as it is: strings, and what has no type.
+bool is_text(const OrderedJson& schema);
+
 // What an answer may be: text or calls, or calls only.
 struct ToolRule {
   const ToolFormat* format = &tagged_format();

@@ -65,14 +65,62 @@ constexpr ToolFormat kDeepSeek{.mark = "<｜tool▁calls▁begin｜>",
                                .after = "<｜tool▁call▁end｜>",
                                .end = "<｜tool▁calls▁end｜>"};
 
-// A template that has all of `signs` writes calls so; null: in a way that is not known here. The
-// first row that fits counts.
+// Qwen 3 Coder and 3.5, Nemotron 3.
+constexpr ToolFormat kFunctionTags{
+    .mark = "<tool_call>",
+    .before = " <function=",
+    .middle = ">\n",
+    .after = "</function> </tool_call>",
+    .between = " <tool_call>",
+    .parameters = {
+        .open = "<parameter=", .middle = ">\n", .close = "\n</parameter>", .behind = "\n"}};
+
+// GLM since 4.5.
+constexpr ToolFormat kKeysAndValues{
+    .mark = "<tool_call>",
+    .after = " </tool_call>",
+    .between = " <tool_call>",
+    .parameters = {
+        .open = " <arg_key>", .middle = "</arg_key> <arg_value>", .close = "</arg_value>"}};
+
+// MiniMax M2.
+constexpr ToolFormat kInvoke{
+    .mark = "<minimax:tool_call>",
+    .before = R"( <invoke name=")",
+    .middle = R"(">)",
+    .after = " </invoke>",
+    .end = " </minimax:tool_call>",
+    .parameters = {.open = R"( <parameter name=")", .middle = R"(">)", .close = "</parameter>"}};
+
+// Seed OSS.
+constexpr ToolFormat kSeed{
+    .mark = "<seed:tool_call>",
+    .before = " <function=",
+    .middle = ">",
+    .after = " </function> </seed:tool_call>",
+    .between = " <seed:tool_call>",
+    .parameters = {.open = " <parameter=", .middle = ">", .close = "</parameter>"}};
+
+// Nemotron Nano 2: <TOOLCALL>[{"name": ..., "arguments": {...}}]</TOOLCALL>.
+constexpr ToolFormat kNemotron{.mark = "<TOOLCALL>",
+                               .begin = " [",
+                               .before = kNameKey,
+                               .middle = kArgumentsKey,
+                               .after = " }",
+                               .between = ",",
+                               .end = " ]</TOOLCALL>"};
+
+// A template that has all of `signs` writes calls so. The first row that fits counts.
 struct Sign {
   std::array<std::string_view, 2> signs;
   const ToolFormat* format;
 };
-constexpr std::array<Sign, 9> kSigns{{
-    {{"<function=", "<tool_call>"}, nullptr},  // Qwen 3 Coder: parameters as XML
+constexpr std::array<Sign, 13> kSigns{{
+    {{"<function=", "<tool_call>"}, &kFunctionTags},
+    {{"<function=", "<seed:tool_call>"}, &kSeed},
+    {{"<arg_key>", "<tool_call>"}, &kKeysAndValues},
+    {{"<minimax:tool_call>", "<invoke name="}, &kInvoke},
+    {{"<TOOLCALL>", ""}, &kNemotron},
     {{"<tool_call>", ""}, &kTagged},
     {{"\"parameters\": dictionary", ""}, &kBare},
     {{"[TOOL_CALLS]", "[ARGS]"}, &kMistralNamed},
@@ -93,17 +141,18 @@ TemplateTools tools_of_template(std::string_view source) {
   };
   if (!has("tools")) return {.format = &kTagged};
   for (const Sign& sign : kSigns) {
-    if (!std::ranges::all_of(sign.signs, has)) continue;
-    if (!sign.format) break;
-    return {.format = sign.format, .shows_tools = true, .known_format = true};
+    if (std::ranges::all_of(sign.signs, has))
+      return {.format = sign.format, .shows_tools = true, .known_format = true};
   }
   return {.format = &kTagged, .shows_tools = true};
 }
 
 std::vector<int32_t> special_tokens_of(const ToolFormat& format, const Tokenizer& tokenizer) {
   std::vector<int32_t> found;
-  for (const std::string_view text : {format.mark, format.begin, format.before, format.middle,
-                                      format.after, format.between, format.end}) {
+  const ParameterForm& parameters = format.parameters;
+  for (const std::string_view text :
+       {format.mark, format.begin, format.before, format.middle, format.after, format.between,
+        format.end, parameters.open, parameters.middle, parameters.close, parameters.behind}) {
     for (const int32_t id : tokenizer.encode(text, {.add_special = false, .parse_special = true})) {
       if (tokenizer.decode({&id, 1}, true).empty() && !tokenizer.decode({&id, 1}, false).empty())
         found.push_back(id);

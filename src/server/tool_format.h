@@ -8,6 +8,17 @@
 
 namespace dinfer {
 
+// How arguments are written that are not one JSON object, each of them:
+//
+//   open NAME middle VALUE close behind
+//
+// Texts stand there as they are, other values as JSON.
+struct ParameterForm {
+  std::string_view open, middle;
+  std::string_view close;  // without blanks; a text does not contain it
+  std::string_view behind;
+};
+
 // How a model writes that it calls functions:
 //
 //   mark begin  before NAME middle ARGUMENTS after  [between  before NAME ...]  end
@@ -20,7 +31,9 @@ struct ToolFormat {
   std::string_view before, middle, after;
   std::string_view between;
   std::string_view end;
-  bool repeats = true;  // several calls may follow each other
+  bool repeats = true;         // several calls may follow each other
+  ParameterForm parameters{};  // without `open`: the arguments are a JSON object
+  bool by_parameter() const { return !parameters.open.empty(); }
 };
 
 // <tool_call>{"name": ..., "arguments": {...}}</tool_call>: Hermes, Qwen and their kin. Models

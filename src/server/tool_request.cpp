@@ -175,6 +175,8 @@ void constrain(ApiFields& fields, const ServedModel& model, const ToolRequest& t
       generation.grammar = model.grammars->find(
           key, [&](Grammar& grammar) { build_tool_grammar(tools.rule, tools.functions, grammar); });
       generation.tool_format = tools.rule.format;
+      generation.tool_functions =
+          std::make_shared<const std::vector<ToolFunction>>(tools.functions);
     }
   } catch (const Error& error) {
     throw ApiError::bad_field(field, error.what(), "unsupported_schema");

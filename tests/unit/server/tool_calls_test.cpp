@@ -15,9 +15,18 @@ const ToolFormat& format_of(const std::string& signs) {
 }
 const ToolFormat& bare() { return format_of("\"parameters\": dictionary"); }
 
+std::vector<ToolFunction> functions() {
+  return {{"f", OrderedJson::parse(R"({"type": "object", "properties": {"x": {"type": "integer"}},
+                         "required": ["x"]})")},
+          {"g", {{"type", "object"}}}};
+}
+std::shared_ptr<const std::vector<ToolFunction>> shared_functions() {
+  return std::make_shared<const std::vector<ToolFunction>>(functions());
+}
+
 // A whole answer, read in pieces of so many bytes; its calls with all of their arguments.
 ToolCallReader::Piece read(const ToolFormat& format, std::string_view text, size_t step) {
-  ToolCallReader reader(format);
+  ToolCallReader reader(format, shared_functions());
   ToolCallReader::Piece all;
   const auto add = [&](ToolCallReader::Piece piece) {
     all.text += piece.text;
@@ -69,7 +78,7 @@ TEST(ToolCallReader, ACallThatIsCutIsTextUntilItsNameIsKnown) {
 }
 
 TEST(ToolCallReader, ArgumentsComeAsTheyAreWritten) {
-  ToolCallReader reader(tagged_format());
+  ToolCallReader reader(tagged_format(), shared_functions());
   EXPECT_TRUE(reader.push("<tool_call>{\"name\":\"f\", \"argu").calls.empty());
   const auto begun = reader.push("ments\": {\"x").calls;
   ASSERT_EQ(begun.size(), 2u);
@@ -83,13 +92,8 @@ TEST(ToolCallReader, ArgumentsComeAsTheyAreWritten) {
 
 class Rules {
  public:
-  explicit Rules(const ToolRule& rule) {
-    build_tool_grammar(
-        rule,
-        {{"f", OrderedJson::parse(R"({"type": "object", "properties": {"x": {"type": "integer"}},
-                         "required": ["x"]})")},
-         {"g", {{"type", "object"}}}},
-        grammar_);
+  explicit Rules(const ToolRule& rule, const std::vector<ToolFunction>& called = functions()) {
+    build_tool_grammar(rule, called, grammar_);
   }
   bool has(std::string_view text) const {
     GrammarMachine machine(grammar_);
@@ -135,7 +139,7 @@ TEST(ToolFormat, IsThatOfTheTemplate) {
   EXPECT_TRUE(tools_of_template("{% if tools %}<tool_call>{% endif %}").known_format);
   EXPECT_TRUE(bare().mark.empty());
   EXPECT_FALSE(tools_of_template("{{ tools }}[CALLS]").known_format);
-  EXPECT_FALSE(tools_of_template("{{ tools }}<tool_call><function=").known_format);
+  EXPECT_EQ(format_of("<tool_call><function=").parameters.open, "<parameter=");
 }
 
 // Each way of writing two calls: the grammar lets it through, and the reader finds the calls.
@@ -155,7 +159,21 @@ TEST(ToolFormat, EveryFormatIsWrittenAndRead) {
       {"<｜tool▁calls▁begin｜>```json",
        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"x\": "
        "1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```"
-       "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}};
+       "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
+      {"<function=<tool_call>",
+       "<tool_call>\n<function=f>\n<parameter=x>\n1\n</parameter>\n</function>\n</tool_call>\n"
+       "<tool_call>\n<function=g>\n</function>\n</tool_call>"},
+      {"<function=<seed:tool_call>",
+       "<seed:tool_call>\n<function=f>\n<parameter=x>1</parameter>\n</function>\n</seed:tool_call>"
+       "<seed:tool_call>\n<function=g>\n</function>\n</seed:tool_call>"},
+      {"<arg_key><tool_call>",
+       "<tool_call>f\n<arg_key>x</arg_key>\n<arg_value>1</arg_value>\n</tool_call>\n"
+       "<tool_call>g\n</tool_call>"},
+      {"<minimax:tool_call><invoke name=",
+       "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"x\">1</parameter>\n</invoke>\n"
+       "<invoke name=\"g\">\n</invoke>\n</minimax:tool_call>"},
+      {"<TOOLCALL>",
+       R"(<TOOLCALL>[{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}]</TOOLCALL>)"}};
   for (const auto& [signs, text] : cases) {
     const ToolFormat& format = format_of(signs);
     ASSERT_TRUE(tools_of_template("tools " + signs).known_format) << signs;
@@ -170,6 +188,48 @@ TEST(ToolFormat, EveryFormatIsWrittenAndRead) {
       EXPECT_EQ(found.calls[1].index, 1u);
     }
   }
+}
+
+// Parameters that a model writes one by one: texts as they are, all else as JSON.
+TEST(ToolFormat, ParametersComeTogetherAsAnObject) {
+  const ToolFormat& format = format_of("<function=<tool_call>");
+  const std::vector<ToolFunction> called{{"edit", OrderedJson::parse(R"({
+      "type": "object", "required": ["path", "text"],
+      "properties": {"path": {"type": "string"}, "mode": {"enum": ["add", "new"]},
+                     "lines": {"$ref": "#/$defs/lines"}, "text": {"type": "string"}},
+      "$defs": {"lines": {"type": "array", "items": {"type": "integer"}}}})")}};
+  const auto written = [](const std::string& parameters) {
+    return "<tool_call>\n<function=edit>\n" + parameters + "</function>\n</tool_call>";
+  };
+  const auto parameter = [](const std::string& name, const std::string& value) {
+    return "<parameter=" + name + ">\n" + value + "\n</parameter>\n";
+  };
+  const std::string path = parameter("path", "a \"b\".c");
+  const std::string text = parameter("text", "if (a < b)\n  <parameter=x>\n</parameter");
+  const Rules rules({.format = &format, .must_call = true}, called);
+  EXPECT_TRUE(rules.has(written(path + text)));
+  EXPECT_TRUE(
+      rules.has(written(path + parameter("mode", "add") + parameter("lines", "[1, 2]") + text)));
+  EXPECT_FALSE(rules.has(written(path)));
+  EXPECT_FALSE(rules.has(written(text + path)));
+  EXPECT_FALSE(rules.has(written(path + parameter("mode", "other") + text)));
+  EXPECT_FALSE(rules.has(written(path + parameter("lines", "[1.5]") + text)));
+  EXPECT_FALSE(rules.has(written(path + text + parameter("more", "1"))));
+
+  for (const size_t step : {1u, 3u, 1000u}) {
+    ToolCallReader reader(format, std::make_shared<const std::vector<ToolFunction>>(called));
+    const std::string all = written(path + parameter("lines", "[1, 2]") + text);
+    std::string arguments;
+    for (size_t at = 0; at < all.size(); at += step)
+      for (const ToolCall& call : reader.push(all.substr(at, step)).calls)
+        arguments += call.arguments;
+    EXPECT_EQ(OrderedJson::parse(arguments),
+              (OrderedJson{{"path", "a \"b\".c"},
+                           {"lines", {1, 2}},
+                           {"text", "if (a < b)\n  <parameter=x>\n</parameter"}}));
+    EXPECT_EQ(reader.finish().text, "");
+  }
+  EXPECT_THROW(Rules({.format = &format}, {{"f", {{"$ref", "#/$defs/a"}}}}), Error);
 }
 
 TEST(ToolText, TemplatesWithoutToolsGetMessages) {
