@@ -1,14 +1,18 @@
-// A load on a running `dinfer serve`: so many clients in a closed loop, or arrivals at a rate
-// whether or not answers keep up. Prints one JSON object of rates and latencies.
+// A load on a running server of OpenAI's API (`dinfer serve` or another): so many clients in a
+// closed loop, or arrivals at a rate whether or not answers keep up. Every prompt is another one,
+// and the same in every run. Prints one JSON object of rates and latencies.
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
+
+#include <sys/resource.h>
 
 #include <fmt/format.h>
 #include <boost/asio/awaitable.hpp>
@@ -30,12 +34,15 @@ using Clock = std::chrono::steady_clock;
 using tcp = asio::ip::tcp;
 
 struct Load {
+  std::string host = "127.0.0.1";
   uint16_t port = 0;
   int clients = 1;
   int requests = 1;
   int tokens = 16;         // of an answer
   int prompt_tokens = 16;  // of a prompt
-  double rate = 0;         // arrivals a second; 0: closed loop
+  int vocab = 256;         // ids of prompts are below this
+  bool chat_lengths = false;
+  double rate = 0;  // arrivals a second; 0: closed loop
   bool stream = true;
 };
 
@@ -43,10 +50,30 @@ double ms_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
 }
 
+// One request's lengths, in tokens, and what makes its prompt.
+struct Ask {
+  int prompt_tokens = 0, tokens = 0;
+  uint32_t seed = 0;
+};
+
+// Request number `i`. Chats: log-normal lengths with the means that vLLM's benchmark reports of
+// ShareGPT's conversations (217 in, 202 out) and its bounds.
+Ask ask_number(const Load& load, int i) {
+  const auto seed = static_cast<uint32_t>(i) + 1;
+  if (!load.chat_lengths) return {load.prompt_tokens, load.tokens, seed};
+  std::mt19937 random(seed);
+  const auto draw = [&](double mean, double sigma) {
+    std::lognormal_distribution<double> length(std::log(mean) - sigma * sigma / 2, sigma);
+    return std::clamp(static_cast<int>(length(random)), 4, 1024);
+  };
+  const int prompt_tokens = draw(217, 1.2);
+  return {prompt_tokens, draw(202, 1.0), seed};
+}
+
 // What became of the requests.
 struct Tally {
-  std::map<int, int> statuses;  // 0: no answer
-  int64_t tokens = 0;
+  std::map<int, int> statuses;  // 0: no answer, or one that broke off
+  int64_t prompt_tokens = 0, tokens = 0;
   std::vector<double> first_ms, gap_ms, whole_ms;
   std::vector<int> retry_after_s;
 };
@@ -56,14 +83,14 @@ class Client {
   Client(const Load& load, Tally& tally, asio::any_io_executor executor)
       : load_(load), tally_(tally), socket_(executor) {}
 
-  asio::awaitable<void> one_request() {
+  asio::awaitable<void> one_request(const Ask& ask) {
     const auto begin = Clock::now();
     int status = 0;
     try {
       if (!socket_.is_open()) co_await connect();
-      const std::string request = request_text();
+      const std::string request = request_text(ask);
       co_await asio::async_write(socket_, asio::buffer(request), asio::use_awaitable);
-      status = co_await read_answer(begin);
+      status = co_await read_answer(begin, ask);
     } catch (const boost::system::system_error&) {
       socket_.close();
     }
@@ -72,25 +99,27 @@ class Client {
 
  private:
   asio::awaitable<void> connect() {
-    co_await socket_.async_connect({asio::ip::address_v4::loopback(), load_.port},
+    co_await socket_.async_connect({asio::ip::make_address(load_.host), load_.port},
                                    asio::use_awaitable);
     socket_.set_option(tcp::no_delay(true));
   }
 
-  std::string request_text() const {
+  std::string request_text(const Ask& ask) const {
+    std::mt19937 random(ask.seed);
+    std::uniform_int_distribution<int> id(3, load_.vocab - 1);
     std::string prompt;
-    for (int i = 0; i < load_.prompt_tokens; ++i)
-      prompt += fmt::format("{}{}", i ? "," : "", i + 3);
+    for (int i = 0; i < ask.prompt_tokens; ++i)
+      prompt += fmt::format("{}{}", i ? "," : "", id(random));
     const std::string body = fmt::format(
         R"({{"prompt":[{}],"max_tokens":{},"temperature":0,"ignore_eos":true,"stream":{}}})",
-        prompt, load_.tokens, load_.stream);
+        prompt, ask.tokens, load_.stream);
     return fmt::format(
-        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "POST /v1/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n"
         "Content-Length: {}\r\n\r\n{}",
-        body.size(), body);
+        load_.host, body.size(), body);
   }
 
-  asio::awaitable<int> read_answer(Clock::time_point begin) {
+  asio::awaitable<int> read_answer(Clock::time_point begin, const Ask& ask) {
     std::string text;
     const size_t head = co_await asio::async_read_until(socket_, asio::dynamic_buffer(text),
                                                         "\r\n\r\n", asio::use_awaitable);
@@ -105,9 +134,11 @@ class Client {
     else
       co_await read_bytes(text, length.value_or(0));
     const double whole = ms_between(begin, Clock::now());
+    if (failed_) co_return 0;
     if (status == 200) {
       tally_.whole_ms.push_back(whole);
-      tally_.tokens += load_.tokens;
+      tally_.prompt_tokens += ask.prompt_tokens;
+      tally_.tokens += ask.tokens;
     }
     co_return status;
   }
@@ -124,8 +155,10 @@ class Client {
 
   asio::awaitable<void> read_events(std::string& text, Clock::time_point begin) {
     std::optional<Clock::time_point> last;
+    failed_ = false;
     for (;;) {
       const bool ends = text.ends_with("0\r\n\r\n");
+      failed_ = failed_ || text.find("data: {\"error\"") != std::string::npos;
       if (text.find("data: {") != std::string::npos) {
         const auto now = Clock::now();
         if (last)
@@ -151,16 +184,17 @@ class Client {
   const Load& load_;
   Tally& tally_;
   tcp::socket socket_;
+  bool failed_ = false;  // the stream told of an error
 };
 
 asio::awaitable<void> closed_loop(const Load& load, Tally& tally, int& left) {
   Client client(load, tally, co_await asio::this_coro::executor);
-  while (left-- > 0) co_await client.one_request();
+  while (left-- > 0) co_await client.one_request(ask_number(load, left));
 }
 
-asio::awaitable<void> one_arrival(const Load& load, Tally& tally) {
+asio::awaitable<void> one_arrival(const Load& load, Tally& tally, int number) {
   Client client(load, tally, co_await asio::this_coro::executor);
-  co_await client.one_request();
+  co_await client.one_request(ask_number(load, number));
 }
 
 // Arrivals of a Poisson process.
@@ -175,7 +209,7 @@ asio::awaitable<void> open_loop(const Load& load, Tally& tally) {
         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(pause(random)));
     timer.expires_at(due);
     co_await timer.async_wait(asio::use_awaitable);
-    asio::co_spawn(executor, one_arrival(load, tally), asio::detached);
+    asio::co_spawn(executor, one_arrival(load, tally, i), asio::detached);
   }
 }
 
@@ -197,10 +231,11 @@ void print(const Tally& tally, double seconds) {
     statuses += fmt::format(R"({}"{}":{})", statuses.empty() ? "" : ",", status, count);
   const auto& retry = tally.retry_after_s;
   fmt::print(
-      R"({{"seconds":{:.3f},"statuses":{{{}}},"tok_s":{:.1f},"first_ms":{},"gap_ms":{},"whole_ms":{},)"
+      R"({{"seconds":{:.3f},"statuses":{{{}}},"prompt_tokens":{},"tokens":{},"tok_s":{:.1f},"first_ms":{},"gap_ms":{},"whole_ms":{},)"
       R"("retry_after_s":{}}})"
       "\n",
-      seconds, statuses, static_cast<double>(tally.tokens) / seconds, quantiles(tally.first_ms),
+      seconds, statuses, tally.prompt_tokens, tally.tokens,
+      static_cast<double>(tally.tokens) / seconds, quantiles(tally.first_ms),
       quantiles(tally.gap_ms), quantiles(tally.whole_ms),
       quantiles(std::vector<double>(retry.begin(), retry.end())));
 }
@@ -210,10 +245,12 @@ void print(const Tally& tally, double seconds) {
 int main(int argc, char** argv) {
   Load load;
   options::options_description known("options");
-  known.add_options()("port", options::value(&load.port)->required())(
-      "clients", options::value(&load.clients))("requests", options::value(&load.requests))(
-      "tokens", options::value(&load.tokens))("prompt-tokens", options::value(&load.prompt_tokens))(
-      "rate", options::value(&load.rate))("stream", options::value(&load.stream));
+  known.add_options()("host", options::value(&load.host))(
+      "port", options::value(&load.port)->required())("vocab", options::value(&load.vocab))(
+      "chat-lengths", options::value(&load.chat_lengths))("clients", options::value(&load.clients))(
+      "requests", options::value(&load.requests))("tokens", options::value(&load.tokens))(
+      "prompt-tokens", options::value(&load.prompt_tokens))("rate", options::value(&load.rate))(
+      "stream", options::value(&load.stream));
   options::variables_map given;
   try {
     options::store(options::parse_command_line(argc, argv, known), given);
@@ -222,6 +259,10 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "server_load: {}\n", error.what());
     return 2;
   }
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
   asio::io_context context(1);
   Tally tally;
   int left = load.requests;
