@@ -69,6 +69,9 @@ def check_ranks(page):
     page.evaluate("document.getElementById('status').open = true")
     page.wait("document.getElementById('figures').textContent.includes('ranks')")
     assert "3 ranks" in page.evaluate("document.getElementById('figures').textContent")
+    # A line a rank, with what it did in the answers above.
+    page.wait("document.querySelectorAll('#ranks tr').length === 3")
+    page.wait("Number(document.querySelector('#ranks tr:last-child td:nth-child(8)').textContent) > 0")
 
 
 def check_fits(page):
