@@ -234,8 +234,9 @@ std::vector<OptionSpec> command_options() {
        toggle(&Options::text)},
       {input, "json", 0, "", kRun | kBench | kPlan | kVersion, "",
        "one JSON object on standard output", toggle(&Options::json)},
-      {sweep, "shape", 0, "NAME", kBench | kPlan, "",
-       "random weights of a published shape, no files needed", any_text(&Options::shape)},
+      {sweep, "shape", 0, "NAME", kBench | kServe | kPlan, "",
+       "random weights of a published shape, no files needed; serve: beside a --tokenizer",
+       any_text(&Options::shape)},
       {sweep, "batch", 0, "LIST", kBench, "1", "sequences decoded together: 1,8,32",
        numbers(&Options::bench_batch, Counts64{.low = 1})},
       {sweep, "context", 0, "LIST", kBench, "0", "tokens already in the cache when decode starts",
@@ -331,9 +332,10 @@ std::span<const std::string_view> future_options() {
 }
 
 std::span<const std::string_view> script_variables() {
-  static constexpr std::array<std::string_view, 8> names{
-      "DINFER_BINARY",      "DINFER_CACHE",        "DINFER_DEMO_MODEL", "DINFER_PYTHON",
-      "DINFER_PEER_MODELS", "DINFER_FUZZ_SECONDS", "DINFER_SECRET",     "DINFER_RANK"};
+  static constexpr std::array<std::string_view, 9> names{
+      "DINFER_AIPERF",       "DINFER_BINARY", "DINFER_CACHE",
+      "DINFER_DEMO_MODEL",   "DINFER_PYTHON", "DINFER_PEER_MODELS",
+      "DINFER_FUZZ_SECONDS", "DINFER_SECRET", "DINFER_RANK"};
   return names;
 }
 

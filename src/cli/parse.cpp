@@ -170,7 +170,7 @@ Invocation parse_arguments(std::span<const std::string> arguments,
          command.name, options.arguments[command.most_arguments], command.name);
   }
   invocation.warnings = apply_environment(command, environment, given, options);
-  if (command.needs_model && options.model.empty()) {
+  if (command.needs_model && options.model.empty() && options.shape.empty()) {
     fail(ExitCode::usage, "{} needs a model: -m MODEL, or DINFER_MODEL in the environment",
          command.name);
   }

@@ -10,9 +10,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/bench_shapes.h"
 #include "cli/run_answer.h"
 #include "cli/serve_endpoint.h"
 #include "cli/start.h"
+#include "server/descriptors.h"
 #include "server/server.h"
 #include "server/tool_format.h"
 #include "text/load_text.h"
@@ -21,11 +23,27 @@ namespace dinfer {
 
 namespace {
 
+// As many connections as were asked for, or fewer where that is only the default.
+size_t connections_of(const Options& options) {
+  const auto wanted = static_cast<size_t>(options.max_connections);
+  const size_t room = make_room_for_connections(wanted);
+  if (room >= wanted) return wanted;
+  if (room == 0 || wanted > HttpLimits{}.connections) {
+    fail(ExitCode::config,
+         "--max-connections {}: this process may have too few open files for more than {}: raise "
+         "the limit (ulimit -Hn, or LimitNOFILE of its service)",
+         wanted, room);
+  }
+  spdlog::warn("at most {} connections: this process may have no more open files (ulimit -Hn)",
+               room);
+  return room;
+}
+
 ServerOptions server_options(const Options& o) {
   ServerOptions server{
       .host = o.host, .port = static_cast<uint16_t>(o.port), .keyless_ok = o.allow_keyless};
   server.http.body_bytes = static_cast<uint64_t>(o.max_body_bytes);
-  server.http.connections = static_cast<size_t>(o.max_connections);
+  server.http.connections = connections_of(o);
   server.http.connections_per_address = static_cast<size_t>(o.max_connections_per_address);
   server.http.head_s = o.header_timeout;
   server.http.idle_s = o.idle_timeout;
@@ -48,6 +66,8 @@ std::vector<std::string> model_names(const Options& options) {
   std::vector<std::string> names;
   if (!options.served_model_name.empty()) {
     names.push_back(options.served_model_name);
+  } else if (!options.shape.empty()) {
+    names.push_back(options.shape);
   } else if (std::filesystem::exists(options.model)) {
     const auto path = std::filesystem::absolute(options.model).lexically_normal();
     const auto last = path.has_filename() ? path : path.parent_path();
@@ -56,7 +76,7 @@ std::vector<std::string> model_names(const Options& options) {
     names.push_back(options.model);
   }
   for (const std::string& other : {options.model, std::string("default")}) {
-    if (std::ranges::find(names, other) == names.end()) names.push_back(other);
+    if (!other.empty() && std::ranges::find(names, other) == names.end()) names.push_back(other);
   }
   return names;
 }
@@ -73,10 +93,13 @@ std::shared_ptr<const ServedModel> served_model(const Head& head, const Options&
   auto model = std::make_shared<ServedModel>();
   model->names = model_names(options);
   model->tokenizer = head.tokenizer;
-  model->chat_template_source = load_chat_template(head.files, options.chat_template, false);
+  const bool has_files = options.shape.empty();
+  if (has_files || !options.chat_template.empty())
+    model->chat_template_source = load_chat_template(head.files, options.chat_template, false);
   if (!model->chat_template_source.empty())
     model->chat_template.emplace(model->chat_template_source);
-  model->defaults = request_defaults(options, read_generation_defaults(head.files));
+  model->defaults = request_defaults(
+      options, has_files ? read_generation_defaults(head.files) : GenerationDefaults{});
   model->max_tokens = options.max_tokens;
   model->seed = options.seed;
   model->stop = options.stop;
@@ -92,6 +115,22 @@ std::shared_ptr<const ServedModel> served_model(const Head& head, const Options&
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();
   return model;
+}
+
+ServedLayout served_layout(const Head& head) {
+  ServedLayout layout{
+      .layout = head.layout, .device = head.device, .ranks = head.ranks, .load_s = head.load_s};
+  const auto kv_blocks = static_cast<uint64_t>(head.engine.limits().blocks);
+  for (size_t rank = 0; rank < head.memory.size(); ++rank) {
+    const RankMemory& memory = head.memory[rank];
+    layout.places.push_back({.host = head.hosts[rank],
+                             .device = memory.device,
+                             .units = head.units[rank],
+                             .weight_bytes = memory.weights,
+                             .kv_bytes = memory.kv_block * kv_blocks,
+                             .activation_bytes = memory.activations});
+  }
+  return layout;
 }
 
 void say_ready(const Server& server, const Options& options, double seconds) {
@@ -121,14 +160,13 @@ int serve(Head& head, Server& server, const Options& options) {
     }
     return signals > signals_at_drain ? EngineDriver::Wish::stop_now : EngineDriver::Wish::drain;
   };
-  const bool all_ended = server.run(
-      head.engine, served_model(head, options),
-      {.layout = head.layout, .device = head.device, .ranks = head.ranks, .load_s = head.load_s},
-      wish, options.drain_timeout, [&] {
-        if (!options.endpoint_file.empty())
-          endpoint.emplace(options.endpoint_file, server.http(), server.url());
-        say_ready(server, options, head.load_s);
-      });
+  const bool all_ended =
+      server.run(head.engine, served_model(head, options), served_layout(head), wish,
+                 options.drain_timeout, [&] {
+                   if (!options.endpoint_file.empty())
+                     endpoint.emplace(options.endpoint_file, server.http(), server.url());
+                   say_ready(server, options, head.load_s);
+                 });
   if (all_ended) return static_cast<int>(ExitCode::ok);
   return static_cast<int>(head.signals.caught().value_or(ExitCode::terminated));
 }
@@ -136,15 +174,18 @@ int serve(Head& head, Server& server, const Options& options) {
 }  // namespace
 
 int serve_command(const Options& options) {
+  if (!options.shape.empty() && (!options.model.empty() || options.tokenizer.empty()))
+    fail(ExitCode::usage, "--shape has random weights: it goes with --tokenizer, not with --model");
   std::unique_ptr<Server> server;  // on the head
-  const StartRequest request{.command = "serve",
-                             .max_seqs = options.max_seqs,
-                             .scores = true,
-                             .prefix_cache = !options.no_prefix_cache,
-                             .prepare = [&] {
-                               if (!options.dry_run)
-                                 server = std::make_unique<Server>(server_options(options));
-                             }};
+  StartRequest request{.command = "serve",
+                       .max_seqs = options.max_seqs,
+                       .scores = true,
+                       .prefix_cache = !options.no_prefix_cache,
+                       .prepare = [&] {
+                         if (!options.dry_run)
+                           server = std::make_unique<Server>(server_options(options));
+                       }};
+  if (!options.shape.empty()) request.shape = published_shape(options.shape);
   return run_on_ranks(options, request, [&](Head& head) { return serve(head, *server, options); });
 }
 

@@ -22,6 +22,7 @@
 #include "cli/start_state.h"
 #include "cli/start_together.h"
 #include "comm/link_proof.h"
+#include "comm/timed_communicator.h"
 #include "engine/bytes.h"
 #include "factory.h"
 #include "model/transformer.h"
@@ -131,6 +132,7 @@ class Start {
   Layout layout_;
   SchedulerLimits limits_;
   std::vector<RankMemory> memory_;     // by rank
+  CallTime calls_;                     // of the communicators
   std::unique_ptr<Communicator> job_;  // where there are several replicas
   std::unique_ptr<Communicator> all_;  // where there are several stages
   std::unique_ptr<Communicator> group_;
@@ -353,10 +355,12 @@ void Start::report_plan() const {
 // on all ranks alike, or at its end.
 void Start::connect() {
   together([&] {
-    if (layout_.dp > 1) job_ = boot_.make_host_communicator(all_ranks(world().size));
-    if (layout_.pp > 1)
-      all_ = boot_.make_communicator(*device_, ranks_at(all_ranks(layout_.replica_ranks())));
-    group_ = boot_.make_communicator(*device_, ranks_at(placement().group_of(place())));
+    const auto join = [this](const std::vector<int>& places) {
+      return timed(boot_.make_communicator(*device_, ranks_at(places)), calls_);
+    };
+    if (layout_.dp > 1) job_ = timed(boot_.make_host_communicator(all_ranks(world().size)), calls_);
+    if (layout_.pp > 1) all_ = join(all_ranks(layout_.replica_ranks()));
+    group_ = join(placement().group_of(place()));
     if (all_) prove_links(*all_, *device_, *boot_.control, layout_.tp, start_deadline());
   });
 }
@@ -364,7 +368,7 @@ void Start::connect() {
 void Start::load() {
   together(kLoadTimeout, [&] {
     std::future<std::unique_ptr<Tokenizer>> tokenizer;
-    if (is_head() && checkpoint_) {
+    if (is_head() && (checkpoint_ || !options_.tokenizer.empty())) {
       tokenizer = std::async(std::launch::async,
                              [&] { return load_tokenizer(files_, options_.tokenizer); });
     }
@@ -401,7 +405,7 @@ void Start::load() {
     for (int each = 0; each < layout_.dp; ++each)
       route.reporters.push_back(rank_at(last.front(), each));
     worker_ = std::make_unique<Worker>(*model_, sampler_.get(), std::move(route), bounds,
-                                       limits_.max_seq_len);
+                                       limits_.max_seq_len, calls_);
     if (tokenizer.valid()) tokenizer_ = tokenizer.get();
   });
 }
@@ -495,7 +499,11 @@ int Start::lead(const Client& client, SignalWatch& signals) {
             .signals = signals,
             .files = files_,
             .config = config_,
-            .tokenizer = tokenizer_.get()};
+            .tokenizer = tokenizer_.get(),
+            .hosts = hosts_,
+            .memory = memory_};
+  for (int rank = 0; rank < world().size; ++rank)
+    head.units.push_back(units_text(layout_.shard_of(rank), config_.layers));
   head.layout = layout_.mode;
   head.device = device_->name();
   head.ranks = world().size;

@@ -11,6 +11,7 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/model_files.h"
 #include "cli/options.h"
+#include "cli/start_memory.h"
 #include "cli/start_signals.h"
 #include "engine/engine.h"
 #include "text/tokenizer.h"
@@ -34,9 +35,12 @@ struct Head {
   SignalWatch& signals;
   const ModelFiles& files;
   const ModelConfig& config;
-  const Tokenizer* tokenizer;  // nullptr with a shape
-  std::string layout;          // "single", "tensor-parallel"
-  std::string device;          // of rank 0
+  const Tokenizer* tokenizer;             // nullptr with a shape
+  const std::vector<std::string>& hosts;  // by rank, as what follows
+  const std::vector<RankMemory>& memory;
+  std::vector<std::string> units = {};  // of the model, as in the log
+  std::string layout;                   // "single", "tensor-parallel"
+  std::string device;                   // of rank 0
   int ranks = 1;
   double load_s = 0;  // from the start of the command to the end of the warm-up
   // Of a replica's ranks together: what a decoding step reads of weights, and KV of a token.

@@ -8,6 +8,10 @@ namespace {
 // Of the stall timeout: a heartbeat comes up to a second after a rank has stalled.
 constexpr double kAnswerShare = 0.75;
 
+// Stages that tell what they did in the midst of their work meet for it: that is to cost less than
+// a hundredth of the time.
+constexpr int64_t kStepsBetweenReports = 128;  // of each stage
+
 }  // namespace
 
 Engine::Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& limits,
@@ -54,9 +58,26 @@ void Engine::issue_ahead() {
       live.started = Clock::now();
       live.cached_tokens = admission.cached;
     }
+    if (!plan->work.empty()) plan->report = report_due();
     issue(*plan);
     under_way_.push_back(*std::move(plan));
   }
+}
+
+bool Engine::report_due() {
+  const int64_t depth = limits().depth;
+  if (++unreported_steps_ < (depth > 1 ? depth * kStepsBetweenReports : 1)) return false;
+  return Clock::now() >= next_report_;
+}
+
+void Engine::take_report(Deadline deadline) {
+  const std::vector<Bytes> told = control_.all_gather(encode(worker_.figures()), deadline);
+  ++report_.number;
+  report_.ranks.clear();
+  for (const Bytes& figures : told) report_.ranks.push_back(decode_rank_figures(figures));
+  unreported_steps_ = 0;
+  next_report_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                    std::chrono::duration<double>(kHeartbeatSeconds));
 }
 
 // Ends the oldest step under way.
@@ -101,8 +122,10 @@ void Engine::issue(const StepPlan& plan) {
   Bytes message = encode(plan);
   control_.broadcast(message, Deadline::after(Seconds(step_timeout_s_)));
   worker_.execute(plan);
-  // A heartbeat is answered, so that the head learns who lives.
-  if (plan.heartbeat()) control_.barrier(Deadline::after(Seconds(kAnswerShare * stall_timeout_s_)));
+  if (plan.answered()) {
+    const double limit_s = plan.heartbeat() ? kAnswerShare * stall_timeout_s_ : step_timeout_s_;
+    take_report(Deadline::after(Seconds(limit_s)));
+  }
   in_step_ = false;
   control_.set_phase("idle");
 }

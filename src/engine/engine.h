@@ -81,6 +81,14 @@ class Engine {
   bool step();
   void run_until_idle();
 
+  // What all ranks have done, by rank, as they told with the last heartbeat, or about once a second
+  // between steps; empty before. `number` counts what they told.
+  struct Report {
+    uint64_t number = 0;
+    std::vector<RankFigures> ranks;
+  };
+  const Report& report() const { return report_; }
+
   // Tells the ranks that the head lives: due every kHeartbeatSeconds while no step runs.
   void heartbeat();
 
@@ -110,6 +118,8 @@ class Engine {
 
   void issue(const StepPlan& plan);
   void issue_ahead();
+  bool report_due();
+  void take_report(Deadline deadline);
   void collect();
   void deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome);
   void report_prompt(Live& live, const SlotWork& work, const WorkResult& result);
@@ -124,6 +134,9 @@ class Engine {
   std::deque<StepPlan> under_way_;
   std::unordered_map<uint64_t, Live> live_;
   std::vector<uint64_t> cancelled_;
+  Report report_;
+  Clock::time_point next_report_ = Clock::now();
+  int64_t unreported_steps_ = 0;
 };
 
 }  // namespace dinfer

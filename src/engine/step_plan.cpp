@@ -9,7 +9,7 @@ namespace dinfer {
 namespace {
 
 constexpr uint32_t kMagic = 0x4c504e44;  // "DNPL"
-constexpr uint16_t kVersion = 5;
+constexpr uint16_t kVersion = 6;
 constexpr const char* kWhat = "step plan from the head";
 
 // Fewest bytes that an item takes on the wire: bounds the counts of a hostile message.
@@ -69,6 +69,8 @@ class Decoder {
     StepPlan plan;
     plan.step = in_.get<uint64_t>();
     if (flag()) plan.stop = in_.get<int32_t>();
+    plan.report = flag();
+    require(!plan.stop || !plan.report, "asks ranks that leave for a report");
     plan.releases = in_.get_list<uint32_t>();
     for (uint32_t released : plan.releases) require(is_slot(released), "releases no slot");
     const uint32_t admissions = in_.get_count(kAdmissionBytes);
@@ -200,6 +202,7 @@ std::vector<std::byte> encode(const StepPlan& plan) {
   out.put(plan.step);
   out.put(static_cast<uint8_t>(plan.stop.has_value()));
   if (plan.stop) out.put(*plan.stop);
+  out.put(static_cast<uint8_t>(plan.report));
   out.put_list<uint32_t>(plan.releases);
   out.put(static_cast<uint32_t>(plan.admissions.size()));
   for (const Admission& a : plan.admissions) put(out, a);

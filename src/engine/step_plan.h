@@ -64,9 +64,12 @@ struct StepPlan {
   std::vector<Admission> admissions;
   std::vector<SlotWork> work;
   std::optional<int32_t> stop;  // leave the loop; the process ends with this code
+  bool report = false;          // all ranks tell their RankFigures once the work is done
   bool operator==(const StepPlan&) const = default;
 
   bool heartbeat() const { return work.empty() && !stop; }
+  // Heartbeats are, so that the head learns who lives.
+  bool answered() const { return heartbeat() || report; }
 };
 
 // What a plan may name: bounds that a decoded one is checked against. Blocks and rows are those of

@@ -1,5 +1,8 @@
 #include "engine/worker.h"
 
+#include <unistd.h>
+
+#include <chrono>
 #include <utility>
 
 #include "base/error.h"
@@ -28,15 +31,40 @@ constexpr uint64_t kMostResultBytes = uint64_t{1} << 32;
 }  // namespace
 
 Worker::Worker(Transformer& model, Sampler* sampler, const ResultRoute& route,
-               const PlanLimits& limits, int64_t max_seq_len)
+               const PlanLimits& limits, int64_t max_seq_len, const CallTime& calls)
     : model_(model),
       sampler_(sampler),
       route_(route),
       limits_(limits),
       max_seq_len_(max_seq_len),
+      calls_(calls),
       slots_(limits.slots) {}
 
+// Counts what passes while it lives as time in steps.
+class Worker::Timing {
+ public:
+  explicit Timing(Worker& worker) : worker_(worker), calls_before_(worker.calls_.seconds) {}
+  Timing(const Timing&) = delete;
+  Timing& operator=(const Timing&) = delete;
+  ~Timing() {
+    worker_.figures_.step_s += std::chrono::duration<double>(Clock::now() - begin_).count();
+    worker_.figures_.collective_s += worker_.calls_.seconds - calls_before_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Worker& worker_;
+  double calls_before_;
+  Clock::time_point begin_ = Clock::now();
+};
+
 void Worker::execute(const StepPlan& plan) {
+  const Timing timing(*this);
+  follow(plan);
+  figures_.steps += plan.work.empty() ? 0 : 1;
+}
+
+void Worker::follow(const StepPlan& plan) {
   if (plan.step != next_step_) parted("step {} where {} was due", plan.step, next_step_);
   ++next_step_;
   note(plan);
@@ -74,6 +102,7 @@ void Worker::report(StepResult result) {
 }
 
 StepResult Worker::result(const StepPlan& plan) {
+  const Timing timing(*this);
   check(!digests_.empty(), "a step was executed");
   StepResult result{.digest = digests_.front(), .work = std::vector<WorkResult>(plan.work.size())};
   digests_.pop_front();
@@ -208,18 +237,29 @@ void Worker::note(const StepPlan& plan) {
   }
 }
 
+RankFigures Worker::figures() const {
+  RankFigures figures = figures_;
+  figures.pid = getpid();
+  figures.moved_bytes = model_.moved_bytes();
+  figures.memory_bytes = process_memory();
+  return figures;
+}
+
 void Worker::note(uint64_t value) { digest_ = (digest_ ^ value) * kFnvPrime; }
 
 int32_t run_worker(Worker& worker, ControlPlane& control, double silence_s) {
+  const std::chrono::duration<double> silence(silence_s);
   for (;;) {
     Bytes message;
     control.set_phase("idle");
-    control.broadcast(message, Deadline::after(std::chrono::duration<double>(silence_s)));
+    const auto asked = std::chrono::steady_clock::now();
+    control.broadcast(message, Deadline::after(silence));
+    worker.count_plan_wait(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count());
     const StepPlan plan = decode_step_plan(message, worker.limits());
     control.set_phase(describe(plan));
     worker.execute(plan);
-    if (plan.heartbeat())
-      control.barrier(Deadline::after(std::chrono::duration<double>(silence_s)));
+    if (plan.answered()) control.all_gather(encode(worker.figures()), Deadline::after(silence));
     if (plan.stop) return *plan.stop;
   }
 }

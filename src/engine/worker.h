@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "bootstrap/control_plane.h"
+#include "comm/timed_communicator.h"
 #include "device/device.h"
+#include "engine/rank_figures.h"
 #include "engine/sampler.h"
 #include "engine/step_plan.h"
 #include "engine/step_result.h"
@@ -25,9 +27,10 @@ struct ResultRoute {
 // model and, where the rank owns its head, samples.
 class Worker {
  public:
-  // `sampler` is none where the rank does not own the model's head.
+  // `sampler` is none where the rank does not own the model's head. `calls`: the time that goes
+  // into the communicators' calls; outlives the worker.
   Worker(Transformer& model, Sampler* sampler, const ResultRoute& route, const PlanLimits& limits,
-         int64_t max_seq_len);
+         int64_t max_seq_len, const CallTime& calls);
 
   // Collective: every rank executes the same plans in the same order. A plan that does not fit the
   // slots' state is an Error(peer): the head and this rank have parted. The head may return before
@@ -40,6 +43,10 @@ class Worker {
 
   const PlanLimits& limits() const { return limits_; }
 
+  // What this rank has done so far.
+  RankFigures figures() const;
+  void count_plan_wait(double seconds) { figures_.plan_wait_s += seconds; }
+
  private:
   struct Slot {
     bool used = false;
@@ -49,8 +56,11 @@ class Worker {
     TokenCounts counts;  // kept where penalties need it
   };
 
+  class Timing;
+
   bool is_own(uint32_t slot) const { return limits_.replica_of(slot) == route_.replica; }
   Slot& slot_of(uint32_t slot) { return slots_[slot % limits_.slots]; }
+  void follow(const StepPlan& plan);
   void apply_changes(const StepPlan& plan);
   void take_tokens(const SlotWork& work);
   void run();
@@ -65,6 +75,8 @@ class Worker {
   ResultRoute route_;
   PlanLimits limits_;
   int64_t max_seq_len_;
+  const CallTime& calls_;
+  RankFigures figures_;
   std::vector<Slot> slots_;  // of the own replica
   uint64_t next_step_ = 1;
   uint64_t digest_ = 0xcbf29ce484222325u;

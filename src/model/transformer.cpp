@@ -25,6 +25,7 @@ Tensor Transformer::forward(const StepInput& step) {
   take_rows(step);
   device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_}, recordable_,
               [&] { compute(std::ssize(tokens_), std::ssize(logit_rows_)); });
+  moved_bytes_ += tokens_.size() * moved_bytes_per_row();
   return view(*wide_, std::ssize(step.logit_rows), shard_.vocab.size());
 }
 
@@ -94,6 +95,17 @@ Output Transformer::residual_output() const {
 
 void Transformer::sum_over_group(Tensor part) {
   peers_.group.all_reduce_sum({part.data, static_cast<size_t>(part.rows * part.columns)});
+}
+
+uint64_t Transformer::moved_bytes_per_row() const {
+  int64_t times = 0;
+  for (const OwnStage& stage : peers_.stages) {
+    times += (stage.from >= 0) + (stage.to >= 0);
+    if (peers_.group.size() == 1) continue;
+    const bool has_head = stage.units.end > unit::head(config_.layers);  // which sums up nothing
+    times += stage.units.size() - (has_head ? 1 : 0);
+  }
+  return static_cast<uint64_t>(times * config_.hidden) * sizeof(float);
 }
 
 AttentionSpec Transformer::attention_spec(int64_t layer) const {

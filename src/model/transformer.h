@@ -53,6 +53,9 @@ class Transformer {
   const ModelWeights& weights() const { return weights_; }
   const KvCache& cache() const { return cache_; }
 
+  // Bytes of hidden states that went into sums over the group, and from and to other stages.
+  uint64_t moved_bytes() const { return moved_bytes_; }
+
   // Device memory of activations and rotation tables.
   static size_t activation_bytes(const ModelConfig& config, const Shard& shard,
                                  const StepLimits& limits);
@@ -69,6 +72,7 @@ class Transformer {
 
   void take_chunks(const StepInput& step);
   void take_rows(const StepInput& step);
+  uint64_t moved_bytes_per_row() const;
   AttentionSpec attention_spec(int64_t layer) const;
   float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
@@ -82,6 +86,7 @@ class Transformer {
   KvCache cache_;
   Rope rope_;
   StepLimits limits_;
+  uint64_t moved_bytes_ = 0;
 
   std::unique_ptr<Buffer> hidden_;  // [rows, hidden]: the residual stream
   std::unique_ptr<Buffer> last_;    // [logit rows, hidden]: those that go to the head

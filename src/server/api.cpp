@@ -227,6 +227,7 @@ void Api::status(const std::shared_ptr<Call>& call) {
                     {"kv_blocks", engine.blocks},
                     {"kv_blocks_free", engine.free_blocks}};
   json["tokens"] = {{"prompt", metrics_.prompt_tokens}, {"generated", metrics_.generation_tokens}};
+  json["rank_table"] = describe(engine.ranks ? *engine.ranks : RankSummary{}, layout_.places);
   json["http"] = {{"connections", http.connections},
                   {"accepted", http.accepted},
                   {"refused", http.refused},

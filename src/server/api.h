@@ -15,6 +15,7 @@
 #include "server/generation.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/rank_table.h"
 #include "server/work_thread.h"
 
 namespace dinfer {
@@ -34,6 +35,7 @@ struct ServedLayout {
   std::string device;
   int ranks = 1;
   double load_s = 0;
+  std::vector<RankPlace> places;  // by rank
 };
 
 // The endpoints: who may call what, and what happens then. Lives on the HTTP server's thread;

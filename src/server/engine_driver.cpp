@@ -172,6 +172,11 @@ void EngineDriver::publish(const Engine& engine, double step_s) {
     stats_.replicas[replica] = {.running = scheduler.running(replica),
                                 .free_blocks = scheduler.free_blocks(replica)};
   waiting_ = stats_.waiting;
+  const Engine::Report& report = engine.report();
+  if (report.number == last_report_) return;
+  last_report_ = report.number;
+  ranks_.take(report.ranks);
+  stats_.ranks = std::make_shared<const RankSummary>(ranks_.summary());
 }
 
 void EngineDriver::flush() {

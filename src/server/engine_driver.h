@@ -5,12 +5,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/engine.h"
+#include "server/rank_table.h"
 
 namespace dinfer {
 
@@ -48,6 +50,7 @@ struct EngineStats {
   uint64_t admitted_tokens = 0, cached_tokens = 0;
   int64_t free_blocks = 0, blocks = 0;  // of all replicas
   std::vector<ReplicaStats> replicas;
+  std::shared_ptr<const RankSummary> ranks;  // none before they told anything
 };
 
 // The engine's loop beside a server: sequences come in from other threads, events go out in one
@@ -93,6 +96,8 @@ class EngineDriver {
   std::vector<EngineJob> jobs_;
   std::vector<uint64_t> cancels_;
   EngineStats stats_;
+  uint64_t last_report_ = 0;
+  RankTable ranks_;
   std::atomic<size_t> waiting_{0};
 
   // Of the engine's thread.

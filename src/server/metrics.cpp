@@ -49,6 +49,30 @@ class Page {
   std::string labels_;
 };
 
+// What each rank has done since the start.
+void print_ranks(Page& page, const RankSummary& ranks) {
+  const auto series = [&](const std::string& name, const char* type, const char* help,
+                          auto&& number_of) {
+    page.series("dinfer_rank_" + name, type, help);
+    for (size_t rank = 0; rank < ranks.total.size(); ++rank)
+      page.value("dinfer_rank_" + name, static_cast<double>(number_of(ranks.total[rank])),
+                 fmt::format(",rank=\"{}\"", rank));
+  };
+  series("steps_total", "counter", "Steps of a rank", [](auto& r) { return r.steps; });
+  series("step_seconds_total", "counter", "Time of a rank in steps",
+         [](auto& r) { return r.step_s; });
+  series("collective_seconds_total", "counter",
+         "Time of a rank in collectives and messages, part of that in steps",
+         [](auto& r) { return r.collective_s; });
+  series("plan_wait_seconds_total", "counter", "Time of a rank between steps",
+         [](auto& r) { return r.plan_wait_s; });
+  series("collective_bytes_total", "counter",
+         "Bytes of hidden states that a rank summed up, sent and received",
+         [](auto& r) { return r.moved_bytes; });
+  series("memory_bytes", "gauge", "Resident memory of a rank's process",
+         [](auto& r) { return r.memory_bytes; });
+}
+
 }  // namespace
 
 void Histogram::observe(double value) {
@@ -105,6 +129,7 @@ std::string Metrics::text(const std::string& model, int ranks, const EngineStats
              [](const ReplicaStats& stats) { return stats.running; });
   by_replica("dinfer_replica_kv_blocks_free", "KV blocks that no sequence has, likewise",
              [](const ReplicaStats& stats) { return stats.free_blocks; });
+  if (engine.ranks) print_ranks(own, *engine.ranks);
   own.gauge("dinfer_http_connections", "Open connections", static_cast<double>(http.connections));
   own.counter("dinfer_http_connections_total", "Connections accepted", http.accepted);
   own.counter("dinfer_http_slow_readers_total", "Answers given up because nobody read them",

@@ -82,12 +82,13 @@ Holdings run_once(const Bootstrap& boot) {
   std::vector<Range> slices;
   for (const Shard& each : placement.shards) slices.push_back(each.vocab);
   Sampler sampler(*device, *group, slices);
+  const CallTime calls;
   Worker worker(model, &sampler, {*group},
                 {.slots = static_cast<uint32_t>(kLimits.max_seqs),
                  .blocks = kLimits.blocks,
                  .vocab = static_cast<int32_t>(config.vocab),
                  .rows = kLimits.max_batch_tokens},
-                kLimits.max_seq_len);
+                kLimits.max_seq_len, calls);
   if (world.rank > 0) {
     check(run_worker(worker, *boot.control, 30) == 0, "the head ends the loop");
   } else {

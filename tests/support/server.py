@@ -18,10 +18,10 @@ LONG = {"prompt": "the", "max_tokens": 450, "temperature": 0, "ignore_eos": True
 class Server:
     """A running server: `port`, `process`, its log so far in `log`."""
 
-    def __init__(self, ranks, *arguments, ready=True, environment=None, cpu=True, port=0):
+    def __init__(self, ranks, *arguments, ready=True, environment=None, cpu=True, port=0, prefix=()):
         self.ranks = ranks
         self.process = subprocess.Popen(
-            command(ranks, "serve", *(["--cpu"] if cpu else []), "--port", str(port), *arguments), stdin=subprocess.DEVNULL,
+            [*prefix, *command(ranks, "serve", *(["--cpu"] if cpu else []), "--port", str(port), *arguments)], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **MPI_ENVIRONMENT, **(environment or {})})
         self.log = []
@@ -157,3 +157,24 @@ class Stream(threading.Thread):
         """The client goes away before the end."""
         self.connection.shutdown(socket.SHUT_RDWR)
         self.join(10)
+
+
+@contextlib.contextmanager
+def in_background(server, body, clients=4):
+    """Clients that ask for this completion again and again meanwhile; what they get does not matter."""
+    done = threading.Event()
+
+    def ask():
+        while not done.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                server.request("POST", "/v1/completions", body)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(60)

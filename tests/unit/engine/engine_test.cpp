@@ -60,7 +60,15 @@ class ThreadPlane final : public ControlPlane {
     else
       message = plans_.wait_for(next_++);
   }
-  std::vector<Bytes> all_gather(const Bytes&, Deadline) override { throw Bug("not used"); }
+  // Of messages of one length.
+  std::vector<Bytes> all_gather(const Bytes& message, Deadline) override {
+    const auto each = static_cast<std::ptrdiff_t>(message.size());
+    Bytes all(message.size() * static_cast<size_t>(size()));
+    group_.all_gather_host(message, all);
+    std::vector<Bytes> parts;
+    for (auto at = all.begin(); at != all.end(); at += each) parts.emplace_back(at, at + each);
+    return parts;
+  }
   void barrier(Deadline) override {
     const Bytes nothing(1);
     Bytes all(static_cast<size_t>(size()));
@@ -126,7 +134,8 @@ class Rank {
     ResultRoute route{.all = job, .reporters = {}, .replica = static_cast<uint32_t>(replica_)};
     for (int each = 0; each < ways.replicas; ++each)
       route.reporters.push_back(each * ranks_ + last.front());
-    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), route, bounds, limits.max_seq_len);
+    worker_ = std::make_unique<Worker>(*model_, sampler_.get(), route, bounds, limits.max_seq_len,
+                                       calls_);
   }
 
   Worker& worker() { return *worker_; }
@@ -145,6 +154,7 @@ class Rank {
   std::unique_ptr<Device> device_ = make_reference_device();
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Sampler> sampler_;
+  CallTime calls_;
   std::unique_ptr<Worker> worker_;
 };
 

@@ -73,6 +73,8 @@ TEST(StepPlan, comes_back_from_its_bytes) {
   EXPECT_EQ(decode_step_plan(encode(full_plan()), kLimits), full_plan());
   EXPECT_EQ(decode_step_plan(encode(StepPlan{.step = 1, .stop = 130}), kLimits),
             (StepPlan{.step = 1, .stop = 130}));
+  EXPECT_EQ(decode_step_plan(encode(StepPlan{.step = 2, .report = true}), kLimits),
+            (StepPlan{.step = 2, .report = true}));
 }
 
 TEST(StepPlan, every_shortened_message_is_refused) {
@@ -124,6 +126,7 @@ TEST(StepPlan, what_the_limits_exclude_is_refused) {
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached = 3; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].cached_ids = {7, 1000}; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.releases = {4}; }));
+  EXPECT_TRUE(refused([](StepPlan& p) { p.stop = 0, p.report = true; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].slot = 4; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.admissions[0].report.top = 1001; }));
 }
