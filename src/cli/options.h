@@ -103,6 +103,7 @@ struct Options {
   std::string chat;  // JSON file
 
   // bench
+  bool deterministic = false;
   std::string shape;  // a published shape with random weights
   std::vector<int64_t> bench_batch, bench_context, bench_prefill, bench_prompts;  // sweeps
   int bench_tokens = 128;

@@ -180,7 +180,8 @@ int serve_command(const Options& options) {
   StartRequest request{.command = "serve",
                        .max_seqs = options.max_seqs,
                        .scores = true,
-                       .prefix_cache = !options.no_prefix_cache,
+                       .deterministic = options.deterministic,
+                       .prefix_cache = !options.no_prefix_cache && !options.deterministic,
                        .prepare = [&] {
                          if (!options.dry_run)
                            server = std::make_unique<Server>(server_options(options));

@@ -45,6 +45,9 @@ constexpr Seconds kFinishTimeout{10};
 // Logits of a scoring step: enough rows for speed, little memory.
 constexpr int64_t kScoringLogitsBytes = int64_t{32} << 20;
 
+// Parts of prompts whose bits do not depend on their company.
+constexpr int64_t kFixedChunk = 128;
+
 // One rank on its way from options to the loop. Each member is made from those before it.
 class Start {
  public:
@@ -168,6 +171,7 @@ void Start::agree_on_options() {
       {"--kv-block-size", fmt::to_string(o.kv_block_size)},
       {"--kv-blocks", fmt::to_string(o.kv_blocks)},
       {"--max-seqs", fmt::to_string(o.max_seqs)},
+      {"--deterministic", request_.deterministic ? "yes" : "no"},
       {"--max-batch-tokens", fmt::to_string(o.max_batch_tokens)},
       {"--step-timeout", fmt::to_string(o.step_timeout)},
       {"--stall-timeout", fmt::to_string(o.stall_timeout)},
@@ -272,7 +276,8 @@ uint64_t Start::weight_bytes(const Shard& shard) const {
 StepLimits Start::step_limits() const {
   return {.rows = limits_.max_batch_tokens,
           .logit_rows = limits_.max_logit_rows,
-          .positions = limits_.max_seq_len};
+          .positions = limits_.max_seq_len,
+          .rows_apart = request_.deterministic};
 }
 
 void Start::choose_limits() {
@@ -290,6 +295,12 @@ void Start::choose_limits() {
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});
     limits_.max_logit_rows = std::max<int64_t>(
         limits_.max_seqs, request_.scores ? std::min(scored, limits_.max_batch_tokens) : 1);
+    if (!request_.deterministic) return;
+    // Room for a part beside all sequences that decode. Kernels of GPUs add up in an order that
+    // depends on the number of rows.
+    limits_.fixed_chunk =
+        std::clamp<int64_t>(limits_.max_batch_tokens - limits_.max_seqs, 1, kFixedChunk);
+    limits_.alone = any_gpu();
   });
 }
 

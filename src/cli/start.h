@@ -23,6 +23,7 @@ struct StartRequest {
   std::string command;               // its name: all ranks must run the same
   int max_seqs = 1;                  // sequences in work at once, of each replica
   bool scores = false;               // logits of many rows a step
+  bool deterministic = false;        // bits do not depend on what else is in a step
   bool prefix_cache = false;         // sequences that begin alike share KV blocks
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
   std::function<void()> prepare;     // on the head, before any weight is read

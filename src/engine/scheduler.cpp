@@ -210,8 +210,9 @@ void Scheduler::publish(Sequence& sequence) {
 
 // Gives the sequence the blocks of its known tokens; false where they are not free.
 bool Scheduler::grow(Sequence& sequence, std::vector<int32_t>& appended) {
-  const int64_t missing =
-      blocks_for(sequence.length()) - static_cast<int64_t>(sequence.blocks.size());
+  const int64_t tokens =
+      limits_.fixed_chunk > 0 ? sequence.length_limit(limits_.max_seq_len) : sequence.length();
+  const int64_t missing = blocks_for(tokens) - static_cast<int64_t>(sequence.blocks.size());
   if (missing <= 0) return true;
   auto taken = blocks_of(sequence).take(missing);
   if (!taken) return false;
@@ -257,7 +258,7 @@ bool Scheduler::make_room(size_t index, std::vector<int32_t>& appended) {
 void Scheduler::schedule_decodes(StepPlan& plan, Budgets& budgets) {
   std::vector<size_t> room;  // sequences, by replica
   for (size_t replica = 0; replica < replicas_.size(); ++replica)
-    room.push_back((running(replica) + limits_.depth - 1) / limits_.depth);
+    room.push_back(limits_.alone ? 1 : (running(replica) + limits_.depth - 1) / limits_.depth);
   for (size_t i = 0; i < running_.size();) {
     const size_t replica = running_[i]->replica;
     if (!running_[i]->decoding() || room[replica] == 0) {
@@ -284,11 +285,28 @@ void Scheduler::schedule_decodes(StepPlan& plan, Budgets& budgets) {
   }
 }
 
+// Tokens of a prompt's next part, where parts have a fixed length.
+int64_t Scheduler::fixed_part(const Sequence& sequence) const {
+  const int64_t longest = sequence.spec.score
+                              ? std::min(limits_.fixed_chunk, limits_.max_logit_rows)
+                              : limits_.fixed_chunk;
+  return std::min(longest, sequence.length() - sequence.planned);
+}
+
+// Whether the step takes the prompt's next part, or some of it.
+bool Scheduler::fits(const Sequence& sequence, const Budget& budget) const {
+  if (limits_.alone && budget.rows < limits_.max_batch_tokens) return false;
+  const int64_t rows = limits_.fixed_chunk > 0 ? fixed_part(sequence) : 1;
+  return budget.rows >= rows && budget.logit_rows >= (sequence.spec.score ? rows : 1);
+}
+
 // The next tokens of a prompt (or of a preempted sequence), as many as the step still takes.
 void Scheduler::schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
                                Budget& budget) {
+  if (limits_.fixed_chunk > 0 && !fits(sequence, budget)) return;
   const int64_t begin = sequence.planned;
-  int64_t count = std::min(sequence.length() - begin, budget.rows);
+  int64_t count = limits_.fixed_chunk > 0 ? fixed_part(sequence)
+                                          : std::min(sequence.length() - begin, budget.rows);
   const bool reports =
       sequence.spec.score && begin >= sequence.scored && begin < sequence.prompt_tokens();
   if (sequence.spec.score && begin < sequence.scored)
@@ -338,8 +356,7 @@ std::vector<size_t> Scheduler::offers(const Sequence& sequence, const Budgets& b
   std::vector<size_t> offers;
   for (size_t replica = 0; replica < replicas_.size(); ++replica) {
     const Budget& budget = budgets[replica];
-    if (replicas_[replica].free_slots.empty() || budget.rows <= 0 || budget.logit_rows <= 0)
-      continue;
+    if (replicas_[replica].free_slots.empty() || !fits(sequence, budget)) continue;
     offers.push_back(replica);
     if (replicas_.size() > 1) costs[replica] -= cached_in(replicas_[replica], sequence);
   }

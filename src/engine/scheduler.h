@@ -41,6 +41,11 @@ struct SchedulerLimits {
   bool prefix_cache = false;  // sequences that begin alike share KV blocks
   int32_t depth = 1;          // steps under way at once: the stages of the model
   int32_t replicas = 1;
+  // What is computed of a sequence does not depend on the others: prompts are cut into parts of so
+  // many tokens (0: of what a step has room for), and a sequence has the blocks of its greatest
+  // length from the start, so that none is computed again.
+  int64_t fixed_chunk = 0;
+  bool alone = false;  // one sequence a step and replica
 };
 
 // A sequence as the scheduler needs to know it.
@@ -129,6 +134,8 @@ class Scheduler {
   std::vector<int64_t> loads() const;
   int64_t cached_in(const Replica& replica, const Sequence& sequence) const;
   std::vector<size_t> offers(const Sequence& sequence, const Budgets& budgets) const;
+  int64_t fixed_part(const Sequence& sequence) const;
+  bool fits(const Sequence& sequence, const Budget& budget) const;
   bool begin(Sequence& sequence, std::vector<int32_t>& blocks);
   void publish(Sequence& sequence);
   bool grow(Sequence& sequence, std::vector<int32_t>& appended);

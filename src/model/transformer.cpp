@@ -94,7 +94,10 @@ Output Transformer::residual_output() const {
 }
 
 void Transformer::sum_over_group(Tensor part) {
-  peers_.group.all_reduce_sum({part.data, static_cast<size_t>(part.rows * part.columns)});
+  const int64_t together = limits_.rows_apart ? 1 : part.rows;
+  for (int64_t row = 0; row < part.rows; row += together)
+    peers_.group.all_reduce_sum(
+        {part.data + row * part.columns, static_cast<size_t>(together * part.columns)});
 }
 
 uint64_t Transformer::moved_bytes_per_row() const {

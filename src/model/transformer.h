@@ -28,7 +28,8 @@ struct StepInput {
 struct StepLimits {
   int64_t rows = 512;  // tokens
   int64_t logit_rows = 64;
-  int64_t positions = 0;  // tokens of the longest sequence
+  int64_t positions = 0;    // tokens of the longest sequence
+  bool rows_apart = false;  // sums over ranks row by row: their order depends on lengths
 };
 
 // Whom a rank computes with. All of these outlive the model.

