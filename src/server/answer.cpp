@@ -13,6 +13,13 @@ double since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// With at most `top` of the likeliest tokens: the engine reports as many as any part wants.
+TokenEntry entry(const EngineEvent& event, int top) {
+  TokenEntry entry{event.id, event.logprob, event.top};
+  if (std::ssize(entry.top) > top) entry.top.resize(static_cast<size_t>(top));
+  return entry;
+}
+
 }  // namespace
 
 ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts,
@@ -36,6 +43,7 @@ ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts
       choice.part.text = prompt.text;
       if (choice.part.has_logprobs) choice.part.entries.push_back({.id = prompt.tokens[0]});
     }
+    if (generation_.prompt_logprobs >= 0) choice.part.prompt.push_back({.id = prompt.tokens[0]});
   }
   for (const GenerationPrompt& prompt : generation_.prompts)
     usage_.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
@@ -44,6 +52,8 @@ ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts
 std::vector<EngineJob> ApiAnswer::jobs(uint64_t first_handle) const {
   std::vector<EngineJob> jobs;
   const bool logprobs = generation_.top_logprobs >= 0;
+  const bool of_prompt = generation_.prompt_logprobs >= 0;
+  const int top = std::max({0, generation_.top_logprobs, generation_.prompt_logprobs});
   for (size_t i = 0; i < choices_.size(); ++i) {
     const auto& prompt = generation_.prompts[i / static_cast<size_t>(generation_.n)];
     EngineJob job{.handle = first_handle + i, .timeout_s = generation_.timeout_s};
@@ -51,8 +61,8 @@ std::vector<EngineJob> ApiAnswer::jobs(uint64_t first_handle) const {
                    .sampling = generation_.sampling,
                    .max_tokens = generation_.max_tokens,
                    .eos = generation_.eos,
-                   .report = {.logprobs = logprobs, .top = std::max(0, generation_.top_logprobs)},
-                   .score = generation_.echo && logprobs};
+                   .report = {.logprobs = logprobs || of_prompt, .top = top},
+                   .score = (generation_.echo && logprobs) || of_prompt};
     job.request.salt = generation_.salt;
     if (generation_.grammar)
       job.request.constraint = std::make_shared<GrammarConstraint>(generation_.grammar);
@@ -78,7 +88,10 @@ bool ApiAnswer::take(size_t sequence, const EngineEvent& event) {
   if (finished_ || choice.done) return false;
   switch (event.kind) {
     case EngineEvent::Kind::prompt_token:
-      choice.part.entries.push_back({event.id, event.logprob, event.top});
+      if (generation_.echo && choice.part.has_logprobs)
+        choice.part.entries.push_back(entry(event, generation_.top_logprobs));
+      if (generation_.prompt_logprobs >= 0)
+        choice.part.prompt.push_back(entry(event, generation_.prompt_logprobs));
       return false;
     case EngineEvent::Kind::token:
       take_token(choice, event);
@@ -102,7 +115,8 @@ void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
   ++choice.tokens;
   ++usage_.completion_tokens;
   observe_token(choice);
-  if (choice.part.has_logprobs) choice.part.entries.push_back({event.id, event.logprob, event.top});
+  if (choice.part.has_logprobs)
+    choice.part.entries.push_back(entry(event, generation_.top_logprobs));
   if (std::ranges::find(generation_.eos, event.id) != generation_.eos.end()) {
     if (std::ranges::find(generation_.stop_tokens, event.id) != generation_.stop_tokens.end())
       choice.part.stop_token = event.id;

@@ -49,6 +49,25 @@ OrderedJson token_logprobs(std::span<const TokenEntry> entries, TokenTexts& text
   return list;
 }
 
+OrderedJson prompt_logprobs(std::span<const TokenEntry> entries, TokenTexts& texts) {
+  OrderedJson list = OrderedJson::array();
+  for (const TokenEntry& entry : entries) {
+    if (!entry.logprob) {
+      list.push_back(nullptr);
+      continue;
+    }
+    OrderedJson tokens = OrderedJson::object();
+    const auto add = [&](int32_t id, float logprob, OrderedJson rank) {
+      tokens[std::to_string(id)] = {
+          {"logprob", logprob}, {"rank", std::move(rank)}, {"decoded_token", texts.of(id)}};
+    };
+    for (size_t i = 0; i < entry.top.size(); ++i) add(entry.top[i].id, entry.top[i].logprob, i + 1);
+    if (!tokens.contains(std::to_string(entry.id))) add(entry.id, *entry.logprob, nullptr);
+    list.push_back(std::move(tokens));
+  }
+  return list;
+}
+
 size_t characters(std::string_view text) {
   return static_cast<size_t>(std::ranges::count_if(
       text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));

@@ -57,9 +57,10 @@ struct ChoicePart {
   std::vector<ToolCall> calls;  // or pieces of them
   bool has_logprobs = false;
   std::vector<TokenEntry> entries;
-  size_t text_offset = 0;     // characters before this piece: completions report it
-  std::string finish_reason;  // empty: not finished
-  std::string stop_reason;    // the stop text that was found
+  std::vector<TokenEntry> prompt;  // where its log-probabilities were asked for
+  size_t text_offset = 0;          // characters before this piece: completions report it
+  std::string finish_reason;       // empty: not finished
+  std::string stop_reason;         // the stop text that was found
   std::optional<int32_t> stop_token;
 };
 
@@ -80,6 +81,9 @@ class AnswerFormat {
 
 // Tokens as chat and responses report them.
 OrderedJson token_logprobs(std::span<const TokenEntry> entries, TokenTexts& texts);
+
+// Tokens of a prompt as vLLM reports them: for each the likeliest ones and itself, by id.
+OrderedJson prompt_logprobs(std::span<const TokenEntry> entries, TokenTexts& texts);
 
 // Characters of UTF-8 text.
 size_t characters(std::string_view text);

@@ -138,9 +138,13 @@ std::string ChunkFormat::whole(std::span<const ChoicePart> choices, const Usage&
       choice["text"] = part.text;
     choice["logprobs"] = logprobs(part);
     add_finish(part, choice);
+    if (!options_.chat && !part.prompt.empty())
+      choice["prompt_logprobs"] = prompt_logprobs(part.prompt, texts_);
     list.push_back(std::move(choice));
   }
   answer["choices"] = std::move(list);
+  if (options_.chat && !choices.front().prompt.empty())
+    answer["prompt_logprobs"] = prompt_logprobs(choices.front().prompt, texts_);
   answer["usage"] = usage_json(usage);
   return dump(answer);
 }

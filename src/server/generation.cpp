@@ -90,6 +90,17 @@ void read_ends(ApiFields& fields, const ServedModel& model, const ApiLimits& lim
   }
 }
 
+void read_prompt_logprobs(ApiFields& fields, const ApiLimits& limits, Generation& generation) {
+  if (generation.form == AnswerForm::response)
+    return fields.refuse("prompt_logprobs", "is a field of chat and completions");
+  const auto top = fields.integer("prompt_logprobs", 0, limits.most_top_logprobs);
+  if (!top) return;
+  if (generation.stream)
+    throw ApiError::bad_field("prompt_logprobs", "is not available in a stream",
+                              "unsupported_parameter");
+  generation.prompt_logprobs = static_cast<int>(*top);
+}
+
 void read_stream_options(ApiFields& fields, Generation& generation) {
   generation.stream = fields.boolean("stream").value_or(false);
   const OrderedJson* value = fields.find("stream_options");
@@ -115,7 +126,6 @@ void refuse_unsupported(ApiFields& fields) {
   fields.refuse("chat_template", "the server's own template is used: leave this out");
   fields.refuse("best_of", "is not available: use n", {1});
   fields.refuse("use_beam_search", "beam search is not available", {false});
-  fields.refuse("prompt_logprobs", "use echo with logprobs of /v1/completions", {0});
   fields.refuse("suffix", "the model is not asked to fill in", {""});
   fields.refuse("truncate_prompt_tokens", "shorten the prompt yourself", {-1});
   fields.refuse("allowed_token_ids", "use logit_bias", {none});
@@ -156,6 +166,7 @@ void read_common_fields(ApiFields& fields, const ServedModel& model, const ApiLi
   const bool skip_special = fields.boolean("skip_special_tokens").value_or(true);
   if (!generation.grammar) generation.skip_special = skip_special;
   read_stream_options(fields, generation);
+  read_prompt_logprobs(fields, limits, generation);
   generation.salt = fields.text("cache_salt", 1024).value_or("");
   generation.timeout_s =
       fields.number("timeout", 0.001, limits.timeout_s).value_or(limits.timeout_s);

@@ -73,8 +73,9 @@ struct Generation {
   const ToolFormat* tool_format = nullptr;  // answers may have calls
   std::shared_ptr<const std::vector<ToolFunction>> tool_functions;  // of these
   std::optional<bool>
-      reasoning;          // answers may begin with thoughts; true: the prompt has begun them
-  int top_logprobs = -1;  // -1: no log-probabilities
+      reasoning;             // answers may begin with thoughts; true: the prompt has begun them
+  int top_logprobs = -1;     // -1: no log-probabilities
+  int prompt_logprobs = -1;  // likewise, of the prompt's tokens
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   double timeout_s = 600;

@@ -65,6 +65,23 @@ def check_markdown(page):
     page.evaluate("document.getElementById('rendered').remove()")
 
 
+def check_thoughts(page):
+    """What a model thinks is folded away above its answer, and is not sent back to it."""
+    page.evaluate("""{
+      window.asked = window.fetch;
+      const event = delta => 'data: ' + JSON.stringify({choices: [{index: 0, delta}]}) + '\\n\\n';
+      window.fetch = async (path, more) => !more.body ? asked(path, more) : new Response(
+        event({reasoning_content: 'It may be '}) + event({reasoning_content: 'four.'}) + event({content: '**4**'}) + 'data: [DONE]\\n\\n');
+    }""")
+    say(page, "Two and two?")
+    page.wait(ANSWER + " === '4'")
+    page.wait(IDLE)
+    assert page.evaluate("document.querySelector('.message:last-child details .text').textContent") == "It may be four."
+    assert page.evaluate("document.querySelector('.message:last-child details').open") is False
+    assert page.evaluate("messages.at(-1).content") == "**4**"
+    page.evaluate("window.fetch = window.asked")
+
+
 def check_ranks(page):
     page.evaluate("document.getElementById('status').open = true")
     page.wait("document.getElementById('figures').textContent.includes('ranks')")
@@ -106,6 +123,7 @@ with tempfile.TemporaryDirectory() as scratch, Server(3, "-m", MODEL, "--max-seq
     check_stop(page)
     server.wait_idle(5)
     check_markdown(page)
+    check_thoughts(page)
     check_ranks(page)
     time.sleep(0.3)
     page.evaluate("window.scrollTo(0, 0)")

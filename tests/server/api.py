@@ -96,6 +96,15 @@ def check_logprobs(server):
         assert max(top.values()) == logprobs["token_logprobs"][place], "greedy: the sampled token is the likeliest"
     only = complete(server, echo=True, max_tokens=0, logprobs=1)
     assert text(only) == PROMPT and len(only["choices"][0]["logprobs"]["tokens"]) == tokens["count"]
+    of_prompt = complete(server, prompt_logprobs=2, max_tokens=2)["choices"][0]
+    assert of_prompt["logprobs"] is None and of_prompt["prompt_logprobs"][0] is None
+    assert len(of_prompt["prompt_logprobs"]) == tokens["count"]
+    for place, own in list(enumerate(tokens["tokens"]))[1:]:
+        seen = of_prompt["prompt_logprobs"][place]
+        assert math.isclose(seen[str(own)]["logprob"], scored["logprobs"][place], abs_tol=2e-3)
+        assert seen[str(own)]["decoded_token"] == tokens["token_strs"][place] and 2 <= len(seen) <= 3
+    status, _, refused = server.request("POST", "/v1/completions", {"prompt": PROMPT, "prompt_logprobs": 1, "stream": True})
+    assert status == 400 and json.loads(refused)["error"]["param"] == "prompt_logprobs"
     chat = server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4,
                                                 "temperature": 0, "logprobs": True, "top_logprobs": 3})
     content = chat["choices"][0]["logprobs"]["content"]

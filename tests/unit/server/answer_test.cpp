@@ -177,6 +177,32 @@ TEST_F(AnswerTest, echo_gives_the_prompt_with_its_log_probabilities) {
   EXPECT_EQ(logprobs["top_logprobs"][1], (OrderedJson{{"g", -0.25}, {"b", -2}}));
 }
 
+TEST_F(AnswerTest, prompt_log_probabilities_stand_beside_the_answer) {
+  generation_.prompt_logprobs = 1;
+  for (const AnswerForm form : {AnswerForm::completion, AnswerForm::chat}) {
+    generation_.form = form;
+    ApiAnswer whole = answer();
+    const auto jobs = whole.jobs(1);
+    EXPECT_TRUE(jobs[0].request.score);
+    EXPECT_EQ(jobs[0].request.report.top, 1);
+    whole.take(
+        0, {.kind = EngineEvent::Kind::prompt_token, .id = 2, .logprob = -2, .top = {{7, -0.25f}}});
+    feed(whole, "c");
+    whole.take(0, done(FinishReason::length));
+    const OrderedJson body = reply_->body();
+    const bool chat = form == AnswerForm::chat;
+    EXPECT_TRUE(body["choices"][0]["logprobs"].is_null());
+    const OrderedJson prompt =
+        chat ? body["prompt_logprobs"] : body["choices"][0]["prompt_logprobs"];
+    ASSERT_EQ(prompt.size(), 2u);
+    EXPECT_TRUE(prompt[0].is_null());
+    EXPECT_EQ(prompt[1]["7"],
+              (OrderedJson{{"logprob", -0.25}, {"rank", 1}, {"decoded_token", "g"}}));
+    EXPECT_EQ(prompt[1]["2"],
+              (OrderedJson{{"logprob", -2}, {"rank", nullptr}, {"decoded_token", "b"}}));
+  }
+}
+
 TEST_F(AnswerTest, sequences_share_a_seed_and_differ_in_their_stream) {
   generation_.prompts.push_back({.tokens = {3}});
   generation_.n = 2;
