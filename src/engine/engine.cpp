@@ -8,8 +8,9 @@ namespace {
 // Of the stall timeout: a heartbeat comes up to a second after a rank has stalled.
 constexpr double kAnswerShare = 0.75;
 
-// Stages that tell what they did in the midst of their work meet for it: that is to cost less than
-// a hundredth of the time.
+// Ranks meet to tell what they did when no step is under way: a rank that has results for the head
+// may wait until it takes them. Stages run dry for that, which is to cost less than a hundredth of
+// the time.
 constexpr int64_t kStepsBetweenReports = 128;  // of each stage
 
 }  // namespace
@@ -50,6 +51,8 @@ bool Engine::step() {
 // Begins steps until every stage of the model has one to work at.
 void Engine::issue_ahead() {
   while (std::ssize(under_way_) < limits().depth && !scheduler_.idle()) {
+    const bool reports = report_due();
+    if (reports && !under_way_.empty()) return;
     std::optional<StepPlan> plan = scheduler_.next();
     if (!plan) return;
     for (const Admission& admission : plan->admissions) {
@@ -58,15 +61,16 @@ void Engine::issue_ahead() {
       live.started = Clock::now();
       live.cached_tokens = admission.cached;
     }
-    if (!plan->work.empty()) plan->report = report_due();
+    plan->report = reports && !plan->work.empty();
+    ++unreported_steps_;
     issue(*plan);
     under_way_.push_back(*std::move(plan));
   }
 }
 
-bool Engine::report_due() {
+bool Engine::report_due() const {
   const int64_t depth = limits().depth;
-  if (++unreported_steps_ < (depth > 1 ? depth * kStepsBetweenReports : 1)) return false;
+  if (depth > 1 && unreported_steps_ < depth * kStepsBetweenReports) return false;
   return Clock::now() >= next_report_;
 }
 
@@ -121,11 +125,11 @@ void Engine::issue(const StepPlan& plan) {
   if (!plan.stop) control_.set_phase(describe(plan));
   Bytes message = encode(plan);
   control_.broadcast(message, Deadline::after(Seconds(step_timeout_s_)));
-  worker_.execute(plan);
   if (plan.answered()) {
     const double limit_s = plan.heartbeat() ? kAnswerShare * stall_timeout_s_ : step_timeout_s_;
     take_report(Deadline::after(Seconds(limit_s)));
   }
+  worker_.execute(plan);
   in_step_ = false;
   control_.set_phase("idle");
 }

@@ -118,7 +118,7 @@ class Engine {
 
   void issue(const StepPlan& plan);
   void issue_ahead();
-  bool report_due();
+  bool report_due() const;
   void take_report(Deadline deadline);
   void collect();
   void deliver(const SlotWork& work, WorkResult& result, const Outcome& outcome);

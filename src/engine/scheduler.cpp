@@ -10,6 +10,10 @@ namespace {
 // has before it, at a guess.
 constexpr int64_t kAnswerTokens = 128;
 
+bool has_work(const StepPlan& plan, uint32_t slot) {
+  return std::ranges::find(plan.work, slot, &SlotWork::slot) != plan.work.end();
+}
+
 }  // namespace
 
 struct Scheduler::Sequence {
@@ -40,6 +44,7 @@ struct Scheduler::Sequence {
   bool generates() const { return spec.max_tokens != 0; }
   bool decoding() const { return sampled_last && planned + 1 == length(); }
   bool under_way() const { return planned > computed; }
+  int64_t left() const { return length() - planned; }  // tokens that no step takes yet
 };
 
 Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits) {
@@ -106,10 +111,14 @@ std::optional<StepPlan> Scheduler::next() {
   Budgets budgets(replicas_.size(), {limits_.max_batch_tokens, limits_.max_logit_rows});
   const uint64_t preemptions_before = preemptions_;
   schedule_decodes(plan, budgets);
+  const bool admits = preemptions_ == preemptions_before;
+  if (admits) let_pass(plan, budgets);
   for (const auto& sequence : running_) {
-    if (!sequence->decoding()) schedule_chunk(*sequence, {}, plan, budgets[sequence->replica]);
+    if (!sequence->decoding() && !has_work(plan, sequence->slot))
+      schedule_chunk(*sequence, {}, plan, budgets[sequence->replica]);
   }
-  if (preemptions_ == preemptions_before) admit(plan, budgets);
+  while (admits && !waiting_.empty() && admit(0, plan, budgets)) {
+  }
   if (plan.work.empty() && !under_way_.empty()) return std::nullopt;
   plan.step = ++step_;
   plan.releases = std::exchange(releases_, {});
@@ -364,29 +373,71 @@ std::vector<size_t> Scheduler::offers(const Sequence& sequence, const Budgets& b
   return offers;
 }
 
-void Scheduler::admit(StepPlan& plan, Budgets& budgets) {
-  while (!waiting_.empty()) {
-    Sequence& sequence = *waiting_.front();
-    std::vector<int32_t> appended;
-    const bool admitted = std::ranges::any_of(offers(sequence, budgets), [&](size_t replica) {
-      sequence.replica = replica;
-      return begin(sequence, appended);
-    });
-    if (!admitted) return;
-    std::vector<uint32_t>& slots = replicas_[sequence.replica].free_slots;
-    sequence.slot = slots.back();
-    slots.pop_back();
-    plan.admissions.push_back({.slot = sequence.slot,
-                               .sequence = sequence.id,
-                               .prompt_tokens = sequence.prompt_tokens(),
-                               .length_limit = sequence.length_limit(limits_.max_seq_len),
-                               .cached = sequence.computed,
-                               .cached_ids = sequence.penalized_prefix(),
-                               .sampling = sequence.spec.sampling,
-                               .report = sequence.spec.report});
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
-    schedule_chunk(sequence, std::move(appended), plan, budgets[sequence.replica]);
+// The waiting sequence at this place, with its first chunk, where a replica has room for it.
+bool Scheduler::admit(size_t place, StepPlan& plan, Budgets& budgets) {
+  Sequence& sequence = *waiting_[place];
+  std::vector<int32_t> appended;
+  const bool admitted = std::ranges::any_of(offers(sequence, budgets), [&](size_t replica) {
+    sequence.replica = replica;
+    return begin(sequence, appended);
+  });
+  if (!admitted) return false;
+  std::vector<uint32_t>& slots = replicas_[sequence.replica].free_slots;
+  sequence.slot = slots.back();
+  slots.pop_back();
+  plan.admissions.push_back({.slot = sequence.slot,
+                             .sequence = sequence.id,
+                             .prompt_tokens = sequence.prompt_tokens(),
+                             .length_limit = sequence.length_limit(limits_.max_seq_len),
+                             .cached = sequence.computed,
+                             .cached_ids = sequence.penalized_prefix(),
+                             .sampling = sequence.spec.sampling,
+                             .report = sequence.spec.report});
+  running_.push_back(std::move(waiting_[place]));
+  waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(place));
+  schedule_chunk(sequence, std::move(appended), plan, budgets[sequence.replica]);
+  return true;
+}
+
+// Whether what the sequence takes leaves the first one in the queue what that needs.
+bool Scheduler::may_pass(const Sequence& sequence, size_t replica) const {
+  const Sequence& first = *waiting_.front();
+  if (&sequence == &first) return true;
+  return replicas_[replica].free_slots.size() >= 2 &&
+         free_blocks(replica) >= blocks_for(sequence.length()) + blocks_for(first.length());
+}
+
+// Admits the shortest waiting sequence to the replica, the only one with a budget.
+bool Scheduler::pass_shortest(size_t replica, int64_t shorter_than, StepPlan& plan,
+                              Budgets& budgets) {
+  const auto shortest = std::ranges::min_element(
+      waiting_, {}, [](const auto& sequence) { return sequence->length(); });
+  if (shortest == waiting_.end() || (*shortest)->length() >= shorter_than ||
+      !may_pass(**shortest, replica))
+    return false;
+  return admit(static_cast<size_t>(shortest - waiting_.begin()), plan, budgets);
+}
+
+void Scheduler::let_pass(StepPlan& plan, Budgets& budgets) {
+  if (limits_.fixed_chunk > 0) return;  // what a step takes of a prompt does not depend on others
+  for (size_t replica = 0; replica < replicas_.size(); ++replica) {
+    std::vector<Sequence*> prompts;
+    for (const auto& sequence : running_)
+      if (sequence->replica == replica && !sequence->decoding() && sequence->left() > 0)
+        prompts.push_back(sequence.get());
+    Budget& whole = budgets[replica];
+    if (prompts.empty() || prompts.front()->left() <= whole.rows) continue;
+    const int64_t longest = prompts.front()->left();
+    std::erase_if(prompts, [&](const Sequence* each) { return each->left() >= longest; });
+    std::ranges::stable_sort(prompts, {}, &Sequence::left);
+    Budgets part(replicas_.size(), Budget{});
+    const Budget half{whole.rows / 2, whole.logit_rows / 2};
+    part[replica] = half;
+    for (Sequence* sequence : prompts) schedule_chunk(*sequence, {}, plan, part[replica]);
+    while (pass_shortest(replica, longest, plan, part)) {
+    }
+    whole.rows -= half.rows - part[replica].rows;
+    whole.logit_rows -= half.logit_rows - part[replica].logit_rows;
   }
 }
 

@@ -72,7 +72,10 @@ struct Outcome {
 // token of each decoding sequence, then fills its rows with chunks of prompts. A sequence gets the
 // blocks of its known tokens when it is admitted and one more as it grows; where none is free, the
 // youngest sequence gives up its blocks and waits to be computed again from its tokens. Blocks that
-// hold the beginning of its tokens already are taken as they are (prefix cache).
+// hold the beginning of its tokens already are taken as they are (prefix cache). Short prompts do
+// not wait for a long one: while the first prompt takes several steps, up to half of their rows go
+// to shorter ones, the shortest first. Slots and blocks that the first one in the queue needs are
+// not theirs.
 // Replicas work side by side in every step, each within the limits and with KV blocks and slots of
 // its own (slot s is one of replica s / max_seqs). A sequence goes to the replica that costs it
 // least: by what is left to compute of it, since a prefix cache may hold its beginning, and by what
@@ -147,7 +150,10 @@ class Scheduler {
   void schedule_decodes(StepPlan& plan, Budgets& budgets);
   void schedule_chunk(Sequence& sequence, std::vector<int32_t> blocks, StepPlan& plan,
                       Budget& budget);
-  void admit(StepPlan& plan, Budgets& budgets);
+  bool admit(size_t place, StepPlan& plan, Budgets& budgets);
+  bool may_pass(const Sequence& sequence, size_t replica) const;
+  bool pass_shortest(size_t replica, int64_t shorter_than, StepPlan& plan, Budgets& budgets);
+  void let_pass(StepPlan& plan, Budgets& budgets);
   std::optional<FinishReason> finished(const Sequence& sequence) const;
 
   SchedulerLimits limits_;

@@ -64,7 +64,7 @@ struct StepPlan {
   std::vector<Admission> admissions;
   std::vector<SlotWork> work;
   std::optional<int32_t> stop;  // leave the loop; the process ends with this code
-  bool report = false;          // all ranks tell their RankFigures once the work is done
+  bool report = false;          // all ranks tell their RankFigures, and then work
   bool operator==(const StepPlan&) const = default;
 
   bool heartbeat() const { return work.empty() && !stop; }

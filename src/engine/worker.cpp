@@ -258,8 +258,8 @@ int32_t run_worker(Worker& worker, ControlPlane& control, double silence_s) {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count());
     const StepPlan plan = decode_step_plan(message, worker.limits());
     control.set_phase(describe(plan));
-    worker.execute(plan);
     if (plan.answered()) control.all_gather(encode(worker.figures()), Deadline::after(silence));
+    worker.execute(plan);
     if (plan.stop) return *plan.stop;
   }
 }

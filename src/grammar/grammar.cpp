@@ -1,5 +1,7 @@
 #include "grammar/grammar.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace dinfer {
@@ -24,6 +26,26 @@ Grammar::Node Grammar::literal(std::string_view text, Node next) {
     next = byte(value, value, next);
   }
   return next;
+}
+
+Grammar::Node Grammar::literals(std::vector<std::string> texts, Node next) {
+  std::ranges::sort(texts);
+  const Node start = fresh();
+  std::vector<Node> way;  // after each byte of the text before
+  std::string_view before;
+  for (const std::string& text : texts) {
+    const auto parts = std::ranges::mismatch(before, text);
+    way.resize(static_cast<size_t>(parts.in1 - before.begin()));
+    for (size_t i = way.size(); i < text.size(); ++i) {
+      const Node from = way.empty() ? start : way.back();
+      const auto value = static_cast<uint8_t>(text[i]);
+      way.push_back(fresh());
+      link_byte(from, value, value, way.back());
+    }
+    link(way.empty() ? start : way.back(), next);
+    before = text;
+  }
+  return start;
 }
 
 Grammar::Node Grammar::byte(uint8_t low, uint8_t high, Node next) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -33,6 +34,8 @@ class Grammar {
   // The end of a rule or of the whole text.
   Node end();
   Node literal(std::string_view text, Node next);
+  // One of the texts; what they begin with alike is there once, so that there may be thousands.
+  Node literals(std::vector<std::string> texts, Node next);
   Node byte(uint8_t low, uint8_t high, Node next);
   Node either(std::span<const Node> nodes);
   Node either(std::initializer_list<Node> nodes) { return either({nodes.begin(), nodes.size()}); }

@@ -18,7 +18,11 @@ TokenGrammar::TokenGrammar(Grammar grammar, std::shared_ptr<const TokenTrie> tri
       trie_(std::move(trie)),
       ends_(std::move(ends)),
       findings_(std::make_shared<Findings>(grammar_)) {
-  if (!begin().goes_on) fail(ExitCode::usage, "no text of this model's tokens is valid by it");
+  if (!begin().goes_on) {
+    fail(ExitCode::usage,
+         "no text of this model's tokens is valid by it, or it begins in more than {} ways at once",
+         GrammarMachine::kMostPlaces);
+  }
 }
 
 TokenGrammar::Place TokenGrammar::begin() {

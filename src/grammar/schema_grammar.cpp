@@ -112,9 +112,9 @@ Node SchemaCompiler::compile(const SchemaView& schema, Node next) {
   }
   if (const auto values = schema.values()) {
     alone(schema, schema.find("const") ? "const" : "enum", {"type"});
-    std::vector<Node> ways;
-    for (const OrderedJson& value : *values) ways.push_back(grammar_.literal(text_of(value), next));
-    return grammar_.either(ways);
+    std::vector<std::string> texts;
+    for (const OrderedJson& value : *values) texts.push_back(text_of(value));
+    return grammar_.literals(std::move(texts), next);
   }
   for (const char* key : {"anyOf", "oneOf", "allOf"})
     if (schema.find(key)) return alternatives(schema, key, next);

@@ -108,7 +108,7 @@ def check_json(server):
 def check_fields(server):
     """B3: each number just outside its range, and of the wrong type."""
     ranges = {"temperature": (0, 100), "top_p": (0, 1), "min_p": (0, 1), "presence_penalty": (-2, 2),
-              "frequency_penalty": (-2, 2), "repetition_penalty": (0.001, 1000), "top_k": (-1, 519), "n": (1, 16),
+              "frequency_penalty": (-2, 2), "repetition_penalty": (0.001, 1000), "top_k": (-1, 2**31), "n": (1, 16),
               "min_tokens": (0, None), "seed": (-2**63, 2**63 - 1), "logprobs": (0, 20), "timeout": (0.001, 600)}
     for name, (low, high) in ranges.items():
         for value in ((low - 1, low * 2 - 1 if low < 0 else low - 0.5, "1", [], {}, True, 1e300, -1e300)
@@ -183,7 +183,7 @@ def check_schemas(server):
                           ({"type": "string", "pattern": "((a{99}){99}){99}"}, ""), ({"$ref": "#/$defs/none"}, "$ref"),
                           ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, ""),
                           ({"type": "integer", "minimum": 5, "maximum": 4}, ""), ({"type": "array", "minItems": 10**9}, ""),
-                          ({"type": "string", "minLength": 10**9}, ""), ({"enum": ["e%d" % i for i in range(10_000)]}, "enum"),
+                          ({"type": "string", "minLength": 10**9}, ""), ({"enum": ["e%d" % i * 9 for i in range(50_000)]}, "nodes"),
                           ({"type": "nothing"}, "type"), ({"multipleOf": 3}, "multipleOf"), (optional, ""), ([], "schema"),
                           ({"not": {}}, "not"), (False, "")):
         refused(server, CHAT, asked(schema), named, within=1.0)
@@ -199,6 +199,14 @@ def check_repeated_pattern(server):
     answer = server.post(CHAT, {"messages": USER, "max_tokens": 12, "response_format": {"type": "json_schema", "json_schema": {
         "name": "s", "schema": schema}}})["choices"][0]["message"]["content"]
     assert set(answer) <= set('"a') and time.monotonic() - began < 5, answer
+
+
+def check_large_choice(server):
+    """B6: thousands of choices are one automaton."""
+    names = ["name%d" % i for i in range(10_000)]
+    answer = server.post(CHAT, {"messages": USER, "max_tokens": 40, "response_format": {"type": "json_schema", "json_schema": {
+        "name": "s", "schema": {"enum": names}}}})["choices"][0]["message"]["content"]
+    assert json.loads(answer) in names
 
 
 def check_templates():
@@ -248,6 +256,7 @@ with Server(1, "-m", MODEL, "--max-seq-len", LONGEST) as s:
     check_http(s)
     check_right_answers(s)
     check_repeated_pattern(s)
+    check_large_choice(s)
     check_many_at_once(s)
     s.wait_idle()
     assert s.end() == 0

@@ -14,6 +14,8 @@ from server import Server, in_background
 
 MODEL = MODELS / "hf/llama-9h-tied"
 GENERATE = {"prompt": "the", "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+# Work of its own, mostly: a rank that is slowed while it waits with the others is not told from them.
+PROMPTS = {"prompt": [5, 6, 7, 8] * 110, "max_tokens": 2, "temperature": 0, "ignore_eos": True}
 ROW = {"rank", "host", "device", "units", "pid", "weight_bytes", "kv_bytes", "activation_bytes", "memory_bytes", "steps_total",
        "steps", "step_ms", "compute_ms", "collective_ms", "plan_wait_ms", "moved_bytes"}
 
@@ -80,12 +82,12 @@ def slowed(pid):
 
 def check_straggler(server, rank):
     pid = server.get("/v1/dinfer/status")["rank_table"]["rows"][rank]["pid"]
-    with in_background(server, GENERATE), slowed(pid):
+    with in_background(server, PROMPTS), slowed(pid):
         table = table_of(server, lambda t: t["straggler"] == rank, 20)
     rows = table["rows"]
     assert all(rows[rank]["compute_ms"] > row["compute_ms"] for row in rows if row["rank"] != rank), rows
-    # The others wait for it, in sums or for its results.
-    waits = [row["collective_ms"] + row["plan_wait_ms"] for row in rows]
+    # The others wait for it in sums.
+    waits = [row["collective_ms"] for row in rows]
     assert all(waits[rank] < waits[r] for r in range(len(rows)) if r != rank), rows
 
 
@@ -94,7 +96,7 @@ for ranks, options in ((1, ()), (3, ()), (2, ("--pp", 2))):
         check_table(s, ranks)
         assert s.end() == 0
 
-with Server(1, "-m", MODEL, "--tp", 3) as s:  # by its own supervisor, over TCP
+with Server(1, "-m", MODEL, "--tp", 3, "--no-prefix-cache") as s:  # by its own supervisor, over TCP
     check_table(s, 3)
     check_straggler(s, 1)
     s.wait_idle()
@@ -102,7 +104,7 @@ with Server(1, "-m", MODEL, "--tp", 3) as s:  # by its own supervisor, over TCP
 
 if has_mpi():
     for straggler in (0, 2):
-        with Server(3, "-m", MODEL) as s:
+        with Server(3, "-m", MODEL, "--no-prefix-cache") as s:
             check_table(s, 3)
             check_straggler(s, straggler)
             s.wait_idle()

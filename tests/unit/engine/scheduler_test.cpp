@@ -174,6 +174,56 @@ TEST(Scheduler, decoding_sequences_come_before_prompts_in_one_step) {
   EXPECT_EQ(executor.plan.work[1].token_count(), 7);
 }
 
+// Tokens of a plan's work, by sequence as admitted in `slots`.
+std::vector<int64_t> rows_of(const StepPlan& plan) {
+  std::vector<int64_t> rows;
+  for (const SlotWork& work : plan.work) rows.push_back(work.token_count());
+  return rows;
+}
+
+TEST(Scheduler, short_prompts_pass_a_long_one) {
+  Scheduler scheduler(limits(6, 16, 200));
+  Executor executor(scheduler);
+  scheduler.add({.prompt = prompt(400), .max_tokens = 1});
+  executor.step();
+  EXPECT_EQ(rows_of(executor.plan), (std::vector<int64_t>{16}));
+  const uint64_t other = scheduler.add({.prompt = prompt(90, 1000), .max_tokens = 1});
+  const uint64_t brief = scheduler.add({.prompt = prompt(5, 2000), .max_tokens = 1});
+  executor.step();  // all of the shortest, what is left of one half, and the other half
+  EXPECT_EQ(rows_of(executor.plan), (std::vector<int64_t>{5, 3, 8}));
+  EXPECT_TRUE(executor.finished.contains(brief));
+  while (!executor.finished.contains(other)) {
+    executor.step();
+    EXPECT_EQ(rows_of(executor.plan).back(), 8 + (executor.finished.contains(other) ? 1 : 0));
+  }
+  executor.step();  // all rows, where nobody else wants them
+  EXPECT_EQ(rows_of(executor.plan), (std::vector<int64_t>{16}));
+  scheduler.add({.prompt = prompt(350, 3000), .max_tokens = 1});
+  executor.step();  // of prompts that are as long the first one comes first
+  EXPECT_EQ(rows_of(executor.plan), (std::vector<int64_t>{16}));
+  executor.run();
+}
+
+TEST(Scheduler, who_passes_leaves_the_first_one_in_the_queue_its_place) {
+  for (const auto& tight : {limits(2, 16, 200), limits(6, 16, 105)}) {
+    Scheduler scheduler(tight);
+    Executor executor(scheduler);
+    const uint64_t running = scheduler.add({.prompt = prompt(200), .max_tokens = 1});
+    executor.step();
+    const uint64_t first = scheduler.add({.prompt = prompt(220, 1000), .max_tokens = 1});
+    const uint64_t brief = scheduler.add({.prompt = prompt(5, 2000), .max_tokens = 1});
+    while (!executor.finished.contains(running)) {
+      EXPECT_FALSE(executor.finished.contains(brief));
+      executor.step();
+    }
+    executor.step();
+    executor.step();  // now that one is in the way
+    EXPECT_TRUE(executor.finished.contains(brief));
+    EXPECT_FALSE(executor.finished.contains(first));
+    executor.run();
+  }
+}
+
 TEST(Scheduler, sequences_wait_for_a_slot_in_order) {
   Scheduler scheduler(limits(1, 8, 20));
   Executor executor(scheduler);
