@@ -16,9 +16,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, SKIPPED
 from server import Server
 
-MODEL = MODELS / "hf/qwen3-sharded"
+MODEL = MODELS / "hf/llama-9h-tied"
 AIPERF = os.environ.get("DINFER_AIPERF") or shutil.which("aiperf")
 REQUESTS, TOKENS = 24, 16
+TOKENIZER, REVISION = "tests/model", "0" * 40
 
 if not AIPERF or not os.access(AIPERF, os.X_OK):
     print("there is no aiperf: skipped")
@@ -32,14 +33,27 @@ def counters(server):
             if line.startswith("dinfer_") and line.count('="') == 1}
 
 
+def fill_hub_cache(folder):
+    """Without a network aiperf takes tokenizers from the hub's cache alone."""
+    repository = pathlib.Path(folder, "models--" + TOKENIZER.replace("/", "--"))
+    snapshot = repository / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    for file in MODEL.glob("*.json"):
+        (snapshot / file.name).symlink_to(file)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(REVISION)
+
+
 def profile(server, folder, endpoint):
     """aiperf's report of streamed requests to an endpoint."""
     command = [AIPERF, "profile", "-m", MODEL.name, "--url", "http://127.0.0.1:%d" % server.port, "--endpoint-type", endpoint,
                "--streaming", "--concurrency", 4, "--request-count", REQUESTS, "--synthetic-input-tokens-mean", 32,
                "--synthetic-input-tokens-stddev", 0, "--output-tokens-mean", TOKENS, "--output-tokens-stddev", 0, "--extra-inputs",
-               "ignore_eos:true", "--tokenizer", MODEL, "--ui-type", "none", "--artifact-dir", folder, "--random-seed", 1]
+               "ignore_eos:true", "--tokenizer", TOKENIZER, "--ui-type", "none", "--artifact-dir", folder, "--random-seed", 1]
+    cache = pathlib.Path(folder, "hub")
+    fill_hub_cache(cache)
     process = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=200,
-                             env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"})
+                             env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)})
     assert process.returncode == 0, (process.stdout + process.stderr)[-4000:]
     reports = list(pathlib.Path(folder).rglob("profile_export_aiperf.json"))
     assert len(reports) == 1, (list(pathlib.Path(folder).rglob("*")), process.stdout[-2000:])
