@@ -43,8 +43,9 @@ void put_figures(OrderedJson& row, const RankFigures& done) {
 }  // namespace
 
 void RankTable::take(const std::vector<RankFigures>& ranks) {
+  last_.resize(ranks.size());  // the first report is of all since the start
   // Reports without steps are of idle ranks: what they waited is nobody's fault.
-  if (last_.size() == ranks.size() && ranks[0].steps > last_[0].steps) {
+  if (ranks[0].steps > last_[0].steps) {
     std::vector<RankFigures> changes;
     for (size_t rank = 0; rank < ranks.size(); ++rank)
       changes.push_back(plus({}, last_[rank], ranks[rank]));
