@@ -58,7 +58,10 @@ size_t RingStream::available(size_t index) const {
 
 bool RingStream::advance() {
   if (strange_) return false;
-  while (!strange_ && ((sending() && send_some()) | (receiving() && receive_some()))) {
+  bool moved = true;
+  while (!strange_ && moved) {
+    moved = sending() && send_some();
+    if (receiving() && receive_some()) moved = true;
   }
   wake_[0].fd = receiving() && !left_ended_ ? left_.socket.fd() : -1;
   return !strange_ && !sending() && !receiving();

@@ -75,7 +75,7 @@ def check_tls():
             assert b"200" not in plain, plain
             connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
             for _ in range(2):  # on one connection
-                connection.request("POST", "/v1/completions", json.dumps({"prompt": "the", "max_tokens": 5}),
+                connection.request("POST", "/v1/completions", json.dumps({"prompt": "the", "max_tokens": 5, "ignore_eos": True}),
                                    {"Content-Type": "application/json"})
                 assert json.loads(connection.getresponse().read())["usage"]["completion_tokens"] == 5
             connection.request("POST", "/v1/completions", json.dumps({**LONG, "stream": True}), {"Content-Type": "application/json"})
