@@ -61,7 +61,7 @@ constexpr auto kKinds = std::to_array<Kind>({
 constexpr double kCpuReadGbS = 100;
 constexpr double kCpuTflops = 2;
 constexpr uint64_t kCpuMemory = 256 * kGiB;
-constexpr double kCpuTflopsACore = 0.16;  // measured, Zen 4, 8-bit products (docs/BENCHMARKS.md)
+constexpr double kCpuTflopsACore = 0.13;  // measured, Zen 4, 8-bit products (docs/BENCHMARKS.md)
 
 bool same_name(std::string_view a, std::string_view b) {
   return std::ranges::equal(

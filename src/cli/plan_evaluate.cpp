@@ -14,7 +14,7 @@ namespace {
 
 // Errors of estimates: where dinfer's own figures of such layouts on such devices were fitted; of
 // layouts that were not measured, and of CPUs, which differ; of devices known by their data sheets.
-constexpr double kFitted = 0.10, kNotMeasured = 0.25, kByDataSheet = 0.35;
+constexpr double kFitted = 0.12, kNotMeasured = 0.25, kByDataSheet = 0.35;
 constexpr int kMeasuredRanks = 2;
 
 Shard only(Shard shard, std::vector<Range> units) {
@@ -182,8 +182,7 @@ double error_of(const LayoutChoice& candidate, const LayoutModel& layout,
     measured = measured && layout.device(rank).kind.measured;
     cpu = cpu || layout.device(rank).kind.cpu;
   }
-  const bool fitted =
-      candidate.pp == 1 && candidate.dp == 1 && candidate.tp <= kMeasuredRanks && !cpu;
+  const bool fitted = ranks <= kMeasuredRanks && !cpu;
   const double otherwise = !measured ? kByDataSheet : fitted ? kFitted : kNotMeasured;
   return calibration.error(otherwise, layout.device(0).kind.name);
 }

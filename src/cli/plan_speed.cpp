@@ -29,6 +29,7 @@ constexpr Costs kCpu{
 // Attention of prompts and reading of keys and values, as shares of the device's rates.
 constexpr double kHopperAttentionTflops = 0.85, kOtherAttentionTflops = 0.30;
 constexpr double kCpuAttentionTflops = 0.5;
+constexpr double kCpuPlainTflops = 0.72;  // of the rate of codes, which meet in integers
 constexpr double kAttentionReads = 0.95;
 
 // Formats by the bits of a weight with its scales.
@@ -57,18 +58,25 @@ double read_share(const StageWork& work, double rows) {
   return format == Format::bits4 ? 1 / (1.38 + 0.19 * doublings) : 1 / (1.2 + 0.1 * doublings);
 }
 
+// The share of the rate of products that matrices of this format reach.
+double product_share(const StageWork& work) {
+  const bool is_plain = format_of(work) == Format::plain;
+  if (work.device.cpu) return is_plain ? kCpuPlainTflops : 1;
+  return is_plain ? 1 : kCodeTflops;
+}
+
 double matrix_time(const StageWork& work, const StepShape& step) {
   const double head_rows = step.prompt ? step.sequences : step.rows;
   const double products = 2 * (work.elements * step.rows + work.head_elements * head_rows);
   const double multiplying = products / work.device.tflops / 1e6;
   const double bandwidth = work.device.read_gb_s * 1e3;  // bytes a microsecond
-  const bool takes_codes = !work.device.cpu && format_of(work) != Format::plain;
-  if (takes_codes && step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
+  if (!work.device.cpu && format_of(work) != Format::plain &&
+      step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
     const double unpacking = kUnpackedBytes * work.elements / bandwidth / kUnpackShare;
     return work.read_bytes / bandwidth + unpacking + multiplying;
   }
   return std::max(work.read_bytes / bandwidth / read_share(work, step.rows),
-                  multiplying / (takes_codes ? kCodeTflops : 1));
+                  multiplying / product_share(work));
 }
 
 double attention_time(const StageWork& work, const StepShape& step) {
