@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include <spdlog/spdlog.h>
-
+#include "base/log.h"
 #include "bootstrap/launcher.h"
 #include "bootstrap/single_control_plane.h"
 #include "comm/single_communicator.h"
@@ -83,8 +82,8 @@ void serve_devices(Bootstrap& boot, HostCommunicatorMaker make_host,
     const bool on_gpus = mixed || device.kind() == DeviceKind::cuda;
     if (on_gpus && (mixed || options.no_p2p) && members.size() > 1 && world.rank == 0 && !warned) {
       warned = true;
-      spdlog::warn("tensors of GPUs travel through host memory, which is slow: {}",
-                   mixed ? "GPU ranks and CPU ranks share the model" : "--no-p2p");
+      log::warn("tensors of GPUs travel through host memory, which is slow: {}",
+                mixed ? "GPU ranks and CPU ranks share the model" : "--no-p2p");
     }
 #if DINFER_HAS_CUDA
     const bool staged = options.no_p2p || name == "ring";

@@ -5,8 +5,7 @@
 #include <optional>
 #include <span>
 
-#include <spdlog/spdlog.h>
-
+#include "base/log.h"
 #include "bootstrap/multinode.h"
 #include "bootstrap/ring_config.h"
 #include "bootstrap/supervisor.h"
@@ -68,7 +67,7 @@ Meeting plan_multinode(const Environment& environment, const Security& security,
 Meeting plan_ring(const Environment& environment, const Security& security, bool any_size) {
   Meeting meeting;
   const RingConfig ring = read_ring_config(environment("RING_CONFIG"), any_size);
-  for (const std::string& warning : ring.warnings) spdlog::warn("{}", warning);
+  for (const std::string& warning : ring.warnings) log::warn("{}", warning);
   meeting.star = {.rank = ring.rank,
                   .size = ring.size,
                   .local_size = 0,

@@ -7,6 +7,7 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -43,6 +44,20 @@ class JsonFormatter : public spdlog::formatter {
   spdlog::pattern_formatter time_{"%Y-%m-%dT%H:%M:%S.%e%z", spdlog::pattern_time_type::local, ""};
 };
 
+spdlog::level::level_enum level_of(log::Level level) {
+  switch (level) {
+    case log::Level::debug:
+      return spdlog::level::debug;
+    case log::Level::info:
+      return spdlog::level::info;
+    case log::Level::warn:
+      return spdlog::level::warn;
+    case log::Level::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
 std::unique_ptr<spdlog::formatter> make_formatter(const std::string& format, int rank, int ranks) {
   if (format == "json") return std::make_unique<JsonFormatter>(rank);
   return std::make_unique<spdlog::pattern_formatter>(
@@ -77,5 +92,20 @@ void configure_log(const LogOptions& options, int rank, int ranks) {
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }
+
+namespace log {
+
+bool enabled(Level level) { return spdlog::should_log(level_of(level)); }
+
+void write(Level level, std::string_view text) {
+  spdlog::default_logger_raw()->log(level_of(level),
+                                    spdlog::string_view_t(text.data(), text.size()));
+}
+
+void flush() { spdlog::default_logger_raw()->flush(); }
+
+void end() { spdlog::shutdown(); }
+
+}  // namespace log
 
 }  // namespace dinfer

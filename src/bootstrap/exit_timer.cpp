@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 namespace dinfer {
 
@@ -10,8 +10,8 @@ ExitTimer::ExitTimer(std::chrono::duration<double> limit, ExitCode code, std::st
     : thread_([this, limit, code, message = std::move(message)] {
         std::unique_lock lock(mutex_);
         if (stop_.wait_for(lock, limit, [this] { return stopped_; })) return;
-        if (!message.empty()) spdlog::error("{}", message);
-        spdlog::default_logger()->flush();
+        if (!message.empty()) log::error("{}", message);
+        log::flush();
         _exit(static_cast<int>(code));
       }) {}
 

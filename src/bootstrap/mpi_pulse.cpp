@@ -5,8 +5,8 @@
 #include <optional>
 
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
+#include "base/log.h"
 #include "bootstrap/mpi_session.h"
 #include "net/handshake.h"
 #include "net/interfaces.h"
@@ -104,7 +104,7 @@ std::optional<Channel> call_head(const Invitation& invitation, const World& worl
         return call(place, secret_of(invitation), hello,
                     Deadline::after(std::min(patience, deadline.remaining())));
       } catch (const Error& error) {
-        spdlog::debug("no sign of life to {}: {}", place.text(), error.what());
+        log::debug("no sign of life to {}: {}", place.text(), error.what());
       }
     }
     if (places.empty()) break;
@@ -135,7 +135,7 @@ void warn_of_missing(const Links& links, const PeerWait& peers, const Invitation
       missing.push_back(
           fmt::format("rank {} (host {})", rank, peers.peer(static_cast<int>(rank)).host));
   if (missing.empty()) return;
-  spdlog::warn(
+  log::warn(
       "no signs of life from {}: no TCP connection with rank 0 at {}, port {}; should such a rank "
       "stop, only --step-timeout tells. --control-interface names the network to use",
       fmt::join(missing, ", "), invitation.addresses.data(), invitation.port);

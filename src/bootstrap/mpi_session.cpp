@@ -12,8 +12,7 @@
 #include <cstdlib>
 #include <thread>
 
-#include <spdlog/spdlog.h>
-
+#include "base/log.h"
 #include "bootstrap/exit_timer.h"
 
 namespace dinfer {
@@ -213,7 +212,7 @@ std::optional<SharedMemory> MpiSession::share_among(MPI_Comm ranks, size_t bytes
     try {
       memory.emplace(make());
     } catch (const Error& error) {
-      spdlog::warn("ranks of this host talk by messages, which is slower: {}", error.what());
+      log::warn("ranks of this host talk by messages, which is slower: {}", error.what());
     }
   };
   if (rank == 0) {
@@ -241,7 +240,7 @@ void MpiSession::abort(ExitCode code) {
     Ledger::at(ledger_->bytes(), world_.size)
         .endings[static_cast<size_t>(world_.rank)]
         .store(static_cast<int>(code), std::memory_order_release);
-  spdlog::default_logger()->flush();
+  log::flush();
   std::fflush(nullptr);
   // MPI_Abort ends the head, too, which has clients to tell that a rank was lost.
   if (code == ExitCode::peer && world_.rank != 0) std::this_thread::sleep_for(kHeadSpeaks);

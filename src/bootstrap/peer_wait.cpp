@@ -9,7 +9,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
+
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -41,8 +42,8 @@ PeerWait::PeerWait(int rank, std::vector<Peer> peers, bool crowded)
     } else if (errno == ESRCH) {
       loss_ = Loss{.rank = r};
     } else {
-      spdlog::debug("rank {} cannot be watched (pidfd_open: {}): only timeouts tell its death", r,
-                    std::generic_category().message(errno));
+      log::debug("rank {} cannot be watched (pidfd_open: {}): only timeouts tell its death", r,
+                 std::generic_category().message(errno));
     }
   }
 }

@@ -7,8 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include <spdlog/spdlog.h>
-
+#include "base/log.h"
 #include "base/signals_blocked.h"
 
 namespace dinfer {
@@ -109,7 +108,7 @@ void Pulse::hear(Peer& peer, Clock::time_point now) {
   }
   Loss loss{.rank = peer.link.rank};
   if (!peer.link.channel.lost().empty()) {
-    spdlog::debug("the connection with rank {} ended: {}", loss.rank, peer.link.channel.lost());
+    log::debug("the connection with rank {} ended: {}", loss.rank, peer.link.channel.lost());
   } else if (now - peer.heard > longest_silence_) {
     loss.kind = Loss::Kind::silent;
     loss.silence_s = std::chrono::duration<double>(now - peer.heard).count();

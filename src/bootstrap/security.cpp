@@ -1,8 +1,7 @@
 #include "bootstrap/security.h"
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 #include "net/interfaces.h"
 #include "net/secret.h"
 
@@ -16,7 +15,7 @@ Security decide_security(const SecurityWishes& wishes, const Environment& enviro
     security.secret = secret;
     check_secret(security.secret, "DINFER_SECRET");
   } else if (wishes.no_auth) {
-    spdlog::warn(
+    log::warn(
         "--insecure-no-auth: whoever reaches the ports of this job can join it, read prompts and "
         "answers, and end it");
   } else {

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -26,7 +26,7 @@ class SingleControlPlane final : public ControlPlane {
   }
 
   [[noreturn]] void abort(ExitCode code) override {
-    spdlog::shutdown();
+    log::end();
     std::fflush(nullptr);
     _exit(static_cast<int>(code));
   }

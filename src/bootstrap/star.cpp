@@ -6,9 +6,9 @@
 #include <optional>
 
 #include <fmt/ranges.h>
-#include <spdlog/spdlog.h>
 
 #include "base/json.h"
+#include "base/log.h"
 
 namespace dinfer {
 namespace {

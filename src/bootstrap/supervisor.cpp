@@ -13,10 +13,9 @@
 #include <cstring>
 #include <vector>
 
-#include <spdlog/spdlog.h>
-
 #include "base/deadline.h"
 #include "base/error.h"
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -93,8 +92,8 @@ class Supervisor {
   void note_failure(int local_rank, pid_t pid, int status) {
     const bool killed = WIFSIGNALED(status);
     if (killed && !asked_to_end_)
-      spdlog::error("rank {} (pid {}) was ended by signal {} ({})", plan_.first_rank + local_rank,
-                    pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+      log::error("rank {} (pid {}) was ended by signal {} ({})", plan_.first_rank + local_rank, pid,
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (failed_) return;
     failed_ = Deadline::after(kSpeak);
     if (killed && interrupted_ == WTERMSIG(status))

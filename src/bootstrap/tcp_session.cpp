@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <set>
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -58,7 +58,7 @@ TcpSession::TcpSession(const StarPlan& plan, Star star, int nodes,
 
 void TcpSession::abort(ExitCode code) {
   pulse_.leave(code);
-  spdlog::default_logger()->flush();
+  log::flush();
   std::fflush(nullptr);
   _exit(static_cast<int>(code));
 }

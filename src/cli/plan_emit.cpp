@@ -6,10 +6,9 @@
 #include <fstream>
 #include <set>
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -194,7 +193,7 @@ class Emitter {
     if (executable)
       fs::permissions(path, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                       fs::perm_options::add, problem);
-    spdlog::info("wrote {}", path.string());
+    log::info("wrote {}", path.string());
   }
 
   const Options& options_;

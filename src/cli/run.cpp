@@ -80,7 +80,7 @@ int answer_once(Head& head, const Options& options) {
     print_json(head, spec.prompt, got);
   else
     write_output("\n");
-  spdlog::info(
+  log::info(
       "{} + {} tokens; loaded in {:.2f} s, first token after {:.2f} s, prompt {:.0f} tokens/s, "
       "answer {:.1f} tokens/s",
       spec.prompt.size(), got.tokens.size(), head.load_s, got.ttft_s, got.prefill_tok_s,

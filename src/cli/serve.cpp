@@ -34,8 +34,7 @@ size_t connections_of(const Options& options) {
          "the limit (ulimit -Hn, or LimitNOFILE of its service)",
          wanted, room);
   }
-  spdlog::warn("at most {} connections: this process may have no more open files (ulimit -Hn)",
-               room);
+  log::warn("at most {} connections: this process may have no more open files (ulimit -Hn)", room);
   return room;
 }
 
@@ -138,12 +137,12 @@ void say_ready(const Server& server, const Options& options, double seconds) {
   if (http.loopback()) {
     char host[256] = "HOST";
     gethostname(host, sizeof host - 1);
-    spdlog::info("listening on loopback only; from another machine: ssh -N -L {}:{}:{} {}",
-                 http.port(), http.address(), http.port(), host);
+    log::info("listening on loopback only; from another machine: ssh -N -L {}:{}:{} {}",
+              http.port(), http.address(), http.port(), host);
   } else if (options.api_key_file.empty()) {
-    spdlog::warn("everyone who can reach {} may use the model: no key is asked for", server.url());
+    log::warn("everyone who can reach {} may use the model: no key is asked for", server.url());
   }
-  spdlog::info("ready: {} in {:.1f}s", server.url(), seconds);
+  log::info("ready: {} in {:.1f}s", server.url(), seconds);
 }
 
 // The exit code: 0 where all requests came to their end, the signal's otherwise.
@@ -155,8 +154,8 @@ int serve(Head& head, Server& server, const Options& options) {
     if (signals == 0) return EngineDriver::Wish::go_on;
     if (signals_at_drain == 0) {
       signals_at_drain = signals;
-      spdlog::info("draining: running requests may take {:.0f} s, a second signal ends them",
-                   options.drain_timeout);
+      log::info("draining: running requests may take {:.0f} s, a second signal ends them",
+                options.drain_timeout);
     }
     return signals > signals_at_drain ? EngineDriver::Wish::stop_now : EngineDriver::Wish::drain;
   };

@@ -322,7 +322,7 @@ void Start::split_by_speed() {
        .rules = cut_rules()});
   layout_.placement = std::move(split.placement);
   layout_.reason = "automatic split";
-  if (is_head()) spdlog::info("automatic split: {}", split.reason);
+  if (is_head()) log::info("automatic split: {}", split.reason);
 }
 
 void Start::plan_memory() {
@@ -357,8 +357,8 @@ void Start::report_plan() const {
              .memory = memory_,
              .kv_blocks = limits_.blocks});
   if (options_.max_seq_len == 0 && limits_.max_seq_len < config_.max_position) {
-    spdlog::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
-                 config_.max_position);
+    log::info("sequences of up to {} tokens fit, the model allows {}", limits_.max_seq_len,
+              config_.max_position);
   }
 }
 
@@ -465,7 +465,7 @@ void Start::phase(const char* name, void (Start::*work)()) {
   boot_.control->set_phase(name);
   const auto begin = std::chrono::steady_clock::now();
   (this->*work)();
-  spdlog::debug("{}: {:.3f} s", name, Seconds(std::chrono::steady_clock::now() - begin).count());
+  log::debug("{}: {:.3f} s", name, Seconds(std::chrono::steady_clock::now() - begin).count());
 }
 
 int Start::run(const Client& client) {

@@ -9,9 +9,8 @@
 #include <memory>
 #include <set>
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/bytes.h"
 
 namespace dinfer {
@@ -107,7 +106,7 @@ HostShare share_of_host(ControlPlane& control, Deadline deadline, const World& w
   std::set<int> used;
   for (const std::vector<int>& cores : allowed) used.insert(cores.begin(), cores.end());
   if (world.rank == 0 && kind == DeviceKind::cpu && used.size() < own.present) {
-    spdlog::info(
+    log::info(
         "the ranks of host {} may use {} of its {} cores; with mpirun, --bind-to none gives them "
         "all",
         world.host, used.size(), own.present);

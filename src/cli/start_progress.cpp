@@ -40,8 +40,8 @@ void LoadReport::update(uint64_t done, uint64_t total) {
 void LoadReport::finish() {
   if (terminal_) fmt::print(stderr, "\r\x1b[K");  // erases the bar
   const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-  spdlog::info("loaded {:.2f} GB in {:.2f} s ({:.1f} GB/s)", gigabytes(total_), seconds,
-               seconds > 0 ? gigabytes(total_) / seconds : 0.0);
+  log::info("loaded {:.2f} GB in {:.2f} s ({:.1f} GB/s)", gigabytes(total_), seconds,
+            seconds > 0 ? gigabytes(total_) / seconds : 0.0);
 }
 
 }  // namespace dinfer

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -43,9 +43,9 @@ void log_layers(const StartReport& report) {
     const std::string& attention = owners[static_cast<size_t>(unit::attention(layer))];
     const std::string& mlp = owners[static_cast<size_t>(unit::mlp(layer))];
     if (attention == mlp)
-      spdlog::info("layer {}: {}", layer, mlp);
+      log::info("layer {}: {}", layer, mlp);
     else
-      spdlog::info("layer {}: attention {}, mlp {}", layer, attention, mlp);
+      log::info("layer {}: attention {}, mlp {}", layer, attention, mlp);
   }
 }
 
@@ -53,7 +53,7 @@ void log_layers(const StartReport& report) {
 
 void log_start(const StartReport& report) {
   const Layout& layout = report.layout;
-  spdlog::info(
+  log::info(
       "layout: mode={} transport={} bootstrap={} ranks={} nodes={} tp={} pp={} dp={} reason=\"{}\"",
       layout.mode, report.transport, report.bootstrap, report.world.size, report.world.nodes,
       layout.tp, layout.pp, layout.dp,
@@ -62,11 +62,10 @@ void log_start(const StartReport& report) {
   for (size_t rank = 0; rank < report.memory.size(); ++rank) {
     const RankMemory& memory = report.memory[rank];
     const int number = static_cast<int>(rank);
-    spdlog::info("rank {}: host={} device={} units={}{} weights={} kv_blocks={} free={}", rank,
-                 report.hosts[rank], memory.device,
-                 units_text(layout.shard_of(number), report.layers), load_text(layout, number),
-                 gibibytes(static_cast<double>(memory.weights)), report.kv_blocks,
-                 gibibytes(static_cast<double>(memory.free)));
+    log::info("rank {}: host={} device={} units={}{} weights={} kv_blocks={} free={}", rank,
+              report.hosts[rank], memory.device, units_text(layout.shard_of(number), report.layers),
+              load_text(layout, number), gibibytes(static_cast<double>(memory.weights)),
+              report.kv_blocks, gibibytes(static_cast<double>(memory.free)));
   }
   if (layout.is_mapped()) log_layers(report);
 }

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include <spdlog/spdlog.h>
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -77,12 +77,11 @@ void StateFile::write() const {
     file.close();
     if (file) std::filesystem::rename(draft, path_, problem);
     if (!file || problem) {
-      spdlog::warn("SIGUSR2: the state cannot be written to {}: choose a folder by --log-dir",
-                   path_);
+      log::warn("SIGUSR2: the state cannot be written to {}: choose a folder by --log-dir", path_);
       return;
     }
   }
-  spdlog::warn("SIGUSR2: state written to {}", path_);
+  log::warn("SIGUSR2: state written to {}", path_);
 }
 
 OrderedJson describe_process() {

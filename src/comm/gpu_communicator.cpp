@@ -5,9 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 #include "comm/gpu_nccl.h"
 #include "comm/gpu_paths.h"
 #include "comm/gpu_peer.h"
@@ -49,8 +48,7 @@ Ways open_ways(GroupPlane& control, const World& world, GpuStream& stream,
       fmt::format("not by peer access ({}), not by NCCL ({})", no_peers, no_nccl);
   if (paths != GpuPaths::all) fail(ExitCode::device, "GPU ranks cannot talk: {}", why);
   if (control.rank() == 0)
-    spdlog::warn("GPU ranks talk through host memory, which is slow: {}; libnccl2 is what helps",
-                 why);
+    log::warn("GPU ranks talk through host memory, which is slow: {}; libnccl2 is what helps", why);
   return ways;
 }
 

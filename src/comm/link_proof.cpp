@@ -8,9 +8,8 @@
 #include <string>
 #include <vector>
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -103,8 +102,8 @@ void prove_links(Communicator& all, Device& device, ControlPlane& control, int s
     std::array<double, 2> measured{};
     check(results[receiver].size() == sizeof measured, "a rank tells two speeds");
     std::memcpy(&measured, results[receiver].data(), sizeof measured);
-    spdlog::info("link: {} -> {} {} {:.3g} GB/s", text_of(names[static_cast<size_t>(from)]),
-                 text_of(names[receiver]), all.message_transport(), measured[direction]);
+    log::info("link: {} -> {} {} {:.3g} GB/s", text_of(names[static_cast<size_t>(from)]),
+              text_of(names[receiver]), all.message_transport(), measured[direction]);
   };
   for (int rank = 0; rank < control.size(); ++rank) {
     if (rank % all.size() + stage_ranks >= all.size()) continue;  // in the last stage

@@ -9,9 +9,8 @@
 #include <cstring>
 #include <fstream>
 
-#include <spdlog/spdlog.h>
-
 #include "base/error.h"
+#include "base/log.h"
 
 namespace dinfer {
 namespace {
@@ -250,8 +249,8 @@ Reception::Progress Reception::judge(Visitor& visitor) {
 void Reception::refuse(const Visitor& visitor, const std::string& why) {
   last_refusal_ = fmt::format("{}: {}", visitor.from, why);
   if (++refusals_ <= kRefusalsLogged)
-    spdlog::warn("a connection from {} was turned away: {}{}", visitor.from, why,
-                 refusals_ == kRefusalsLogged ? " (no more such lines)" : "");
+    log::warn("a connection from {} was turned away: {}{}", visitor.from, why,
+              refusals_ == kRefusalsLogged ? " (no more such lines)" : "");
 }
 
 Guest Reception::welcome(Visitor visitor) const {

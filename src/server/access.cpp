@@ -59,8 +59,8 @@ ApiKeys::ApiKeys(const std::filesystem::path& file) {
   if (hashes_.empty()) fail(ExitCode::usage, "--api-key-file {}: holds no key", file.string());
   struct stat info {};
   if (stat(file.c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0) {
-    spdlog::warn("--api-key-file {}: others can read it; chmod 600 makes it yours alone",
-                 file.string());
+    log::warn("--api-key-file {}: others can read it; chmod 600 makes it yours alone",
+              file.string());
   }
 }
 

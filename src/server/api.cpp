@@ -460,10 +460,10 @@ void Api::finish(const std::shared_ptr<Live>& live, int status) {
   metrics_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
   metrics_.generation_tokens += static_cast<uint64_t>(usage.completion_tokens);
   metrics_.count_answer(live->call->request.path, status);
-  spdlog::info("{} {} prompt_tokens={} completion_tokens={} seconds={:.3f} id={}",
-               live->call->request.path, status, usage.prompt_tokens, usage.completion_tokens,
-               std::chrono::duration<double>(Clock::now() - live->call->began).count(),
-               live->call->id);
+  log::info("{} {} prompt_tokens={} completion_tokens={} seconds={:.3f} id={}",
+            live->call->request.path, status, usage.prompt_tokens, usage.completion_tokens,
+            std::chrono::duration<double>(Clock::now() - live->call->began).count(),
+            live->call->id);
 }
 
 // One token through all ranks: only what works can give it.
@@ -502,7 +502,7 @@ void Api::send_json(const std::shared_ptr<Call>& call, const OrderedJson& json, 
 }
 
 void Api::send_error(const std::shared_ptr<Call>& call, const ApiError& error) {
-  spdlog::debug("{} {} id={}", error.status(), error.type(), call->id);
+  log::debug("{} {} id={}", error.status(), error.type(), call->id);
   send(call, error.response());
 }
 

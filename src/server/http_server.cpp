@@ -141,7 +141,7 @@ class HttpServer::Core {
     try {
       std::rethrow_exception(broken);
     } catch (const std::exception& e) {
-      spdlog::error("a connection broke off: {}", e.what());
+      log::error("a connection broke off: {}", e.what());
     }
   }
 

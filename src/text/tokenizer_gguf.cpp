@@ -110,8 +110,8 @@ class Builder {
       refuse("tokenizer.ggml.pre", fmt::format("is \"{}\", which is not supported", *pre));
     }
     if (pre == nullptr) {
-      spdlog::warn("{}: no tokenizer.ggml.pre: how text is split before tokenization is a guess",
-                   metadata_.path().string());
+      log::warn("{}: no tokenizer.ggml.pre: how text is split before tokenization is a guess",
+                metadata_.path().string());
     }
     const std::string where = metadata_.path().string() + ": tokenizer.ggml.pre";
     if (known->nfc) parts_.normalizers.push_back(make_normal_form(NormalForm::nfc));

@@ -36,22 +36,22 @@ class LogTest : public testing::Test {
 
 TEST_F(LogTest, EachRankHasItsFileAndItsTag) {
   configure_log({.directory = folder_}, 2, 4);
-  spdlog::info("loaded");
+  log::info("loaded");
   EXPECT_NE(file_of_rank(2).find("[rank 2] loaded"), std::string::npos) << file_of_rank(2);
 }
 
 TEST_F(LogTest, LevelLeavesOutWhatIsBelow) {
   configure_log({.level = "warning", .directory = folder_}, 0, 1);
-  spdlog::info("quiet");
-  spdlog::warn("loud");
-  spdlog::default_logger()->flush();
+  log::info("quiet");
+  log::warn("loud");
+  log::flush();
   EXPECT_EQ(file_of_rank(0).find("quiet"), std::string::npos);
   EXPECT_NE(file_of_rank(0).find("loud"), std::string::npos);
 }
 
 TEST_F(LogTest, JsonLinesAreJsonWhateverTheMessage) {
   configure_log({.format = "json", .directory = folder_}, 1, 2);
-  spdlog::info("a \"quoted\" path C:\\x\nand a second line");
+  log::info("a \"quoted\" path C:\\x\nand a second line");
   const std::string text = file_of_rank(1);
   ASSERT_FALSE(text.empty());
   const Json line = parse_json(text, "log", ExitCode::bug);
