@@ -289,7 +289,7 @@ void Start::choose_limits() {
         static_cast<int32_t>(std::min<int64_t>(request_.max_seqs, limits_.max_batch_tokens));
     limits_.block_size = options_.kv_block_size;
     limits_.prefix_cache = request_.prefix_cache;
-    limits_.depth = layout_.pp;
+    limits_.depth = layout_.depth();
     limits_.replicas = layout_.dp;
     limits_.max_seq_len = wanted_seq_len(options_, config_);
     const int64_t scored = kScoringLogitsBytes / (config_.vocab * int64_t{sizeof(float)});

@@ -77,6 +77,14 @@ GroupSizes group_sizes(const Options& options, int ranks, bool by_layers) {
 
 }  // namespace
 
+int Layout::depth() const {
+  const int reporter = placement.stages.back().ranks.front();
+  const std::vector<OwnStage> own = placement.stages_of(0);
+  const bool shares_messages =
+      reporter != 0 && std::ranges::count(own, reporter, &OwnStage::from) > 0;
+  return shares_messages ? 1 : pp;
+}
+
 int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
                       const QuantChoice& quant) {
   const auto group = [](const QuantSpec& spec) -> int64_t {

@@ -31,6 +31,10 @@ struct Layout {
   bool by_speed = false;  // which rank owns how many layers is to follow from what they can do
 
   bool is_mapped() const { return !devices.empty(); }
+  // Steps that may be under way at once: one a stage. One alone where the rank that tells the head
+  // what was sampled hands it hidden states, too: messages keep their order, and the head takes
+  // those of the next step first.
+  int depth() const;
   int replica_ranks() const { return static_cast<int>(placement.shards.size()); }
   // What a rank of the job owns in its replica.
   const Shard& shard_of(int rank) const {

@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import MODELS, has_mpi
+from dinfer import MODELS, has_mpi, json_lines, must_run
 from tcp_jobs import expect, finish, multinode, ring, run_all, start
 
 ENGINE = ("--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 20)
@@ -96,14 +96,22 @@ def check_uneven(name, ranks):
     refused(3, ("--uneven-tp",), "--tp", ranks[0], model_name=name)
 
 
+def scores(name, *arguments):
+    """Of sequences that take several steps at once."""
+    lines = "".join(json.dumps({"tokens": [(i * 37 + j * 11) % 500 for j in range(20 + i)]}) + "\n" for i in range(8))
+    out = must_run(1, "score", "-m", model(name), *ENGINE, "--max-batch-tokens", 16, *arguments, stdin=lines)
+    return [round(line["sum"], 3) for line in json_lines(out)]
+
+
 def check_topologies(name, folder):
     assert layers_of(name) == 3, "the files are for three layers"
-    expected = json.loads(run(name, [{}])[0][1])["tokens"]
+    expected, expected_scores = json.loads(run(name, [{}])[0][1])["tokens"], scores(name)
     for what, text in TOPOLOGIES.items():
         file = pathlib.Path(folder, "topology.yaml")
         file.write_text(text)
         results = run(name, [{}], "--topology", file)
         expect(expected, "topology, %s" % what, results, ("mode=layer-map",))
+        assert scores(name, "--topology", file) == expected_scores, what
         assert "layer 2: cpu" in results[0][2], results
     file.write_text("'/mlp\\.down_proj/': {isq: 8}\n")
     code, out, err = run(name, [{}], "--topology", file)[0]

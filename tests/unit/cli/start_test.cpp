@@ -3,6 +3,7 @@
 #include "cli/bench_shapes.h"
 #include "cli/run_answer.h"
 #include "cli/start_cores.h"
+#include "cli/start_layout.h"
 #include "cli/start_memory.h"
 #include "cli/start_split.h"
 
@@ -26,6 +27,21 @@ TEST(ShareOfCores, ranks_that_the_launcher_bound_keep_their_cores) {
 TEST(ShareOfCores, more_ranks_than_cores_are_not_bound) {
   const Cores two{0, 1};
   EXPECT_TRUE(share_of_cores({two, two, two}, 1).empty());
+}
+
+TEST(LayoutDepth, is_one_step_a_stage_unless_results_and_hidden_states_share_a_way) {
+  ModelConfig config = published_shape("smollm2-135m");
+  config.layers = 2;
+  const auto depth = [&](const std::vector<int>& owners) {
+    Layout layout{.pp = 3};
+    layout.placement = place(config, {{0}, {1}, {2}}, owners, 32);
+    return layout.depth();
+  };
+  EXPECT_EQ(depth({0, 0, 0, 1, 1, 2}), 3);
+  EXPECT_EQ(depth({2, 2, 2, 1, 1, 0}), 3) << "the head samples";
+  EXPECT_EQ(depth({0, 0, 1, 0, 0, 2}), 3);
+  EXPECT_EQ(depth({0, 0, 1, 0, 0, 1}), 1);
+  EXPECT_EQ(depth({1, 1, 1, 0, 2, 1}), 1);
 }
 
 constexpr uint64_t kMiB = 1 << 20;
