@@ -1,9 +1,9 @@
 // Times the attention of prompts on a GPU, in heads of Llama-3.1-8B's shape. Prints milliseconds of
 // a layer and the rate of its products.
 //
-//   benchmark_cuda_prompts [--tokens 512,2048,8192] [--before 0] [--window 0]
+//   benchmark_cuda_prompts [--tokens 512,2048,8192] [--before 0] [--window 0] [--kv f16]
 //
-// So many tokens of one sequence follow so many that are in its cache.
+// So many tokens of one sequence follow so many that are in its cache, of f16 or f8 numbers.
 #include <string>
 #include <vector>
 
@@ -27,12 +27,13 @@ class Benchmark {
     stream_ = cuda::Stream::on(handle_);
   }
 
-  void run(int tokens, int before, int window) {
+  void run(int tokens, int before, int window, KvType type) {
     const int all = before + tokens, blocks = (all + kBlock - 1) / kBlock;
     const int64_t width = (kHeads + 2 * kKvHeads) * kHeadDim;
     auto* qkv = allocate<float>(tokens * width);
     auto* out = allocate<float>(int64_t{tokens} * kHeads * kHeadDim);
-    const size_t cached = size_t{kKvHeads} * kBlock * kHeadDim * static_cast<size_t>(blocks);
+    const size_t cached =
+        size_t{kKvHeads} * kBlock * kHeadDim * static_cast<size_t>(blocks) * bytes_of(type);
     std::vector<float> random(static_cast<size_t>(tokens) * static_cast<size_t>(width));
     for (size_t i = 0; i < random.size(); ++i) {
       random[i] = static_cast<float>(i * 2654435761u % 1024) / 512.0f - 1.0f;
@@ -46,8 +47,9 @@ class Benchmark {
     };
     cuda::Attention attention{.qkv = qkv,
                               .out = out,
-                              .keys = allocate<uint16_t>(cached),
-                              .values = allocate<uint16_t>(cached),
+                              .keys = allocate<std::byte>(cached),
+                              .values = allocate<std::byte>(cached),
+                              .type = type,
                               .heads = kHeads,
                               .kv_heads = kKvHeads,
                               .head_dim = kHeadDim,
@@ -81,7 +83,7 @@ class Benchmark {
     std::vector<int32_t> table;
     for (int i = 0; i < blocks; ++i) table.push_back(i);
     for (int i = 0; i < tokens; ++i) rows.push_back({.row = i, .position = before + i});
-    const int most = cuda::prompt_tile_tokens(stream_, kHeads / kKvHeads);
+    const int most = cuda::prompt_tile_tokens(stream_, kHeadDim, kHeads / kKvHeads);
     for (int i = 0; i < tokens; i += most) {
       tiles.push_back({.row = i, .tokens = std::min(most, tokens - i), .position = before + i});
     }
@@ -98,17 +100,21 @@ class Benchmark {
 };
 
 void benchmark(int argc, char** argv) {
-  std::string tokens = "512,2048,8192", before = "0", window = "0";
+  std::string tokens = "512,2048,8192", before = "0", window = "0", kv = "f16";
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i];
-    if (key != "--tokens" && key != "--before" && key != "--window")
+    if (key != "--tokens" && key != "--before" && key != "--window" && key != "--kv")
       fail(ExitCode::usage, "unknown option {}", key);
-    (key == "--tokens" ? tokens : key == "--before" ? before : window) = argv[i + 1];
+    (key == "--tokens"   ? tokens
+     : key == "--before" ? before
+     : key == "--window" ? window
+                         : kv) = argv[i + 1];
   }
   Benchmark run;
   for (const std::string& count : split(tokens, ','))
     for (const std::string& earlier : split(before, ','))
-      run.run(number(count), number(earlier), number(window));
+      run.run(number(count), number(earlier), number(window),
+              kv == "f8" ? KvType::f8 : KvType::f16);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "base/dtype.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
 #include <hwy/foreach_target.h>
@@ -27,6 +29,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using DF = hn::CappedTag<float, kLaneQueries>;
 using DH = hn::Rebind<hwy::float16_t, DF>;
+using DB = hn::Rebind<uint8_t, DF>;
 using VF = hn::Vec<DF>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 constexpr int kVectors = static_cast<int>(kLaneQueries) / kLanes;
@@ -55,9 +58,13 @@ void NormAndRotate(float* head, int64_t dim, const float* norm, float epsilon, c
   }
 }
 
-void Narrow(const float* from, int64_t count, DType type, std::byte* to) {
-  if (type == DType::f32) {
+void Narrow(const float* from, int64_t count, KvType type, std::byte* to) {
+  if (type == KvType::f32) {
     std::copy_n(from, count, reinterpret_cast<float*>(to));
+    return;
+  }
+  if (type == KvType::f8) {
+    std::transform(from, from + count, reinterpret_cast<uint8_t*>(to), f32_to_f8);
     return;
   }
   const DF d;
@@ -79,6 +86,22 @@ void AppendKv(const PagedKv& cache, int64_t kv_head, int64_t position, const flo
   Narrow(value, cache.head_dim, cache.type, cache.values + at);
 }
 
+// As halves: an f8 is one with another bias of the exponent, in subnormals too.
+void WidenF8(const uint8_t* from, int64_t count, float* to) {
+  constexpr float kBias = 256.0f;
+  const DF d;
+  const hn::Rebind<uint16_t, DF> d16;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto bits = hn::PromoteTo(d16, hn::LoadU(DB(), from + i));
+    const auto sign = hn::ShiftLeft<8>(hn::And(bits, hn::Set(d16, 0x80)));
+    const auto size = hn::ShiftLeft<7>(hn::And(bits, hn::Set(d16, 0x7f)));
+    const VF value = hn::PromoteTo(d, hn::BitCast(DH(), hn::Or(sign, size)));
+    hn::StoreU(hn::Mul(value, hn::Set(d, kBias)), d, to + i);
+  }
+  for (; i < count; ++i) to[i] = f8_to_f32(from[i]);
+}
+
 // Positions [begin, begin + count) of one KV head as f32 [count, padded(head_dim)], padding zero.
 void Widen(const std::byte* base, const PagedKv& cache, int64_t kv_head, int64_t begin,
            int64_t count, float* to) {
@@ -92,8 +115,10 @@ void Widen(const std::byte* base, const PagedKv& cache, int64_t kv_head, int64_t
     } else {
       from += dim * bytes_of(cache.type);
     }
-    if (cache.type == DType::f32) {
+    if (cache.type == KvType::f32) {
       std::copy_n(reinterpret_cast<const float*>(from), dim, to);
+    } else if (cache.type == KvType::f8) {
+      WidenF8(reinterpret_cast<const uint8_t*>(from), dim, to);
     } else {
       const auto* halves = reinterpret_cast<const hwy::float16_t*>(from);
       int64_t i = 0;

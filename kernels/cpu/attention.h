@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/dtype.h"
+#include "base/kv_type.h"
 
 namespace dinfer::cpu {
 
@@ -12,7 +12,7 @@ namespace dinfer::cpu {
 struct PagedKv {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
-  DType type = DType::f32;  // f32 or f16
+  KvType type = KvType::f32;
   int64_t block_size = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;

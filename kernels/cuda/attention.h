@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "base/kv_type.h"
 #include "kernels/cuda/launch.h"
 
 namespace dinfer::cuda {
@@ -59,11 +60,12 @@ struct Rotation {
 struct Attention {
   float* qkv = nullptr;  // [rows, (heads + 2 kv_heads) * head_dim]
   float* out = nullptr;  // [rows, heads * head_dim]
-  void* keys = nullptr;  // f16 [blocks, kv_heads, block_size, head_dim]
+  void* keys = nullptr;  // [blocks, kv_heads, block_size, head_dim]
   void* values = nullptr;
+  KvType type = KvType::f16;  // of keys and values; or f8
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;    // a multiple of 8, at most kMostHeadDim
+  int head_dim = 0;    // at most kMostHeadDim, whole units of head_dim_unit()
   int block_size = 0;  // a multiple of 16
   int window = 0;      // 0: all earlier positions
   float scale = 1.0f;
@@ -74,11 +76,14 @@ struct Attention {
   int half = 0;  // pairs of a head that are rotated
 };
 
-constexpr int kMostHeadDim = 128;
+constexpr int kMostHeadDim = 256;
+constexpr int kMostGroup = 64;  // query heads that share a KV head
+
+// Of 16 bytes of the cache.
+constexpr int head_dim_unit(KvType type) { return type == KvType::f8 ? 16 : 8; }
 
 // Tokens of a prompt tile where `group` query heads share a KV head; at least 1.
-int prompt_tile_tokens(const Stream& stream, int group);
-constexpr int kMostGroup = 64;
+int prompt_tile_tokens(const Stream& stream, int head_dim, int group);
 
 // What decoding needs for `parts` parts.
 int64_t decode_partial_floats(int64_t parts, int heads, int kv_heads, int head_dim);

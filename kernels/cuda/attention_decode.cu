@@ -21,16 +21,20 @@ struct Running {
 };
 
 // Takes in one page; tokens outside [first, last) of it do not count.
-template <int kDim>
+template <class T, int kDim>
 __device__ void take_page(Running<kDim>& run, const Fragments4 (&queries)[kDim / 16],
                           const std::byte* keys, const std::byte* values, int first, int last,
                           int lane) {
   float scores[2][4] = {};
 #pragma unroll
-  for (int step = 0; step < kDim / 16; ++step) {
-    const Fragments4 k = load_keys<kDim>(keys, 0, step, lane);
-    multiply_tile(scores[0], queries[step], k.r[0], k.r[1]);
-    multiply_tile(scores[1], queries[step], k.r[2], k.r[3]);
+  for (int pair = 0; pair < kDim / 32; ++pair) {
+    Fragments4 k[2];
+    load_keys<T, kDim>(keys, 0, pair, lane, k);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      multiply_tile(scores[0], queries[2 * pair + i], k[i].r[0], k[i].r[1]);
+      multiply_tile(scores[1], queries[2 * pair + i], k[i].r[2], k[i].r[3]);
+    }
   }
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
@@ -65,24 +69,25 @@ __device__ void take_page(Running<kDim>& run, const Fragments4 (&queries)[kDim /
   const bool same = shrink[0] == 1.0f && shrink[1] == 1.0f;
   const bool rescale = !__all_sync(0xffffffffu, same);
 #pragma unroll
-  for (int step = 0; step < kDim / 16; ++step) {
-    const Fragments4 v = load_values<kDim>(values, 0, step, lane);
+  for (int pair = 0; pair < kDim / 32; ++pair) {
+    Fragments4 v[2];
+    load_values<T, kDim>(values, 0, pair, lane, v);
 #pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      float(&sum)[4] = run.sums[2 * step + n];
+    for (int n = 0; n < 4; ++n) {
+      float(&sum)[4] = run.sums[4 * pair + n];
       if (rescale) {
         sum[0] *= shrink[0];
         sum[1] *= shrink[0];
         sum[2] *= shrink[1];
         sum[3] *= shrink[1];
       }
-      multiply_tile(sum, weights, v.r[2 * n], v.r[2 * n + 1]);
+      multiply_tile(sum, weights, v[n / 2].r[n % 2 * 2], v[n / 2].r[n % 2 * 2 + 1]);
     }
   }
 }
 
 // Pages of one warp on their way from the cache to shared memory.
-template <int kDim>
+template <class T, int kDim>
 class PageRing {
  public:
   // `first`: of this warp.
@@ -100,15 +105,15 @@ class PageRing {
   __device__ void load(int stage) {
     if (next_ < end_) {
       const int64_t at = cached(a_, table_, kv_head_, next_);
-      const auto* k = static_cast<const __half*>(a_.keys) + at;
-      const auto* v = static_cast<const __half*>(a_.values) + at;
+      const auto* k = static_cast<const T*>(a_.keys) + at;
+      const auto* v = static_cast<const T*>(a_.values) + at;
       std::byte* to = ring_ + stage * 2 * kBytes;
 #pragma unroll
       for (int i = 0; i < kPage * kPieces / 32; ++i) {
         const int token = (i * 32 + lane_) / kPieces, piece = (i * 32 + lane_) % kPieces;
-        const bool valid = next_ + token < end_ && piece * 8 < a_.head_dim;
-        const int64_t from = valid ? token * a_.head_dim + piece * 8 : 0;
-        const int offset = tile_offset<kDim>(token, piece);
+        const bool valid = next_ + token < end_ && piece * kPerPiece < a_.head_dim;
+        const int64_t from = valid ? token * a_.head_dim + piece * kPerPiece : 0;
+        const int offset = tile_offset<T, kDim>(token, piece);
         copy_async(to + offset, k + from, valid);
         copy_async(to + kBytes + offset, v + from, valid);
       }
@@ -118,8 +123,10 @@ class PageRing {
   }
 
  private:
-  static constexpr int kBytes = Layout<kDim>::kPageBytes;
-  static constexpr int kPieces = kDim / 8;
+  static constexpr int kStages = Layout<T, kDim>::kStages;
+  static constexpr int kBytes = Layout<T, kDim>::kPageBytes;
+  static constexpr int kPieces = TileRow<T, kDim>::kPieces;
+  static constexpr int kPerPiece = TileRow<T, kDim>::kPerPiece;
   const Attention& a_;
   const int32_t* table_;
   int kv_head_, end_, lane_, next_;
@@ -127,9 +134,9 @@ class PageRing {
 };
 
 // A warp's sums, tops and weights, for the whole block to see.
-template <int kDim>
+template <class T, int kDim>
 __device__ void write_warp(const Running<kDim>& run, std::byte* shared, int warp, int lane) {
-  using L = Layout<kDim>;
+  using L = Layout<T, kDim>;
   auto* sums = reinterpret_cast<float*>(shared + L::kSums) + warp * kHeads * kDim;
   auto* tops = reinterpret_cast<float*>(shared + L::kTops) + warp * kHeads;
   auto* weights = reinterpret_cast<float*>(shared + L::kWeights) + warp * kHeads;
@@ -141,11 +148,9 @@ __device__ void write_warp(const Running<kDim>& run, std::byte* shared, int warp
       tops[row] = run.top[half];
       weights[row] = weight;
     }
-#pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
-      *reinterpret_cast<float2*>(sums + row * kDim + n * 8 + lane % 4 * 2) =
-          make_float2(run.sums[n][2 * half], run.sums[n][2 * half + 1]);
-    }
+    for_columns<T, kDim>(run.sums, half, lane, [&](int column, float x, float y) {
+      *reinterpret_cast<float2*>(sums + row * kDim + column) = make_float2(x, y);
+    });
   }
 }
 
@@ -157,10 +162,10 @@ __device__ float* partial(const AttentionStep& step, int part, int tiles, int ti
 
 // Puts the warps' results together: into the output, or, where the token has several parts, into
 // `to`.
-template <int kDim>
+template <class T, int kDim>
 __device__ void join_warps(const Attention& a, const DecodePart& part, const HeadTile& tile,
                            const std::byte* shared, float* to) {
-  using L = Layout<kDim>;
+  using L = Layout<T, kDim>;
   const auto* sums = reinterpret_cast<const float*>(shared + L::kSums);
   const auto* tops = reinterpret_cast<const float*>(shared + L::kTops);
   const auto* weights = reinterpret_cast<const float*>(shared + L::kWeights);
@@ -221,10 +226,10 @@ __device__ void join_parts(const AttentionStep& step, const Attention& a, const 
   }
 }
 
-template <int kDim>
+template <class T, int kDim>
 __global__ void __launch_bounds__(kWarps * 32)
     decode_kernel(const __grid_constant__ AttentionStep step, const __grid_constant__ Attention a) {
-  using L = Layout<kDim>;
+  using L = Layout<T, kDim>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   const int index = blockIdx.y;
@@ -238,11 +243,11 @@ __global__ void __launch_bounds__(kWarps * 32)
     *reinterpret_cast<uint4*>(shared + L::kQueries + i) = make_uint4(0, 0, 0, 0);
   __syncthreads();
   wait_for_predecessor();
-  TokenHeads<kDim> heads(a, part, tile, warp, lane);
+  TokenHeads<T, kDim> heads(a, part, tile, warp, lane);
   const int seen = a.window > 0 ? max(0, part.position + 1 - a.window) : 0;
   const int first = max(part.begin, seen / kPage * kPage) + warp * kPage;
-  PageRing<kDim> ring(a, table, tile.kv_head, first, part.end,
-                      shared + warp * kStages * 2 * L::kPageBytes, lane);
+  PageRing<T, kDim> ring(a, table, tile.kv_head, first, part.end,
+                         shared + warp * L::kStages * 2 * L::kPageBytes, lane);
   heads.finish(cached(a, table, tile.kv_head, part.position), shared,
                reinterpret_cast<float*>(shared + L::kScratch) + warp * kDim);
   __syncthreads();
@@ -253,23 +258,23 @@ __global__ void __launch_bounds__(kWarps * 32)
   Running<kDim> run;
   int stage = 0;
   for (int at = first; at < part.end; at += kWarps * kPage) {
-    copy_async_wait<kStages - 1>();
+    copy_async_wait<L::kStages - 1>();
     __syncwarp();
-    take_page<kDim>(run, queries, ring.keys(stage), ring.values(stage), seen - at, part.end - at,
-                    lane);
+    take_page<T>(run, queries, ring.keys(stage), ring.values(stage), seen - at, part.end - at,
+                 lane);
     __syncwarp();
     ring.load(stage);
-    stage = stage + 1 == kStages ? 0 : stage + 1;
+    stage = stage + 1 == L::kStages ? 0 : stage + 1;
   }
   if (part.part + 1 == part.parts && warp == kWarps - 1) {
-    take_page<kDim>(run, queries, shared + L::kNewKey, shared + L::kNewValue, 0, 1, lane);
+    take_page<T>(run, queries, shared + L::kNewKey, shared + L::kNewValue, 0, 1, lane);
   }
   copy_async_wait<0>();
   __syncthreads();
-  write_warp<kDim>(run, shared, warp, lane);
+  write_warp<T>(run, shared, warp, lane);
   __syncthreads();
 
-  join_warps<kDim>(a, part, tile, shared, partial<kDim>(step, index, gridDim.x, blockIdx.x));
+  join_warps<T, kDim>(a, part, tile, shared, partial<kDim>(step, index, gridDim.x, blockIdx.x));
   if (part.parts == 1) return;
 
   __shared__ bool last;
@@ -291,31 +296,21 @@ int head_tiles(int heads, int kv_heads) {
   return kv_heads * ((heads / kv_heads + kHeads - 1) / kHeads);
 }
 
-template <int kDim>
-void run_decode(const Stream& stream, const AttentionStep& step, const Attention& a) {
-  require(cudaFuncSetAttribute(decode_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               Layout<kDim>::kBytes),
-          "cudaFuncSetAttribute");
-  launch(stream, decode_kernel<kDim>, dim3(head_tiles(a.heads, a.kv_heads), step.most_parts),
-         dim3(kWarps * 32), Layout<kDim>::kBytes, step, a);
-}
-
 }  // namespace
 
 int64_t decode_partial_floats(int64_t parts, int heads, int kv_heads, int head_dim) {
-  return parts * head_tiles(heads, kv_heads) * kHeads * ((head_dim <= 64 ? 64 : 128) + 2);
+  return parts * head_tiles(heads, kv_heads) * kHeads * (padded_head_dim(head_dim) + 2);
 }
 
 int64_t decode_arrivals(int64_t parts, int heads, int kv_heads) {
   return parts * head_tiles(heads, kv_heads);
 }
 
-void attend_decode(const Stream& stream, const AttentionStep& step, const Attention& attention) {
-  if (attention.head_dim <= 64) {
-    run_decode<64>(stream, step, attention);
-  } else {
-    run_decode<128>(stream, step, attention);
-  }
+void attend_decode(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  for_heads(a, [&]<class T, int kDim>() {
+    launch(stream, decode_kernel<T, kDim>, dim3(head_tiles(a.heads, a.kv_heads), step.most_parts),
+           dim3(kWarps * 32), Layout<T, kDim>::kBytes, step, a);
+  });
 }
 
 }  // namespace dinfer::cuda

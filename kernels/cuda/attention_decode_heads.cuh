@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/attention_cache.cuh"
 
 // What a thread block of attention_decode.cu works on, and how it prepares the heads of its token.
 namespace dinfer::cuda::decode {
@@ -8,11 +8,11 @@ namespace dinfer::cuda::decode {
 constexpr int kWarps = 4;
 constexpr int kHeads = 16;  // query heads of one tile
 constexpr int kPage = 16;   // tokens
-constexpr int kStages = 3;  // pages that a warp has on their way
 
-template <int kDim>
+template <class T, int kDim>
 struct Layout {
-  static constexpr int kPageBytes = kPage * kDim * 2;  // keys, or values
+  static constexpr int kPageBytes = kPage * TileRow<T, kDim>::kBytes;  // keys, or values
+  static constexpr int kStages = kPageBytes > 4096 ? 2 : 3;  // pages that a warp has on their way
   static constexpr int kRing = kWarps * kStages * 2 * kPageBytes;
   static constexpr int kQueries = kRing;                        // [kHeads, kDim] f16
   static constexpr int kNewKey = kQueries + kHeads * kDim * 2;  // a page of the token itself
@@ -104,7 +104,7 @@ struct Head {
 
 // Queries, and in the last part the token's own key and value, into shared memory and the cache.
 // Warps take them in turn, two at a time.
-template <int kDim>
+template <class T, int kDim>
 class TokenHeads {
  public:
   __device__ TokenHeads(const Attention& a, const DecodePart& part, const HeadTile& tile, int warp,
@@ -132,7 +132,7 @@ class TokenHeads {
   }
 
  private:
-  using L = Layout<kDim>;
+  using L = Layout<T, kDim>;
 
   __device__ void load() {
 #pragma unroll
@@ -153,15 +153,16 @@ class TokenHeads {
                               float* scratch) {
     const int key = index - tile_.count;
     if (key < 0) {
-      head.finish(a_, a_.q_norm, true, a_.scale * kLog2E, lane_, scratch,
-                  [&](int i, float v) { tile_store<kDim>(shared + L::kQueries, index, i, v); });
+      head.finish(a_, a_.q_norm, true, a_.scale * kLog2E, lane_, scratch, [&](int i, float v) {
+        tile_store<__half, kDim>(shared + L::kQueries, index, query_column<T>(i), v);
+      });
       return;
     }
-    auto* cache = static_cast<__half*>(key == 0 ? a_.keys : a_.values) + cached;
+    auto* cache = static_cast<T*>(key == 0 ? a_.keys : a_.values) + cached;
     std::byte* page = shared + (key == 0 ? L::kNewKey : L::kNewValue);
     head.finish(a_, key == 0 && a_.k_norm, key == 0, 1.0f, lane_, scratch, [&](int i, float v) {
-      tile_store<kDim>(page, 0, i, v);
-      if (tile_.appends) cache[i] = __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f));
+      tile_store<T, kDim>(page, 0, i, v);
+      if (tile_.appends) cache[i] = to_cache<T>(v);
     });
   }
 

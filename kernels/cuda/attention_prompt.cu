@@ -1,5 +1,5 @@
+#include "kernels/cuda/attention_cache.cuh"
 #include "kernels/cuda/attention_prompt.h"
-#include "kernels/cuda/attention_tile.cuh"
 
 // Attention of chunks of several tokens. First each token's heads are normed and rotated and its
 // keys and values go to the cache; then each thread block takes a tile of tokens with all query
@@ -18,7 +18,8 @@ static_assert(kRows == kPromptRows && kPromptRows >= kMostGroup);
 constexpr int kPrepareThreads = 256;
 
 // A block a token, whose row comes to shared memory first; a warp a head at a time. Prepared
-// queries replace the first halves of theirs in `qkv`, as f16.
+// queries replace the first halves of theirs in `qkv`, as f16 in the order of query_column().
+template <class T>
 __global__ void __launch_bounds__(kPrepareThreads)
     prepare_kernel(const AttentionStep step, const Attention a) {
   extern __shared__ __align__(16) float row[];
@@ -35,47 +36,47 @@ __global__ void __launch_bounds__(kPrepareThreads)
   const int32_t* table = step.blocks + token.first_block;
   const Rotation& rotation = a.rotations[token.rotation];
   const int lane = threadIdx.x % 32;
-  const auto half = [](float v) { return __float2half_rn(fminf(fmaxf(v, -65504.0f), 65504.0f)); };
   for (int head = static_cast<int>(threadIdx.x) / 32; head < heads; head += kPrepareThreads / 32) {
     const float* in = row + head * a.head_dim;
     if (head >= a.heads + a.kv_heads) {
-      auto* cache = static_cast<__half*>(a.values) +
-                    cached(a, table, head - a.heads - a.kv_heads, token.position);
-      for (int i = lane; i < a.head_dim; i += 32) cache[i] = half(in[i]);
-      continue;
+      T* value =
+          static_cast<T*>(a.values) + cached(a, table, head - a.heads - a.kv_heads, token.position);
+      for (int i = lane; i < a.head_dim; i += 32) value[i] = to_cache<T>(in[i]);
+    } else if (head >= a.heads) {
+      T* key = static_cast<T*>(a.keys) + cached(a, table, head - a.heads, token.position);
+      prepare_head(a, in, a.k_norm, rotation, token.position, 1.0f, lane,
+                   [&](int i, float v) { key[i] = to_cache<T>(v); });
+    } else {
+      auto* query = reinterpret_cast<__half*>(from + head * a.head_dim);
+      prepare_head(a, in, a.q_norm, rotation, token.position, a.scale * kLog2E, lane,
+                   [&](int i, float v) { query[query_column<T>(i)] = to_cache<__half>(v); });
     }
-    const bool key = head >= a.heads;
-    __half* out =
-        key ? static_cast<__half*>(a.keys) + cached(a, table, head - a.heads, token.position)
-            : reinterpret_cast<__half*>(from + head * a.head_dim);
-    prepare_head(a, in, key ? a.k_norm : a.q_norm, rotation, token.position,
-                 key ? 1.0f : a.scale * kLog2E, lane, [&](int i, float v) { out[i] = half(v); });
   }
 }
 
-template <int kDim>
+template <class T, int kDim>
 struct Layout {
   static constexpr int kQueries = 0;  // [kRows, kDim] f16
-  static constexpr int kTileBytes = kKeys * kDim * 2;
+  static constexpr int kTileBytes = kKeys * TileRow<T, kDim>::kBytes;
   static constexpr int kStages = kRows * kDim * 2;  // two of keys and values
   static constexpr int kBytes = kStages + 2 * 2 * kTileBytes;
 };
 
 // Keys and values of positions [at, at + kKeys), those before `end`, into shared memory.
-template <int kDim>
+template <class T, int kDim>
 __device__ void load_positions(const Attention& a, const int32_t* table, int kv_head, int at,
                                int end, std::byte* keys) {
-  constexpr int kPieces = kDim / 8;
-  std::byte* values = keys + Layout<kDim>::kTileBytes;
+  constexpr int kPieces = TileRow<T, kDim>::kPieces, kPerPiece = TileRow<T, kDim>::kPerPiece;
+  std::byte* values = keys + Layout<T, kDim>::kTileBytes;
 #pragma unroll
   for (int i = 0; i < kKeys * kPieces / kThreads; ++i) {
     const int index = i * kThreads + static_cast<int>(threadIdx.x);
     const int token = index / kPieces, piece = index % kPieces;
-    const bool valid = at + token < end && piece * 8 < a.head_dim;
-    const int64_t from = valid ? cached(a, table, kv_head, at + token) + piece * 8 : 0;
-    const int offset = tile_offset<kDim>(token, piece);
-    copy_async(keys + offset, static_cast<const __half*>(a.keys) + from, valid);
-    copy_async(values + offset, static_cast<const __half*>(a.values) + from, valid);
+    const bool valid = at + token < end && piece * kPerPiece < a.head_dim;
+    const int64_t from = valid ? cached(a, table, kv_head, at + token) + piece * kPerPiece : 0;
+    const int offset = tile_offset<T, kDim>(token, piece);
+    copy_async(keys + offset, static_cast<const T*>(a.keys) + from, valid);
+    copy_async(values + offset, static_cast<const T*>(a.values) + from, valid);
   }
 }
 
@@ -92,7 +93,7 @@ __device__ void load_queries(const Attention& a, const PromptTile& tile, int kv_
     const bool valid = token < tile.tokens && piece * 8 < a.head_dim;
     const float* from =
         a.qkv + (tile.row + token) * width + static_cast<int64_t>(head) * a.head_dim;
-    copy_async(queries + tile_offset<kDim>(row, piece),
+    copy_async(queries + tile_offset<__half, kDim>(row, piece),
                valid ? reinterpret_cast<const __half*>(from) + piece * 8
                      : reinterpret_cast<const __half*>(a.qkv),
                valid);
@@ -138,18 +139,47 @@ __device__ void soften(Running<kDim>& run, float (&scores)[kKeys / 8][4]) {
   }
 }
 
+// A warp's 16 rows of queries: in registers, where there is room for them.
 template <int kDim>
-__device__ void take_positions(Running<kDim>& run, const Fragments4 (&queries)[kDim / 16],
+class Queries {
+ public:
+  __device__ void load(const std::byte* tile, int lane) {
+    if constexpr (kHeld) {
+#pragma unroll
+      for (int step = 0; step < kDim / 16; ++step) held_[step] = load_left<kDim>(tile, step, lane);
+    } else {
+      tile_ = tile;
+    }
+  }
+
+  __device__ Fragments4 step(int step, int lane) const {
+    if constexpr (kHeld) return held_[step];
+    return load_left<kDim>(tile_, step, lane);
+  }
+
+ private:
+  static constexpr bool kHeld = kDim <= 128;
+  Fragments4 held_[kHeld ? kDim / 16 : 1];
+  const std::byte* tile_ = nullptr;
+};
+
+template <class T, int kDim>
+__device__ void take_positions(Running<kDim>& run, const Queries<kDim>& queries,
                                const std::byte* keys, int at, const int (&first)[2],
                                const int (&last)[2], bool inside, int lane) {
   float scores[kKeys / 8][4] = {};
 #pragma unroll
-  for (int step = 0; step < kDim / 16; ++step) {
+  for (int pair = 0; pair < kDim / 32; ++pair) {
+    const Fragments4 left[2] = {queries.step(2 * pair, lane), queries.step(2 * pair + 1, lane)};
 #pragma unroll
     for (int n = 0; n < kKeys / 16; ++n) {
-      const Fragments4 k = load_keys<kDim>(keys, n * 16, step, lane);
-      multiply_tile(scores[2 * n], queries[step], k.r[0], k.r[1]);
-      multiply_tile(scores[2 * n + 1], queries[step], k.r[2], k.r[3]);
+      Fragments4 k[2];
+      load_keys<T, kDim>(keys, n * 16, pair, lane, k);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        multiply_tile(scores[2 * n], left[i], k[i].r[0], k[i].r[1]);
+        multiply_tile(scores[2 * n + 1], left[i], k[i].r[2], k[i].r[3]);
+      }
     }
   }
   if (!inside) {
@@ -163,7 +193,7 @@ __device__ void take_positions(Running<kDim>& run, const Fragments4 (&queries)[k
     }
   }
   soften(run, scores);
-  const std::byte* values = keys + Layout<kDim>::kTileBytes;
+  const std::byte* values = keys + Layout<T, kDim>::kTileBytes;
 #pragma unroll
   for (int n = 0; n < kKeys / 16; ++n) {
     const Fragments4 weights{{pack_halves(scores[2 * n][0], scores[2 * n][1]),
@@ -171,18 +201,22 @@ __device__ void take_positions(Running<kDim>& run, const Fragments4 (&queries)[k
                               pack_halves(scores[2 * n + 1][0], scores[2 * n + 1][1]),
                               pack_halves(scores[2 * n + 1][2], scores[2 * n + 1][3])}};
 #pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-      const Fragments4 v = load_values<kDim>(values, n * 16, step, lane);
-      multiply_tile(run.sums[2 * step], weights, v.r[0], v.r[1]);
-      multiply_tile(run.sums[2 * step + 1], weights, v.r[2], v.r[3]);
+    for (int pair = 0; pair < kDim / 32; ++pair) {
+      Fragments4 v[2];
+      load_values<T, kDim>(values, n * 16, pair, lane, v);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        multiply_tile(run.sums[4 * pair + 2 * i], weights, v[i].r[0], v[i].r[1]);
+        multiply_tile(run.sums[4 * pair + 2 * i + 1], weights, v[i].r[2], v[i].r[3]);
+      }
     }
   }
 }
 
-template <int kDim>
+template <class T, int kDim>
 __global__ void __launch_bounds__(kThreads)
     prompt_kernel(const AttentionStep step, const Attention a) {
-  using L = Layout<kDim>;
+  using L = Layout<T, kDim>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   wait_for_predecessor();
@@ -196,7 +230,7 @@ __global__ void __launch_bounds__(kThreads)
   const auto stage = [&](int i) { return shared + L::kStages + i % 2 * 2 * L::kTileBytes; };
 
   load_queries<kDim>(a, tile, kv_head, group, shared + L::kQueries);
-  load_positions<kDim>(a, table, kv_head, begin, end, stage(0));
+  load_positions<T, kDim>(a, table, kv_head, begin, end, stage(0));
   copy_async_commit();
 
   // What the rows lane / 4 and lane / 4 + 8 of the warp see.
@@ -210,22 +244,18 @@ __global__ void __launch_bounds__(kThreads)
   const int warp_first = tile.position + min(warp * 16 / group, tile.tokens - 1);
   const int warp_last = tile.position + min((warp * 16 + 15) / group, tile.tokens - 1);
 
-  Fragments4 queries[kDim / 16];
+  Queries<kDim> queries;
   Running<kDim> run;
   for (int at = begin, i = 0; at < end; at += kKeys, ++i) {
-    if (at + kKeys < end) load_positions<kDim>(a, table, kv_head, at + kKeys, end, stage(i + 1));
+    if (at + kKeys < end) load_positions<T, kDim>(a, table, kv_head, at + kKeys, end, stage(i + 1));
     copy_async_commit();
     copy_async_wait<1>();
     __syncthreads();
-    if (i == 0) {
-#pragma unroll
-      for (int s = 0; s < kDim / 16; ++s)
-        queries[s] = load_left<kDim>(shared + L::kQueries + warp * 16 * kDim * 2, s, lane);
-    }
+    if (i == 0) queries.load(shared + L::kQueries + warp * 16 * kDim * 2, lane);
     if (at <= warp_last && (a.window == 0 || at + kKeys > warp_first + 1 - a.window)) {
       const bool inside =
           at + kKeys - 1 <= warp_first && (a.window == 0 || at >= warp_last + 1 - a.window);
-      take_positions<kDim>(run, queries, stage(i), at, first, last, inside, lane);
+      take_positions<T>(run, queries, stage(i), at, first, last, inside, lane);
     }
     __syncthreads();
   }
@@ -237,44 +267,34 @@ __global__ void __launch_bounds__(kThreads)
     const float scale = 1.0f / quad_sum(run.weight[half]);
     if (token >= tile.tokens) continue;
     float* to = a.out + (static_cast<int64_t>(tile.row + token) * a.heads + head) * a.head_dim;
-#pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
-      const int column = n * 8 + lane % 4 * 2;
-      if (column < a.head_dim) {
-        *reinterpret_cast<float2*>(to + column) =
-            make_float2(run.sums[n][2 * half] * scale, run.sums[n][2 * half + 1] * scale);
-      }
-    }
+    for_columns<T, kDim>(run.sums, half, lane, [&](int column, float x, float y) {
+      if (column < a.head_dim)
+        *reinterpret_cast<float2*>(to + column) = make_float2(x * scale, y * scale);
+    });
   }
 }
 
-template <int kDim>
-void run_prompts(const Stream& stream, const AttentionStep& step, const Attention& a) {
-  require(cudaFuncSetAttribute(prompt_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               Layout<kDim>::kBytes),
-          "cudaFuncSetAttribute");
-  launch(stream, prompt_kernel<kDim>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
-         Layout<kDim>::kBytes, step, a);
+bool by_warpgroups(const Stream& stream, int head_dim) {
+  return stream.warpgroups && head_dim <= kMostHeadDimOfWarpgroups;
 }
 
 }  // namespace
 
-int prompt_tile_tokens(const Stream& stream, int group) {
-  return (stream.warpgroups ? kPromptRowsOfWarpgroups : kPromptRows) / group;
+int prompt_tile_tokens(const Stream& stream, int head_dim, int group) {
+  return (by_warpgroups(stream, head_dim) ? kPromptRowsOfWarpgroups : kPromptRows) / group;
 }
 
-void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& attention) {
-  const size_t row_bytes =
-      static_cast<size_t>(attention.heads + 2 * attention.kv_heads) * attention.head_dim * 4;
-  launch(stream, prepare_kernel, dim3(step.prompt_row_count), dim3(kPrepareThreads), row_bytes,
-         step, attention);
-  if (stream.warpgroups) {
-    attend_prompts_by_warpgroups(stream, step, attention);
-  } else if (attention.head_dim <= 64) {
-    run_prompts<64>(stream, step, attention);
-  } else {
-    run_prompts<128>(stream, step, attention);
+void attend_prompts(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  const size_t row_bytes = static_cast<size_t>(a.heads + 2 * a.kv_heads) * a.head_dim * 4;
+  const auto prepare = a.type == KvType::f8 ? prepare_kernel<F8> : prepare_kernel<__half>;
+  launch(stream, prepare, dim3(step.prompt_row_count), dim3(kPrepareThreads), row_bytes, step, a);
+  if (by_warpgroups(stream, a.head_dim)) {
+    return attend_prompts_by_warpgroups(stream, step, a);
   }
+  for_heads(a, [&]<class T, int kDim>() {
+    launch(stream, prompt_kernel<T, kDim>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
+           Layout<T, kDim>::kBytes, step, a);
+  });
 }
 
 void attend(const Stream& stream, const AttentionStep& step, const Attention& attention) {

@@ -1,13 +1,13 @@
+#include "kernels/cuda/attention_cache.cuh"
 #include "kernels/cuda/attention_prompt.h"
-#include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/tensor_map.h"
 #include "kernels/cuda/warpgroup_products.cuh"
 
 // Tiles of prompts on warpgroups' products. Two warps bring keys and values of 128 positions
-// at a time to shared memory; two warpgroups take 64 of the tile's token-head pairs each. While a
-// group's weights are multiplied with values, it makes weights of the next positions' scores.
-// (FlashAttention-3: Shah, Bikshandi, Zhang, Thakkar, Ramani, Dao,
-// https://arxiv.org/abs/2407.08608)
+// at a time to shared memory, or, where they have to make f16 of f8, four; two warpgroups take 64
+// of the tile's token-head pairs each. While a group's weights are multiplied with values, it makes
+// weights of the next positions' scores. (FlashAttention-3: Shah, Bikshandi, Zhang, Thakkar,
+// Ramani, Dao, https://arxiv.org/abs/2407.08608)
 namespace dinfer::cuda {
 namespace {
 
@@ -23,10 +23,13 @@ constexpr int kRowBytes = 2 * kPanelColumns;
 constexpr int kPanelBytes = kKeys * kRowBytes;
 static_assert(kRows == kKeys);
 
-// The cache as rows of head_dim numbers.
+// The cache as rows of head_dim f16.
 struct CacheMaps {
   TensorMap keys, values;
 };
+
+// Threads that bring f8 keys, and as many for values.
+constexpr int kWideners = kWarpgroup / 2;
 
 // Stages of keys or of values in shared memory, with their barriers.
 template <int kDim>
@@ -39,28 +42,38 @@ struct Stages {
   __device__ uint32_t full(uint32_t slot) const { return barriers + 16 * slot; }
   __device__ uint32_t empty(uint32_t slot) const { return full(slot) + 8; }
 
-  __device__ void init() const {
+  // `writers` threads fill a stage.
+  __device__ void init(int writers) const {
     for (int slot = 0; slot < kStages; ++slot) {
-      init_barrier(full(slot), 1);
+      init_barrier(full(slot), writers);
       init_barrier(empty(slot), kGroups * kWarpgroup / 32);
     }
   }
 };
 
-// Shared memory: a tile of queries, stages of keys and values, aligned to 1024 bytes; barriers.
+// Shared memory: a tile of queries, stages of keys and values, aligned to 1024 bytes; barriers; a
+// tile of keys and one of values as f8, where they are that in the cache.
 template <int kDim>
 struct Layout {
   static constexpr int kTileBytes = Stages<kDim>::kTileBytes;
   static constexpr int kBarriers = (1 + 2 * kStages) * kTileBytes;
-  static constexpr int kBytes = kBarriers + 2 * kStages * 16 + 1024;  // and for alignment
+  static constexpr int kNarrow = kBarriers + 2 * kStages * 16;
+  static constexpr int kNarrowBytes = kKeys * kDim;
+
+  static constexpr int bytes(KvType type) {
+    return kNarrow + (type == KvType::f8 ? 2 * kNarrowBytes : 0) + 1024;  // and for alignment
+  }
 
   uint32_t queries;
   Stages<kDim> keys, values;
+  uint32_t narrow_keys, narrow_values;
 
   __device__ explicit Layout(const void* shared)
       : queries((shared_address(shared) + 1023) & ~1023u),
         keys{queries + kTileBytes, queries + kBarriers},
-        values{keys.tile(kStages), keys.full(kStages)} {}
+        values{keys.tile(kStages), keys.full(kStages)},
+        narrow_keys(queries + kNarrow),
+        narrow_values(narrow_keys + kNarrowBytes) {}
 };
 
 // Positions that a tile takes: all that one of its tokens sees, from a multiple of kKeys.
@@ -95,6 +108,80 @@ __device__ void copy_positions(const Attention& a, const int32_t* table, int kv_
   }
 }
 
+// Where the 16-byte piece `piece` of f16 of a row lies in a tile.
+__device__ inline uint32_t piece_offset(int row, int piece) {
+  return piece / 8 * kPanelBytes + row * kRowBytes + (piece ^ row) % 8 * 16;
+}
+
+__device__ inline void store_shared(uint32_t address, const uint4& v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
+}
+
+// Which pieces of 16 numbers of a tile are one thread's, of kWideners: eight rows and four pieces
+// of each go to a warp at a time, so that both reads and writes are even.
+template <int kDim>
+struct WidenedPiece {
+  static constexpr int kEach = kKeys * kDim / 16 / kWideners;
+  int row, piece;
+
+  __device__ explicit WidenedPiece(int index) {
+    constexpr int kAcross = kDim / 64;
+    const int thread = static_cast<int>(threadIdx.x) % kWideners, lane = thread % 32;
+    const int unit = index * kWideners / 32 + thread / 32;
+    row = unit / kAcross * 8 + lane % 8;
+    piece = unit % kAcross * 4 + lane / 8;
+  }
+};
+
+// Two warps that bring keys or values from a cache of f8: as they are to `narrow`, where each
+// thread has places of its own, from there as f16 to the stages. Keys are ordered as queries
+// (query_column). Past the end there are zeros.
+template <int kDim, bool kOrdered>
+__device__ void widen_positions(const Attention& a, const int32_t* table, int kv_head,
+                                const Span& span, const F8* cache, uint32_t narrow,
+                                const Stages<kDim>& to) {
+  using Piece = WidenedPiece<kDim>;
+  const auto place = [&](int index) {
+    return narrow + (index * kWideners + threadIdx.x % kWideners) * 16;
+  };
+  const auto fetch = [&](int at) {
+#pragma unroll 4
+    for (int i = 0; i < Piece::kEach; ++i) {
+      const Piece own(i);
+      const bool valid = at + own.row < span.end && own.piece * 16 < a.head_dim;
+      const F8* from =
+          valid ? cache + cached(a, table, kv_head, at + own.row) + own.piece * 16 : cache;
+      copy_async(place(i), from, valid ? 16 : 0);
+    }
+    commit_copies();
+  };
+  RingPlace ring;
+  fetch(span.begin);
+  for (int at = span.begin; at < span.end; at += kKeys, ring.advance(kStages)) {
+    wait_copies<0>();
+    wait(to.empty(ring.slot), ring.parity ^ 1);
+#pragma unroll 2
+    for (int i = 0; i < Piece::kEach; ++i) {
+      const Piece own(i);
+      const uint4 numbers = load_shared(place(i));
+      const HalfPairs x = widen(numbers.x), y = widen(numbers.y), z = widen(numbers.z),
+                      w = widen(numbers.w);
+      const uint32_t tile = to.tile(ring.slot);
+      store_shared(
+          tile + piece_offset(own.row, 2 * own.piece),
+          kOrdered ? uint4{x.low, y.low, z.low, w.low} : uint4{x.low, x.high, y.low, y.high});
+      store_shared(
+          tile + piece_offset(own.row, 2 * own.piece + 1),
+          kOrdered ? uint4{x.high, y.high, z.high, w.high} : uint4{z.low, z.high, w.low, w.high});
+    }
+    publish_shared();
+    arrive(to.full(ring.slot));
+    if (at + kKeys < span.end) fetch(at + kKeys);
+  }
+}
+
 // A warpgroup's 64 rows of queries, by its threads.
 template <int kDim>
 __device__ void load_queries(const Attention& a, const PromptTile& tile, int kv_head, int group,
@@ -112,11 +199,7 @@ __device__ void load_queries(const Attention& a, const PromptTile& tile, int kv_
           a.qkv + (tile.row + token) * width + static_cast<int64_t>(head) * a.head_dim;
       v = reinterpret_cast<const uint4*>(from)[piece];
     }
-    const uint32_t to =
-        queries + piece / 8 * kPanelBytes + row * kRowBytes + ((piece ^ row) % 8) * 16;
-    asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z),
-                 "r"(v.w)
-                 : "memory");
+    store_shared(queries + piece_offset(row, piece), v);
   }
   publish_shared();
   wait_barrier<1>(first_row / 64, kWarpgroup);
@@ -294,7 +377,28 @@ __device__ __forceinline__ void store_sums(const Attention& a, const PromptTile&
   }
 }
 
-template <int kDim>
+// What the warps that do not multiply do. `maps`: of a cache of f16.
+template <class T, int kDim>
+__device__ __forceinline__ void bring_positions(const Attention& a, const int32_t* table,
+                                                int kv_head, const Span& span,
+                                                const CacheMaps& maps, const Layout<kDim>& memory) {
+  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+  if constexpr (sizeof(T) == 1) {
+    const auto *keys = static_cast<const F8*>(a.keys), *values = static_cast<const F8*>(a.values);
+    if (warp < kWideners / 32) {
+      widen_positions<kDim, true>(a, table, kv_head, span, keys, memory.narrow_keys, memory.keys);
+    } else {
+      widen_positions<kDim, false>(a, table, kv_head, span, values, memory.narrow_values,
+                                   memory.values);
+    }
+  } else {
+    publish_global();
+    if (warp == 0) copy_positions<kDim>(a, table, kv_head, span, maps.keys, memory.keys);
+    if (warp == 1) copy_positions<kDim>(a, table, kv_head, span, maps.values, memory.values);
+  }
+}
+
+template <class T, int kDim>
 __global__ void __launch_bounds__(kThreads, 1)
     attend_tiles(const AttentionStep step, const Attention a,
                  const __grid_constant__ CacheMaps maps) {
@@ -303,8 +407,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   let_successor_start();
   const Layout<kDim> memory(shared);
   if (threadIdx.x == 0) {
-    memory.keys.init();
-    memory.values.init();
+    constexpr int kWriters = sizeof(T) == 1 ? kWideners : 1;
+    memory.keys.init(kWriters);
+    memory.values.init(kWriters);
     publish_barriers();
   }
   __syncthreads();
@@ -315,11 +420,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup == kGroups) {
     give_registers<40>();
-    const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
-    const int32_t* table = step.blocks + tile.first_block;
-    publish_global();
-    if (warp == 0) copy_positions<kDim>(a, table, kv_head, span, maps.keys, memory.keys);
-    if (warp == 1) copy_positions<kDim>(a, table, kv_head, span, maps.values, memory.values);
+    bring_positions<T>(a, step.blocks + tile.first_block, kv_head, span, maps, memory);
   } else {
     take_registers<232>();
     const int first_row = 64 * warpgroup;
@@ -338,11 +439,14 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <int kDim>
 void launch_tiles(const Stream& stream, const AttentionStep& step, const Attention& a) {
-  const auto map = [&](const void* cache) {
-    return map_rows(cache, a.head_dim, kPanelColumns, kRun);
-  };
-  launch(stream, attend_tiles<kDim>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
-         Layout<kDim>::kBytes, step, a, CacheMaps{map(a.keys), map(a.values)});
+  CacheMaps maps{};
+  if (a.type == KvType::f16) {
+    maps = {map_rows(a.keys, a.head_dim, kPanelColumns, kRun),
+            map_rows(a.values, a.head_dim, kPanelColumns, kRun)};
+  }
+  const auto kernel = a.type == KvType::f8 ? attend_tiles<F8, kDim> : attend_tiles<__half, kDim>;
+  launch(stream, kernel, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
+         Layout<kDim>::bytes(a.type), step, a, maps);
 }
 
 }  // namespace

@@ -3,28 +3,52 @@
 #include <cstdint>
 
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/tensor_core.cuh"
 
-// What the attention kernels share: f16 tiles in shared memory, tensor-core products of 16 x 8 x 16
-// on them, and the preparation of one head of one token by one warp.
+// What the attention kernels share: tiles in shared memory, tensor-core products of 16 x 8 x 16 on
+// them, and the preparation of one head of one token by one warp.
 namespace dinfer::cuda {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-// Where the 16-byte piece `piece` of row `row` lies in a tile of rows of kDim f16: pieces of a row
-// change places so that the same piece of eight rows lies in eight different groups of banks.
-template <int kDim>
-__device__ inline int tile_offset(int row, int piece) {
-  return row * kDim * 2 + ((piece ^ (row & 7)) * 16);
+// Numbers of the cache are __half, or f8 as these bytes.
+using F8 = __nv_fp8_storage_t;
+
+template <class T>
+__device__ inline T to_cache(float value) {
+  if constexpr (sizeof(T) == 1) {
+    const float bounded = fminf(fmaxf(value, -kMostF8), kMostF8);
+    return __nv_cvt_float_to_fp8(bounded, __NV_SATFINITE, __NV_E4M3);
+  } else {
+    return __float2half_rn(fminf(fmaxf(value, -65504.0f), 65504.0f));
+  }
 }
 
-template <int kDim>
+// Tiles of rows of kDim numbers in shared memory.
+template <class T, int kDim>
+struct TileRow {
+  static constexpr int kBytes = kDim * static_cast<int>(sizeof(T));
+  static constexpr int kPieces = kBytes / 16;
+  static constexpr int kPerPiece = kDim / kPieces;  // numbers
+};
+
+// Where the 16-byte piece `piece` of row `row` lies: pieces of a row change places so that the same
+// piece of eight rows lies in eight different groups of banks.
+template <class T, int kDim>
+__device__ inline int tile_offset(int row, int piece) {
+  constexpr int kBytes = TileRow<T, kDim>::kBytes;
+  const int turn = kBytes == 64 ? row / 2 % 4 : row % 8;
+  return row * kBytes + (piece ^ turn) * 16;
+}
+
+template <class T, int kDim>
 __device__ inline void tile_store(std::byte* tile, int row, int column, float value) {
-  const float bounded = fminf(fmaxf(value, -65504.0f), 65504.0f);
-  *reinterpret_cast<__half*>(tile + tile_offset<kDim>(row, column / 8) + column % 8 * 2) =
-      __float2half_rn(bounded);
+  constexpr int kPerPiece = TileRow<T, kDim>::kPerPiece;
+  std::byte* piece = tile + tile_offset<T, kDim>(row, column / kPerPiece);
+  reinterpret_cast<T*>(piece)[column % kPerPiece] = to_cache<T>(value);
 }
 
 // 16 bytes to shared memory; zeros where not `valid`.
@@ -58,26 +82,10 @@ __device__ inline Fragments4 load_matrices_transposed(const std::byte* at) {
   return f;
 }
 
-// Rows [0, 16) x columns [16 step, 16 step + 16) of a tile as the left operand.
+// Rows [0, 16) x columns [16 step, 16 step + 16) of a tile of queries as the left operand.
 template <int kDim>
 __device__ inline Fragments4 load_left(const std::byte* tile, int step, int lane) {
-  return load_matrices(tile + tile_offset<kDim>(lane & 15, step * 2 + (lane >> 4)));
-}
-
-// Sixteen rows of keys x columns of a step: the right operand {r0, r1} of the first eight, {r2, r3}
-// of the others.
-template <int kDim>
-__device__ inline Fragments4 load_keys(const std::byte* tile, int first_row, int step, int lane) {
-  const int row = first_row + (lane >> 4) * 8 + (lane & 7);
-  return load_matrices(tile + tile_offset<kDim>(row, step * 2 + ((lane >> 3) & 1)));
-}
-
-// Sixteen rows of values x columns [16 step, 16 step + 16): {r0, r1} of the first eight columns,
-// {r2, r3} of the others.
-template <int kDim>
-__device__ inline Fragments4 load_values(const std::byte* tile, int first_row, int step, int lane) {
-  const int row = first_row + ((lane >> 3) & 1) * 8 + (lane & 7);
-  return load_matrices_transposed(tile + tile_offset<kDim>(row, step * 2 + (lane >> 4)));
+  return load_matrices(tile + tile_offset<__half, kDim>(lane & 15, step * 2 + (lane >> 4)));
 }
 
 // sum += left * right, 16 x 8, over 16.
@@ -132,11 +140,33 @@ __device__ inline void prepare_head(const Attention& a, const float* in, const f
   for (int i = 2 * a.half + lane; i < a.head_dim; i += 32) store(i, value(i));
 }
 
-// Element 0 of what the cache holds of one token for one KV head.
+// Number 0 of what the cache holds of one token for one KV head.
 __device__ inline int64_t cached(const Attention& a, const int32_t* table, int kv_head,
                                  int position) {
   const int64_t block = table[position / a.block_size];
   return ((block * a.kv_heads + kv_head) * a.block_size + position % a.block_size) * a.head_dim;
+}
+
+// Heads as kernels know them: filled up with zeros to one of few sizes.
+constexpr int padded_head_dim(int head_dim) {
+  return head_dim <= 64 ? 64 : head_dim <= 128 ? 128 : 256;
+}
+
+// run.operator()<T, kDim>() with the type of the cache and the padded size of heads.
+template <class Run>
+void for_heads(const Attention& a, const Run& run) {
+  const auto of_type = [&]<class T>() {
+    switch (padded_head_dim(a.head_dim)) {
+      case 64:
+        return run.template operator()<T, 64>();
+      case 128:
+        return run.template operator()<T, 128>();
+      default:
+        return run.template operator()<T, 256>();
+    }
+  };
+  if (a.type == KvType::f8) return of_type.template operator()<F8>();
+  of_type.template operator()<__half>();
 }
 
 }  // namespace dinfer::cuda

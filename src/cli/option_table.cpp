@@ -100,6 +100,9 @@ std::vector<OptionSpec> memory_options() {
        number(&Options::kv_memory_fraction, Reals{.low = 0, .high = 1, .low_excluded = true})},
       {group, "kv-block-size", 0, "N", kEngine | kPlan, "16", "tokens in a KV block",
        one_of(&Options::kv_block_size, {"16", "32"})},
+      {group, "kv-dtype", 0, "TYPE", kEngine | kPlan, "auto",
+       "numbers in the KV cache; auto: f16 (f32 with --cpu-math f32); f8: e4m3, half the memory",
+       one_of(&Options::kv_dtype, {"auto", "f8"})},
       {group, "kv-blocks", 0, "N", kEngine | kPlan, "from --kv-memory-fraction",
        "KV blocks of a rank", number(&Options::kv_blocks, Counts64{.low = 1})},
       {group, "no-prefix-cache", 0, "", kRun | kServe, "",
@@ -330,7 +333,7 @@ std::span<const OptionSpec> option_table() {
 }
 
 std::span<const std::string_view> future_options() {
-  static constexpr std::array<std::string_view, 4> names{"dtype", "download", "kv-dtype", "verify"};
+  static constexpr std::array<std::string_view, 3> names{"dtype", "download", "verify"};
   return names;
 }
 

@@ -41,7 +41,8 @@ struct Options {
   double kv_memory_fraction = 0.9;
   int kv_block_size = 16;  // 16, 32
   bool no_prefix_cache = false;
-  int64_t kv_blocks = 0;  // 0: from kv_memory_fraction
+  std::string kv_dtype = "auto";  // auto, f8
+  int64_t kv_blocks = 0;          // 0: from kv_memory_fraction
   int max_seqs = 64;
   int max_batch_tokens = 0;  // 0: 512 on CPUs, 4096 on GPUs
 

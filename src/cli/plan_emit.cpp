@@ -77,6 +77,7 @@ class Emitter {
     add(!o.memory_limit.empty(), "--memory-limit " + quoted(o.memory_limit));
     add(o.kv_memory_fraction != 0.9, fmt::format("--kv-memory-fraction {}", o.kv_memory_fraction));
     add(o.kv_block_size != 16, fmt::format("--kv-block-size {}", o.kv_block_size));
+    add(o.kv_dtype != "auto", "--kv-dtype " + o.kv_dtype);
     add(o.kv_blocks > 0, fmt::format("--kv-blocks {}", o.kv_blocks));
     add(o.max_seqs != 64, fmt::format("--max-seqs {}", o.max_seqs));
     add(o.max_batch_tokens > 0, fmt::format("--max-batch-tokens {}", o.max_batch_tokens));

@@ -141,7 +141,7 @@ class LayoutModel {
     most(work.elements, elements(rank, layers));
     most(work.head_elements, elements(rank, head));
     const size_t kv =
-        KvCache::bytes_per_block(model_.config(), only(shard, {layers}), DType::f16, 1);
+        KvCache::bytes_per_block(model_.config(), only(shard, {layers}), model_.kv_type(), 1);
     most(work.kv_bytes, static_cast<double>(kv));
     most(work.attention_width, static_cast<double>(shard.heads.size() * model_.config().head_dim));
   }
@@ -164,12 +164,12 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
   for (int rank = 0; rank < ranks; ++rank) {
     const Shard& shard = candidate.shard_of(rank);
     const PlannedDevice& device = layout.device(rank);
-    memory.push_back(
-        {.free = device.free,
-         .weights = layout.bytes(rank, shard.units),
-         .activations = Transformer::activation_bytes(config, shard, limits),
-         .kv_block = KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size),
-         .device = device.kind.name});
+    memory.push_back({.free = device.free,
+                      .weights = layout.bytes(rank, shard.units),
+                      .activations = Transformer::activation_bytes(config, shard, limits),
+                      .kv_block = KvCache::bytes_per_block(config, shard, model.kv_type(),
+                                                           options.kv_block_size),
+                      .device = device.kind.name});
   }
   return memory;
 }

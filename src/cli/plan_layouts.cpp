@@ -111,9 +111,10 @@ UnitNeeds needs_of(const Options& options, const PlannedModel& model, const Quan
     const Shard shard = restricted(whole, {u, u + 1});
     needs.weights.push_back(model.weight_bytes(shard, quant));
     needs.reads.push_back(u == unit::kEmbed ? 0 : needs.weights.back());
-    needs.kv.push_back(static_cast<uint64_t>(tokens) *
-                       KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size) /
-                       static_cast<uint64_t>(options.kv_block_size));
+    needs.kv.push_back(
+        static_cast<uint64_t>(tokens) *
+        KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size) /
+        static_cast<uint64_t>(options.kv_block_size));
   }
   return needs;
 }
@@ -172,7 +173,8 @@ StepLimits planned_limits(const Options& options, const ModelConfig& config, boo
 
 PlannedModel::PlannedModel(const Options& options)
     : name_(options.shape.empty() ? options.model : options.shape),
-      heads_(options.uneven_tp ? HeadRule::uneven : HeadRule::even) {
+      heads_(options.uneven_tp ? HeadRule::uneven : HeadRule::even),
+      kv_type_(wanted_kv_type(options).value_or(KvType::f16)) {
   if (options.shape.empty()) {
     const ModelFiles files = locate_model(options.model, options.revision);
     checkpoint_ = open_checkpoint(files);

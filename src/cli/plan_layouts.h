@@ -33,6 +33,7 @@ class PlannedModel {
 
   uint64_t weight_bytes(const Shard& shard, const QuantChoice& quant) const;
   CutRules rules(const QuantChoice& quant) const;
+  KvType kv_type() const { return kv_type_; }
 
  private:
   std::string name_;
@@ -40,6 +41,7 @@ class PlannedModel {
   std::unique_ptr<Checkpoint> checkpoint_;  // none with a shape
   QuantChoice quant_;
   HeadRule heads_ = HeadRule::even;
+  KvType kv_type_ = KvType::f16;
 };
 
 // A way to lay the model out, before it is known to fit.

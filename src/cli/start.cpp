@@ -113,8 +113,9 @@ class Start {
   void check_limits();
   uint64_t free_memory() const;
   uint64_t weight_bytes(const Shard& shard) const;
+  KvType kv_type() const { return wanted_kv_type(options_).value_or(device_->kv_type()); }
   uint64_t kv_block_bytes(const Shard& shard) const {
-    return KvCache::bytes_per_block(config_, shard, device_->kv_type(), options_.kv_block_size);
+    return KvCache::bytes_per_block(config_, shard, kv_type(), options_.kv_block_size);
   }
   StepLimits step_limits() const;
   CutRules cut_rules() const {
@@ -169,6 +170,7 @@ void Start::agree_on_options() {
       {"--memory-limit", o.memory_limit},
       {"--kv-memory-fraction", fmt::to_string(o.kv_memory_fraction)},
       {"--kv-block-size", fmt::to_string(o.kv_block_size)},
+      {"--kv-dtype", o.kv_dtype},
       {"--kv-blocks", fmt::to_string(o.kv_blocks)},
       {"--max-seqs", fmt::to_string(o.max_seqs)},
       {"--deterministic", request_.deterministic ? "yes" : "no"},
@@ -254,7 +256,7 @@ void Start::agree_on_model() {
          {"device kind", layout_.is_mapped() ? ""
                          : on_gpu()          ? "cuda"
                                              : "cpu"},
-         {"KV type", layout_.is_mapped() ? "" : std::string(name_of(device_->kv_type()))}},
+         {"KV type", layout_.is_mapped() ? "" : std::string(name_of(kv_type()))}},
         start_deadline());
 }
 
@@ -392,7 +394,7 @@ void Start::load() {
         checkpoint_ ? load_weights(*checkpoint_, config_, shard(), quant_, *device_, progress)
                     : random_weights(config_, shard(), quant_, *device_, 1);
     if (report && checkpoint_) report->finish();
-    KvCache cache(*device_, config_, shard(), limits_.block_size, limits_.blocks);
+    KvCache cache(*device_, config_, shard(), kv_type(), limits_.block_size, limits_.blocks);
     model_ = std::make_unique<Transformer>(
         *device_,
         ModelPeers{.group = *group_,

@@ -15,9 +15,8 @@ int64_t blocks_for(int64_t tokens, int64_t block_size) {
 std::string text(uint64_t bytes) { return gibibytes(static_cast<double>(bytes)); }
 
 constexpr const char* kWhatHelps =
-    "use more ranks, --quant 8 or 4 where the weights are plain, a smaller --max-seq-len, "
-    "--max-seqs or "
-    "--max-batch-tokens";
+    "use more ranks, --quant 8 or 4 where the weights are plain, --kv-dtype f8, a smaller "
+    "--max-seq-len, --max-seqs or --max-batch-tokens";
 
 }  // namespace
 
@@ -29,6 +28,11 @@ int64_t wanted_seq_len(const Options& options, const ModelConfig& config) {
          options.max_seq_len, config.max_position);
   }
   return options.max_seq_len;
+}
+
+std::optional<KvType> wanted_kv_type(const Options& options) {
+  if (options.kv_dtype == "f8") return KvType::f8;
+  return std::nullopt;
 }
 
 KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,

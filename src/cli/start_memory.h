@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/kv_type.h"
 #include "bootstrap/control_plane.h"
 #include "checkpoint/model_config.h"
 #include "cli/options.h"
@@ -32,6 +34,9 @@ inline constexpr int64_t kGpuBatchTokens = 4096;
 // The longest sequence that the user asks for, or the model allows. Error(config) where
 // --max-seq-len is beyond the model's positions.
 int64_t wanted_seq_len(const Options& options, const ModelConfig& config);
+
+// What --kv-dtype asks the KV cache to hold; none: as the device has it.
+std::optional<KvType> wanted_kv_type(const Options& options);
 
 // KV blocks that every rank has room for: --kv-blocks, or enough for one sequence of full length
 // beside `seqs` - 1 of kShortSequence tokens, within --kv-memory-fraction of what is free beside

@@ -59,7 +59,7 @@ class CpuDevice final : public Device {
   DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string name() const override { return "cpu"; }
   size_t free_memory() const override { return cpu::free_memory(); }
-  DType kv_type() const override { return exact_ ? DType::f32 : DType::f16; }
+  KvType kv_type() const override { return exact_ ? KvType::f32 : KvType::f16; }
 
   double measure_read_bandwidth() override {
     using Clock = std::chrono::steady_clock;
@@ -151,7 +151,6 @@ class CpuDevice final : public Device {
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
     const int64_t rows = std::ssize(step_.tokens);
-    check(cache.type == kv_type(), "attend: type of the KV cache");
     check(cache.kv_heads > 0 && spec.heads % cache.kv_heads == 0, "attend: KV heads divide heads");
     check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * cache.head_dim &&
               out.columns == spec.heads * cache.head_dim && qkv.rows == rows && out.rows == rows,

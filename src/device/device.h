@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/activation.h"
-#include "base/dtype.h"
+#include "base/kv_type.h"
 #include "device/row_pick.h"
 #include "quant/matrix.h"
 
@@ -59,7 +59,7 @@ struct Step {
 struct KvLayer {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
-  DType type = DType::f32;
+  KvType type = KvType::f32;
   int block_size = 16;
   int64_t kv_heads = 0;  // of this rank
   int64_t head_dim = 0;
@@ -98,7 +98,7 @@ class Device {
   virtual DeviceKind kind() const = 0;
   virtual std::string name() const = 0;    // "cpu" or "cuda:1"
   virtual size_t free_memory() const = 0;  // bytes
-  virtual DType kv_type() const = 0;       // what the KV cache holds
+  virtual KvType kv_type() const = 0;      // of a KV cache, where no other type is asked for
 
   // Of memory that is larger than the caches, in GB/s: the best of some passes. The ceiling that
   // `bench` holds decoding against.
@@ -138,8 +138,8 @@ class Device {
 
   // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
   // them by the table that each chunk names, appends k and v to the cache, and writes
-  // softmax(scale * q K^T) V, causal and within the window, to out [rows, heads * head_dim]. qkv is
-  // left undefined.
+  // softmax(scale * q K^T) V, causal and within the window, to out [rows, heads * head_dim], where
+  // K and V are what the cache holds, in kv_type() or f8. qkv is left undefined.
   virtual void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
                       const KvLayer& cache, Tensor out) = 0;
 

@@ -62,7 +62,7 @@ class GpuDevice final : public Device {
 
   DeviceKind kind() const override { return DeviceKind::cuda; }
   std::string name() const override { return fmt::format("cuda:{}", stream_.ordinal()); }
-  DType kv_type() const override { return DType::f16; }
+  KvType kv_type() const override { return KvType::f16; }
 
   double measure_read_bandwidth() override {
     const GpuMemory memory(kCeilingBytes), sums(cuda::sum_words_bytes());
@@ -244,16 +244,18 @@ class GpuDevice final : public Device {
 
 void GpuDevice::attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
                        const KvLayer& cache, Tensor out) {
-  check(cache.type == kv_type(), "attend: type of the KV cache");
+  check(cache.type != KvType::f32, "attend: type of the KV cache");
   check(cache.kv_heads > 0 && spec.heads % cache.kv_heads == 0, "attend: KV heads divide heads");
   const AttentionHeads heads{static_cast<int>(spec.heads), static_cast<int>(cache.kv_heads),
                              static_cast<int>(cache.head_dim)};
-  if (heads.head_dim > cuda::kMostHeadDim || heads.head_dim % 8 != 0 ||
+  const int unit = cuda::head_dim_unit(cache.type);
+  if (heads.head_dim > cuda::kMostHeadDim || heads.head_dim % unit != 0 ||
       heads.group() > cuda::kMostGroup) {
     fail(ExitCode::config,
-         "heads of {} values, {} to a KV head: on GPUs up to {} values, a multiple of 8, and up to "
-         "{} heads work; run with --cpu",
-         heads.head_dim, heads.group(), cuda::kMostHeadDim, cuda::kMostGroup);
+         "heads of {} values, {} to a KV head: with a KV cache of {} on GPUs up to {} values, a "
+         "multiple of {}, and up to {} heads work; run with --cpu",
+         heads.head_dim, heads.group(), name_of(cache.type), cuda::kMostHeadDim, unit,
+         cuda::kMostGroup);
   }
   const int64_t rows = std::ssize(current_.tokens);
   check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * cache.head_dim &&
@@ -267,6 +269,7 @@ void GpuDevice::attend(Tensor qkv, const AttentionSpec& spec, std::span<const Ro
                             .out = out.data,
                             .keys = cache.keys,
                             .values = cache.values,
+                            .type = cache.type,
                             .heads = heads.heads,
                             .kv_heads = heads.kv_heads,
                             .head_dim = heads.head_dim,

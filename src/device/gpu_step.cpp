@@ -71,7 +71,7 @@ void GpuStep::cut(const Step& step, const AttentionHeads& heads) {
   const int64_t extra = extra_parts(lanes, stream_.multiprocessors, heads);
   const int64_t even = (context + extra - 1) / extra;
   const int64_t part_tokens = std::max(kLeastPart, (even + kPage - 1) / kPage * kPage);
-  const int tile_tokens = cuda::prompt_tile_tokens(stream_, heads.group());
+  const int tile_tokens = cuda::prompt_tile_tokens(stream_, heads.head_dim, heads.group());
   for (const SequenceChunk& chunk : step.chunks) {
     const auto first_block = static_cast<int32_t>(blocks_.size());
     blocks_.insert(blocks_.end(), chunk.blocks.begin(), chunk.blocks.end());

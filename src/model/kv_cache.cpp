@@ -4,16 +4,15 @@ namespace dinfer {
 namespace {
 
 // One layer's keys, or values, of one block.
-size_t block_bytes(const ModelConfig& config, const Shard& shard, DType type, int block_size) {
+size_t block_bytes(const ModelConfig& config, const Shard& shard, KvType type, int block_size) {
   return static_cast<size_t>(shard.kv_heads.size() * block_size * config.head_dim) * bytes_of(type);
 }
 
 }  // namespace
 
-KvCache::KvCache(Device& device, const ModelConfig& config, const Shard& shard, int block_size,
-                 int64_t blocks)
+KvCache::KvCache(Device& device, const ModelConfig& config, const Shard& shard, KvType type,
+                 int block_size, int64_t blocks)
     : block_size_(block_size), blocks_(blocks) {
-  const DType type = device.kv_type();
   const size_t bytes = static_cast<size_t>(blocks) * block_bytes(config, shard, type, block_size);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     if (!shard.owns(unit::attention(layer))) {
@@ -31,7 +30,7 @@ KvCache::KvCache(Device& device, const ModelConfig& config, const Shard& shard, 
   }
 }
 
-size_t KvCache::bytes_per_block(const ModelConfig& config, const Shard& shard, DType type,
+size_t KvCache::bytes_per_block(const ModelConfig& config, const Shard& shard, KvType type,
                                 int block_size) {
   size_t layers = 0;
   for (int64_t layer = 0; layer < config.layers; ++layer)

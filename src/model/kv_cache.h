@@ -15,15 +15,15 @@ namespace dinfer {
 // are undefined until Device::attend has written them.
 class KvCache {
  public:
-  KvCache(Device& device, const ModelConfig& config, const Shard& shard, int block_size,
-          int64_t blocks);
+  KvCache(Device& device, const ModelConfig& config, const Shard& shard, KvType type,
+          int block_size, int64_t blocks);
 
   const KvLayer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
   int block_size() const { return block_size_; }
   int64_t blocks() const { return blocks_; }
 
   // Bytes that one block takes on this rank, over all layers, keys and values.
-  static size_t bytes_per_block(const ModelConfig& config, const Shard& shard, DType type,
+  static size_t bytes_per_block(const ModelConfig& config, const Shard& shard, KvType type,
                                 int block_size);
 
  private:

@@ -20,6 +20,7 @@ struct Shape {
   int64_t rotary_dim = 64;
   int64_t window = 0;
   bool norms = false;
+  bool f8 = false;
 };
 
 constexpr int kBlockSize = 16;
@@ -37,8 +38,8 @@ class Runner {
  public:
   Runner(Device& device, const Shape& shape) : device_(device), shape_(shape) {
     const int64_t elements = kBlocks * shape.kv_heads * kBlockSize * shape.head_dim;
-    keys_ = device.allocate(elements * bytes_of(device.kv_type()));
-    values_ = device.allocate(elements * bytes_of(device.kv_type()));
+    keys_ = device.allocate(elements * bytes_of(kv_type()));
+    values_ = device.allocate(elements * bytes_of(kv_type()));
     const int64_t half = shape.rotary_dim / 2;
     std::vector<float> cosine, sine;
     for (int64_t p = 0; p < kPositions; ++p) {
@@ -85,7 +86,7 @@ class Runner {
                              .q_norm = shape_.norms ? q_norm_->data() : nullptr,
                              .k_norm = shape_.norms ? k_norm_->data() : nullptr};
     const RopeTable rope{cosine_->data(), sine_->data(), kPositions, shape_.rotary_dim};
-    const KvLayer cache{keys_->data(), values_->data(), device_.kv_type(),
+    const KvLayer cache{keys_->data(), values_->data(), kv_type(),
                         kBlockSize,    shape_.kv_heads, shape_.head_dim};
     const std::vector<int32_t> tokens(rows);
     device_.run({.tokens = tokens, .chunks = chunks}, false, [&] {
@@ -96,6 +97,8 @@ class Runner {
   }
 
  private:
+  KvType kv_type() const { return shape_.f8 ? KvType::f8 : device_.kv_type(); }
+
   Device& device_;
   Shape shape_;
   std::unique_ptr<Buffer> keys_, values_;
@@ -106,19 +109,26 @@ class Runner {
 
 class DeviceAttention : public testing::TestWithParam<Implementation> {
  protected:
-  // Runs the steps on both devices and compares what each step gives.
-  void expect_equal(const Shape& shape, const std::vector<std::vector<Addition>>& steps) {
+  // Runs the steps on both devices and compares what each step gives, with either kind of cache.
+  void expect_equal(Shape shape, const std::vector<std::vector<Addition>>& steps) {
+    compare(shape, steps);
+    shape.f8 = true;
+    if (!GetParam().cuda || shape.head_dim % 16 == 0) compare(shape, steps);
+  }
+  void compare(const Shape& shape, const std::vector<std::vector<Addition>>& steps) {
     Runner actual(*device, shape), expected(*reference, shape);
     for (size_t i = 0; i < steps.size(); ++i) {
-      EXPECT_LE(relative_error(actual.step(steps[i]), expected.step(steps[i])), tolerance())
+      EXPECT_LE(relative_error(actual.step(steps[i]), expected.step(steps[i])), tolerance(shape))
           << "step " << i << ", head_dim " << shape.head_dim << ", heads " << shape.heads << "/"
-          << shape.kv_heads << ", window " << shape.window;
+          << shape.kv_heads << ", window " << shape.window << (shape.f8 ? ", f8" : "");
     }
   }
-  double tolerance() {
-    constexpr double kHalfCache = 3e-3;  // keys and values of 16 bits
-    return device->kv_type() == DType::f32 ? GetParam().tolerance
-                                           : std::max(GetParam().tolerance, kHalfCache);
+  double tolerance(const Shape& shape) {
+    // Keys and values of 16 bits, or of 8 on both devices, where few are rounded to different ones.
+    constexpr double kShortCache = 3e-3;
+    return device->kv_type() == KvType::f32 && !shape.f8
+               ? GetParam().tolerance
+               : std::max(GetParam().tolerance, kShortCache);
   }
 
   DeviceUnderTest device{GetParam()};
@@ -126,7 +136,7 @@ class DeviceAttention : public testing::TestWithParam<Implementation> {
 };
 
 TEST_P(DeviceAttention, PromptThenTokensForEveryHeadSize) {
-  for (const int64_t dim : {16, 32, 64, 80, 96, 128}) {
+  for (const int64_t dim : {16, 32, 64, 72, 80, 96, 128, 160, 200, 256}) {
     expect_equal({.head_dim = dim, .rotary_dim = dim}, {{{0, 70}}, {{0, 1}}, {{0, 1}}, {{0, 2}}});
   }
 }
@@ -162,17 +172,19 @@ TEST_P(DeviceAttention, BatchesMixPromptsAndTokensOfSeveralSequences) {
 
 TEST_P(DeviceAttention, SequenceGivesTheSameBitsAloneAndInABatch) {
   if (!GetParam().same_bits_in_any_batch) GTEST_SKIP() << "contexts are cut by what else runs";
-  Runner together(*device, {}), alone(*device, {});
-  const auto first = together.step({{0, 60}, {1, 45}});
-  auto lone = alone.step({{0, 60}});
-  const auto lone_second = alone.step({{1, 45}});
-  lone.insert(lone.end(), lone_second.begin(), lone_second.end());
-  EXPECT_EQ(first, lone);
-  const auto tokens = together.step({{0, 1}, {1, 1}});
-  auto lone_tokens = alone.step({{0, 1}});
-  const auto other = alone.step({{1, 1}});
-  lone_tokens.insert(lone_tokens.end(), other.begin(), other.end());
-  EXPECT_EQ(tokens, lone_tokens);
+  for (const bool f8 : {false, true}) {
+    Runner together(*device, {.f8 = f8}), alone(*device, {.f8 = f8});
+    const auto first = together.step({{0, 60}, {1, 45}});
+    auto lone = alone.step({{0, 60}});
+    const auto lone_second = alone.step({{1, 45}});
+    lone.insert(lone.end(), lone_second.begin(), lone_second.end());
+    EXPECT_EQ(first, lone);
+    const auto tokens = together.step({{0, 1}, {1, 1}});
+    auto lone_tokens = alone.step({{0, 1}});
+    const auto other = alone.step({{1, 1}});
+    lone_tokens.insert(lone_tokens.end(), other.begin(), other.end());
+    EXPECT_EQ(tokens, lone_tokens);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceAttention, testing::ValuesIn(implementations()),

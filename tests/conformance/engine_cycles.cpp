@@ -73,12 +73,13 @@ Holdings run_once(const Bootstrap& boot) {
   const Placement placement = tensor_parallel(config, world.size, 32);
   const Shard& shard = placement.shards[static_cast<size_t>(world.rank)];
   const auto checkpoint = tiny_checkpoint(config, 3);
-  Transformer model(*device, {*group, *group, placement.stages_of(world.rank)}, config, shard,
-                    load_weights(*checkpoint, config, shard, {}, *device),
-                    KvCache(*device, config, shard, kLimits.block_size, kLimits.blocks),
-                    {.rows = kLimits.max_batch_tokens,
-                     .logit_rows = kLimits.max_logit_rows,
-                     .positions = kLimits.max_seq_len});
+  Transformer model(
+      *device, {*group, *group, placement.stages_of(world.rank)}, config, shard,
+      load_weights(*checkpoint, config, shard, {}, *device),
+      KvCache(*device, config, shard, device->kv_type(), kLimits.block_size, kLimits.blocks),
+      {.rows = kLimits.max_batch_tokens,
+       .logit_rows = kLimits.max_logit_rows,
+       .positions = kLimits.max_seq_len});
   std::vector<Range> slices;
   for (const Shard& each : placement.shards) slices.push_back(each.vocab);
   Sampler sampler(*device, *group, slices);

@@ -98,7 +98,7 @@ class ReferenceDevice final : public Device {
   DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string name() const override { return "reference"; }
   size_t free_memory() const override { return size_t{1} << 30; }
-  DType kv_type() const override { return DType::f32; }
+  KvType kv_type() const override { return KvType::f32; }
   double measure_read_bandwidth() override { return 0.0; }
 
   std::unique_ptr<Buffer> allocate(size_t bytes) override {
@@ -195,7 +195,7 @@ class ReferenceDevice final : public Device {
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
-    check(cache.type == DType::f32, "attend: the reference device has an f32 KV cache");
+    check(cache.type != KvType::f16, "attend: the reference device has no f16 KV cache");
     const int64_t dim = cache.head_dim;
     check(qkv.columns == (spec.heads + 2 * cache.kv_heads) * dim, "attend: columns of qkv");
     for (const SequenceChunk& chunk : step_.chunks) {
@@ -230,12 +230,24 @@ class ReferenceDevice final : public Device {
   }
 
  private:
-  static float* cached(std::byte* base, const KvLayer& cache, const SequenceChunk& chunk,
-                       int64_t kv_head, int64_t position) {
+  static std::byte* cached(std::byte* base, const KvLayer& cache, const SequenceChunk& chunk,
+                           int64_t kv_head, int64_t position) {
     const int64_t block = chunk.blocks[position / cache.block_size];
     const int64_t token = position % cache.block_size;
-    return reinterpret_cast<float*>(base) +
-           ((block * cache.kv_heads + kv_head) * cache.block_size + token) * cache.head_dim;
+    const int64_t row = (block * cache.kv_heads + kv_head) * cache.block_size + token;
+    return base + row * cache.head_dim * bytes_of(cache.type);
+  }
+
+  static void store(const float* values, const KvLayer& cache, std::byte* to) {
+    if (cache.type == KvType::f8)
+      std::transform(values, values + cache.head_dim, reinterpret_cast<uint8_t*>(to), f32_to_f8);
+    else
+      std::copy_n(values, cache.head_dim, reinterpret_cast<float*>(to));
+  }
+
+  static float load(const std::byte* from, const KvLayer& cache, int64_t i) {
+    return cache.type == KvType::f8 ? f8_to_f32(static_cast<uint8_t>(from[i]))
+                                    : reinterpret_cast<const float*>(from)[i];
   }
 
   // Norms, rotates and stores what one token adds.
@@ -252,8 +264,8 @@ class ReferenceDevice final : public Device {
     for (int64_t h = 0; h < cache.kv_heads; ++h) {
       const float* k = row + (spec.heads + h) * dim;
       const float* v = row + (spec.heads + cache.kv_heads + h) * dim;
-      std::copy_n(k, dim, cached(cache.keys, cache, chunk, h, position));
-      std::copy_n(v, dim, cached(cache.values, cache, chunk, h, position));
+      store(k, cache, cached(cache.keys, cache, chunk, h, position));
+      store(v, cache, cached(cache.values, cache, chunk, h, position));
     }
   }
 
@@ -265,9 +277,9 @@ class ReferenceDevice final : public Device {
     const int64_t first = spec.window > 0 ? std::max<int64_t>(0, position - spec.window + 1) : 0;
     std::vector<double> scores;
     for (int64_t p = first; p <= position; ++p) {
-      const float* k = cached(cache.keys, cache, chunk, kv_head, p);
+      const std::byte* k = cached(cache.keys, cache, chunk, kv_head, p);
       double dot = 0;
-      for (int64_t d = 0; d < dim; ++d) dot += double{q[d]} * k[d];
+      for (int64_t d = 0; d < dim; ++d) dot += double{q[d]} * load(k, cache, d);
       scores.push_back(dot * spec.scale);
     }
     const double top = *std::max_element(scores.begin(), scores.end());
@@ -275,8 +287,8 @@ class ReferenceDevice final : public Device {
     for (double& s : scores) sum += s = std::exp(s - top);
     std::vector<double> mixed(dim, 0.0);
     for (int64_t p = first; p <= position; ++p) {
-      const float* v = cached(cache.values, cache, chunk, kv_head, p);
-      for (int64_t d = 0; d < dim; ++d) mixed[d] += scores[p - first] / sum * v[d];
+      const std::byte* v = cached(cache.values, cache, chunk, kv_head, p);
+      for (int64_t d = 0; d < dim; ++d) mixed[d] += scores[p - first] / sum * load(v, cache, d);
     }
     std::copy(mixed.begin(), mixed.end(), out);
   }

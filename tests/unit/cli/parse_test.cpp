@@ -99,8 +99,7 @@ TEST(Parse, NamesTheNearestOptionCommandAndValue) {
 TEST(Parse, TellsOptionsOfOtherCommandsAndVersionsFromUnknownOnes) {
   EXPECT_EQ(refusal({"tokenize", "--seed", "1"}),
             "--seed is an option of run and serve, not of tokenize");
-  EXPECT_EQ(refusal({"tokenize", "--kv-dtype", "f"}),
-            "--kv-dtype is not available in this version");
+  EXPECT_EQ(refusal({"tokenize", "--dtype", "f"}), "--dtype is not available in this version");
   EXPECT_EQ(refusal({"verify"}), "the command verify is not available in this version");
 }
 

@@ -18,6 +18,7 @@ constexpr int kBlocks = 80;  // of the cache
 
 struct Shape {
   int heads = 8, kv_heads = 2, head_dim = 128, block_size = 16, window = 0;
+  KvType type = KvType::f16;
   int64_t width() const { return int64_t{heads + 2 * kv_heads} * head_dim; }
 };
 
@@ -27,8 +28,8 @@ class Sequence {
   Sequence(const Stream& stream, const Shape& shape)
       : stream_(stream),
         shape_(shape),
-        keys_(elements()),
-        values_(elements()),
+        keys_(cache_bytes()),
+        values_(cache_bytes()),
         angles_(std::vector<float>(1)) {
     for (int i = 0; i < kBlocks; ++i) blocks_.push_back(i * 7 % kBlocks);
   }
@@ -39,7 +40,11 @@ class Sequence {
     std::normal_distribution<float> normal;
     std::vector<float> qkv(static_cast<size_t>(tokens * shape_.width()));
     for (float& v : qkv) v = normal(random_);
-    all_.insert(all_.end(), qkv.begin(), qkv.end());
+    for (size_t i = 0; i < qkv.size(); ++i) {
+      const bool query = static_cast<int64_t>(i) % shape_.width() < shape_.heads * shape_.head_dim;
+      const bool rounded = !query && shape_.type == KvType::f8;
+      all_.push_back(rounded ? f8_to_f32(f32_to_f8(qkv[i])) : qkv[i]);
+    }
     const std::vector<float> out = attend_on_gpu(qkv, position, tokens);
     double worst = 0;
     for (int token = 0; token < tokens; ++token) {
@@ -52,15 +57,15 @@ class Sequence {
   }
 
  private:
-  size_t elements() const {
+  size_t cache_bytes() const {
     return size_t{kBlocks} * static_cast<size_t>(shape_.kv_heads * shape_.block_size) *
-           static_cast<size_t>(shape_.head_dim);
+           static_cast<size_t>(shape_.head_dim) * bytes_of(shape_.type);
   }
 
   std::vector<float> attend_on_gpu(const std::vector<float>& qkv, int position, int tokens) {
     std::vector<PromptRow> rows;
     std::vector<PromptTile> tiles;
-    const int most = prompt_tile_tokens(stream_, shape_.heads / shape_.kv_heads);
+    const int most = prompt_tile_tokens(stream_, shape_.head_dim, shape_.heads / shape_.kv_heads);
     for (int i = 0; i < tokens; ++i) rows.push_back({.row = i, .position = position + i});
     for (int i = 0; i < tokens; i += most) {
       tiles.push_back({.row = i, .tokens = std::min(most, tokens - i), .position = position + i});
@@ -75,6 +80,7 @@ class Sequence {
                         .out = out.data(),
                         .keys = keys_.data(),
                         .values = values_.data(),
+                        .type = shape_.type,
                         .heads = shape_.heads,
                         .kv_heads = shape_.kv_heads,
                         .head_dim = shape_.head_dim,
@@ -126,7 +132,7 @@ class Sequence {
   Stream stream_;
   Shape shape_;
   std::mt19937 random_{54321};
-  DeviceArray<uint16_t> keys_, values_;
+  DeviceArray<std::byte> keys_, values_;
   DeviceArray<float> angles_;
   std::vector<int32_t> blocks_;
   std::vector<float> all_;  // [positions, width]
@@ -144,12 +150,19 @@ class CudaPrompts : public testing::Test {
     if (handle_) cudaStreamDestroy(handle_);
   }
 
-  void expect_right(const Shape& shape, const std::vector<int>& chunks) {
+  // With either kind of cache.
+  void expect_right(Shape shape, const std::vector<int>& chunks) {
+    compare(shape, chunks);
+    shape.type = KvType::f8;
+    if (shape.head_dim % head_dim_unit(shape.type) == 0) compare(shape, chunks);
+  }
+  void compare(const Shape& shape, const std::vector<int>& chunks) {
     Sequence sequence(stream_, shape);
     for (const int tokens : chunks) {
       EXPECT_LT(sequence.step(tokens), 4e-3)
           << "chunk of " << tokens << ", heads " << shape.heads << "/" << shape.kv_heads << " of "
-          << shape.head_dim << ", window " << shape.window << ", blocks of " << shape.block_size;
+          << shape.head_dim << ", window " << shape.window << ", blocks of " << shape.block_size
+          << ", cache of " << name_of(shape.type);
     }
   }
 
@@ -158,7 +171,8 @@ class CudaPrompts : public testing::Test {
 };
 
 TEST_F(CudaPrompts, HeadsOfEverySize) {
-  for (const int dim : {16, 64, 80, 96, 128}) expect_right({.head_dim = dim}, {2, 200, 37, 400});
+  for (const int dim : {16, 64, 80, 96, 128, 136, 192, 256})
+    expect_right({.head_dim = dim}, {2, 200, 37, 400});
 }
 
 TEST_F(CudaPrompts, SharesKvHeadsInEveryRatio) {

@@ -115,7 +115,7 @@ class Rank {
     model_ = std::make_unique<Transformer>(
         *device_, ModelPeers{*group_, *all_, placement_.stages_of(place)}, config_, shard,
         load_weights(*checkpoint, config_, shard, {}, *device_),
-        KvCache(*device_, config_, shard, limits.block_size, limits.blocks),
+        KvCache(*device_, config_, shard, device_->kv_type(), limits.block_size, limits.blocks),
         StepLimits{.rows = limits.max_batch_tokens,
                    .logit_rows = limits.max_logit_rows,
                    .positions = limits.max_seq_len});

@@ -31,7 +31,7 @@ inline int64_t blocks_for(int64_t tokens) { return (tokens + kBlockSize - 1) / k
 inline Transformer make_model(Device& device, const ModelPeers& peers, const Checkpoint& checkpoint,
                               const ModelConfig& config, const Shard& shard, const QuantSpec& quant,
                               int64_t tokens) {
-  KvCache cache(device, config, shard, kBlockSize, 2 * blocks_for(tokens) + 1);
+  KvCache cache(device, config, shard, device.kv_type(), kBlockSize, 2 * blocks_for(tokens) + 1);
   return {device,
           peers,
           config,

@@ -160,7 +160,8 @@ TEST(Weights, RandomWeightsKeepActivationsFinite) {
       Transformer model(
           *device, {group, group, {{.units = {0, unit::count(config.layers)}}}}, config, shard,
           random_weights(config, shard, QuantSpec{.bits = bits, .group = 32}, *device, 3),
-          KvCache(*device, config, shard, 16, 2), {.rows = 20, .logit_rows = 20, .positions = 20});
+          KvCache(*device, config, shard, device->kv_type(), 16, 2),
+          {.rows = 20, .logit_rows = 20, .positions = 20});
       const std::vector<int32_t> tokens(20, 5), blocks{1, 0};
       const std::vector<int64_t> rows{0, 19};
       const SequenceChunk chunk{.tokens = 20, .blocks = blocks};
