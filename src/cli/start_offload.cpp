@@ -41,7 +41,7 @@ bool is_too_large(const Options& options, std::span<const uint64_t> gpus) {
        .weight_bytes = [&](const Shard& shard) { return model.weight_bytes(shard, model.quant()); },
        .kv_block_bytes =
            [&](const Shard& shard) {
-             return KvCache::bytes_per_block(config, shard, DType::f16, options.kv_block_size);
+             return KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size);
            },
        .kv_blocks = split_kv_blocks(weights_first, wanted_seq_len(options, config)),
        .rules = rules});
