@@ -68,8 +68,9 @@ __device__ void load_positions(const Attention& a, const int32_t* table, int kv_
                                int end, std::byte* keys) {
   constexpr int kPieces = TileRow<T, kDim>::kPieces, kPerPiece = TileRow<T, kDim>::kPerPiece;
   std::byte* values = keys + Layout<T, kDim>::kTileBytes;
-#pragma unroll
-  for (int i = 0; i < kKeys * kPieces / kThreads; ++i) {
+  constexpr int kEach = kKeys * kPieces / kThreads;
+#pragma unroll kDim <= 128 ? kEach : 4
+  for (int i = 0; i < kEach; ++i) {
     const int index = i * kThreads + static_cast<int>(threadIdx.x);
     const int token = index / kPieces, piece = index % kPieces;
     const bool valid = at + token < end && piece * kPerPiece < a.head_dim;
@@ -168,7 +169,8 @@ __device__ void take_positions(Running<kDim>& run, const Queries<kDim>& queries,
                                const std::byte* keys, int at, const int (&first)[2],
                                const int (&last)[2], bool inside, int lane) {
   float scores[kKeys / 8][4] = {};
-#pragma unroll
+  // Wide heads leave no registers for loads ahead.
+#pragma unroll kDim <= 128 ? kDim / 32 : 1
   for (int pair = 0; pair < kDim / 32; ++pair) {
     const Fragments4 left[2] = {queries.step(2 * pair, lane), queries.step(2 * pair + 1, lane)};
 #pragma unroll
