@@ -16,16 +16,17 @@ from server import Server
 LAYOUTS = {"llama-9h-tied": (1, 3), "qwen3-sharded": (1, 2), "mistral-swa": (1, 2)}
 MEAN_KL_LIMIT = 0.2  # nats a token, against the f32 cache
 PROMPT = list(range(3, 73))
+GPU = ("--tp", 1, "--max-seq-len", 512, "--kv-memory-fraction", 0.05)
 
 
 def exact(model, *arguments):
     return ("-m", MODELS / "hf" / model, "--cpu", "--cpu-math", "f32", "--threads", 1, *arguments)
 
 
-def logits(ranks, model, *arguments):
+def logits(engine):
     lines = "".join(json.dumps({"tokens": [(i * 37 + j * 11) % 500 for j in range(90)]}) + "\n" for i in range(6))
     with tempfile.NamedTemporaryFile(suffix=".h5") as file:
-        must_run(ranks, "score", *exact(model, "--logits", file.name, *arguments), stdin=lines)
+        must_run(1, "score", *engine, "--logits", file.name, stdin=lines)
         with h5py.File(file.name) as h5:
             return np.concatenate([np.array(h5["%d/logits" % i], dtype=np.float64) for i in range(6)])
 
@@ -40,13 +41,17 @@ def mean_kl(expected, got):
     return float((np.exp(p) * (p - q)).sum(axis=1).mean())
 
 
-def check_accuracy(model):
-    reference = logits(1, model)
-    rounded = logits(1, model, "--kv-dtype", "f8")
-    kl = mean_kl(reference, rounded)
-    print("%s: mean KL %.2e nats" % (model, kl))
-    assert 0 < kl < MEAN_KL_LIMIT, "%s: mean KL %.2e" % (model, kl)
-    assert not np.array_equal(reference, rounded), "an f8 cache must differ"
+def check_accuracy(model, gpus):
+    reference = logits(exact(model))
+    ways = {"CPU": exact(model)}
+    if gpus:
+        ways["GPU"] = ("-m", MODELS / "hf" / model, *GPU)
+    for device, engine in ways.items():
+        rounded = logits((*engine, "--kv-dtype", "f8"))
+        kl = mean_kl(reference, rounded)
+        print("%s on a %s: mean KL %.2e nats" % (model, device, kl))
+        assert 0 < kl < MEAN_KL_LIMIT, "%s on a %s: mean KL %.2e" % (model, device, kl)
+        assert not np.array_equal(logits(engine), rounded), "an f8 cache must differ"
 
 
 def generate(ranks, model, *arguments):
@@ -83,8 +88,9 @@ def check_refusal():
     assert process.returncode == 2 and re.search("--kv-dtype f16: must be auto or f8", process.stderr), process.stderr
 
 
+GPUS = (json.loads(must_run(1, "--version", "--json"))["cuda"] or {}).get("gpus", [])
 for name, rank_counts in LAYOUTS.items():
-    check_accuracy(name)
+    check_accuracy(name, GPUS)
     check_ranks(name, rank_counts)
 check_prefix_cache()
 check_refusal()
