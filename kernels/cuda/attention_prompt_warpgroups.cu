@@ -51,14 +51,14 @@ struct Stages {
   }
 };
 
-// Shared memory: a tile of queries, stages of keys and values, aligned to 1024 bytes; barriers; a
-// tile of keys and one of values as f8, where they are that in the cache.
+// Shared memory: a tile of queries, stages of keys and values, aligned to 1024 bytes; barriers; two
+// tiles of keys and two of values as f8, where they are that in the cache.
 template <int kDim>
 struct Layout {
   static constexpr int kTileBytes = Stages<kDim>::kTileBytes;
   static constexpr int kBarriers = (1 + 2 * kStages) * kTileBytes;
   static constexpr int kNarrow = kBarriers + 2 * kStages * 16;
-  static constexpr int kNarrowBytes = kKeys * kDim;
+  static constexpr int kNarrowBytes = 2 * kKeys * kDim;
 
   static constexpr int bytes(KvType type) {
     return kNarrow + (type == KvType::f8 ? 2 * kNarrowBytes : 0) + 1024;  // and for alignment
@@ -135,37 +135,41 @@ struct WidenedPiece {
   }
 };
 
-// Two warps that bring keys or values from a cache of f8: as they are to `narrow`, where each
-// thread has places of its own, from there as f16 to the stages. Keys are ordered as queries
-// (query_column). Past the end there are zeros.
+// Two warps that bring keys or values from a cache of f8: as they are to one of two tiles in
+// `narrow`, where each thread has places of its own, from there as f16 to the stages. Keys are
+// ordered as queries (query_column). Past the end there are zeros.
 template <int kDim, bool kOrdered>
 __device__ void widen_positions(const Attention& a, const int32_t* table, int kv_head,
                                 const Span& span, const F8* cache, uint32_t narrow,
                                 const Stages<kDim>& to) {
   using Piece = WidenedPiece<kDim>;
-  const auto place = [&](int index) {
-    return narrow + (index * kWideners + threadIdx.x % kWideners) * 16;
+  const auto place = [&](int at, int index) {
+    const int odd = (at - span.begin) / kKeys % 2;
+    return narrow + ((odd * Piece::kEach + index) * kWideners + threadIdx.x % kWideners) * 16;
   };
   const auto fetch = [&](int at) {
+    if (at < span.end) {
 #pragma unroll 4
-    for (int i = 0; i < Piece::kEach; ++i) {
-      const Piece own(i);
-      const bool valid = at + own.row < span.end && own.piece * 16 < a.head_dim;
-      const F8* from =
-          valid ? cache + cached(a, table, kv_head, at + own.row) + own.piece * 16 : cache;
-      copy_async(place(i), from, valid ? 16 : 0);
+      for (int i = 0; i < Piece::kEach; ++i) {
+        const Piece own(i);
+        const bool valid = at + own.row < span.end && own.piece * 16 < a.head_dim;
+        const F8* from =
+            valid ? cache + cached(a, table, kv_head, at + own.row) + own.piece * 16 : cache;
+        copy_async(place(at, i), from, valid ? 16 : 0);
+      }
     }
     commit_copies();
   };
   RingPlace ring;
   fetch(span.begin);
   for (int at = span.begin; at < span.end; at += kKeys, ring.advance(kStages)) {
-    wait_copies<0>();
+    fetch(at + kKeys);
+    wait_copies<1>();
     wait(to.empty(ring.slot), ring.parity ^ 1);
-#pragma unroll 2
+#pragma unroll 4
     for (int i = 0; i < Piece::kEach; ++i) {
       const Piece own(i);
-      const uint4 numbers = load_shared(place(i));
+      const uint4 numbers = load_shared(place(at, i));
       const HalfPairs x = widen(numbers.x), y = widen(numbers.y), z = widen(numbers.z),
                       w = widen(numbers.w);
       const uint32_t tile = to.tile(ring.slot);
@@ -178,7 +182,6 @@ __device__ void widen_positions(const Attention& a, const int32_t* table, int kv
     }
     publish_shared();
     arrive(to.full(ring.slot));
-    if (at + kKeys < span.end) fetch(at + kKeys);
   }
 }
 
@@ -419,10 +422,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Span span(a, tile);
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup == kGroups) {
-    give_registers<40>();
+    give_registers<sizeof(T) == 1 ? 72 : 40>();
     bring_positions<T>(a, step.blocks + tile.first_block, kv_head, span, maps, memory);
   } else {
-    take_registers<232>();
+    take_registers<sizeof(T) == 1 ? 216 : 232>();
     const int first_row = 64 * warpgroup;
     load_queries<kDim>(a, tile, kv_head, group, first_row, memory.queries);
     const RowLimits limits(a, tile, group, first_row);

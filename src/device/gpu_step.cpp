@@ -13,7 +13,7 @@ constexpr int64_t kPage = 16;        // positions: parts begin at a multiple
 constexpr int64_t kLeastPart = 256;  // positions: less is not worth another thread block
 constexpr int64_t kBlocksPerProcessor =
     2;                           // thread blocks of decoding that one multiprocessor holds
-constexpr int64_t kFewRows = 4;  // up to which contexts are cut for one round of blocks
+constexpr int64_t kFewRows = 8;  // up to which contexts are cut for one round of blocks
 constexpr int64_t kRounds = 4;   // beyond: for so many rounds, which even out
 constexpr size_t kAlignment = 64;
 
