@@ -123,7 +123,6 @@ with tempfile.TemporaryDirectory() as scratch, Server(3, "-m", MODEL, "--max-seq
     check_stop(page)
     server.wait_idle(5)
     check_markdown(page)
-    check_thoughts(page)
     check_ranks(page)
     time.sleep(0.3)
     page.evaluate("window.scrollTo(0, 0)")
@@ -137,6 +136,7 @@ with tempfile.TemporaryDirectory() as scratch, Server(3, "-m", MODEL, "--max-seq
     page.dark(True)
     page.evaluate("window.scrollTo(0, 0)")
     page.screenshot(shots / "page-phone.png")
+    check_thoughts(page)
     # Nothing came from elsewhere, and nothing went wrong.
     asked = [event["params"]["request"]["url"] for event in page.events if event.get("method") == "Network.requestWillBeSent"]
     assert asked and all(url.startswith(("http://127.0.0.1:%d/" % server.port, "data:")) for url in asked), asked
