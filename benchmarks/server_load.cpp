@@ -85,19 +85,27 @@ class Client {
 
   asio::awaitable<void> one_request(const Ask& ask) {
     const auto begin = Clock::now();
-    int status = 0;
-    try {
-      if (!socket_.is_open()) co_await connect();
-      const std::string request = request_text(ask);
-      co_await asio::async_write(socket_, asio::buffer(request), asio::use_awaitable);
-      status = co_await read_answer(begin, ask);
-    } catch (const boost::system::system_error&) {
-      socket_.close();
-    }
+    const bool kept = socket_.is_open();
+    int status = co_await try_request(begin, ask);
+    // Servers may end a connection that was kept, as llama-server does: a new one is made then.
+    if (status == 0 && kept && !socket_.is_open()) status = co_await try_request(begin, ask);
     ++tally_.statuses[status];
   }
 
  private:
+  // The answer's status; 0 where there was none, or one that broke off.
+  asio::awaitable<int> try_request(Clock::time_point begin, const Ask& ask) {
+    try {
+      if (!socket_.is_open()) co_await connect();
+      const std::string request = request_text(ask);
+      co_await asio::async_write(socket_, asio::buffer(request), asio::use_awaitable);
+      co_return co_await read_answer(begin, ask);
+    } catch (const boost::system::system_error&) {
+      socket_.close();
+    }
+    co_return 0;
+  }
+
   asio::awaitable<void> connect() {
     co_await socket_.async_connect({asio::ip::make_address(load_.host), load_.port},
                                    asio::use_awaitable);
