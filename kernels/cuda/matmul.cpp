@@ -13,6 +13,10 @@
 namespace dinfer::cuda {
 namespace {
 
+// Up to which matrices of 16 bits are multiplied as decoding does: cuBLASLt, which rounds inputs to
+// the type of the weights, is faster from two rows on.
+constexpr int64_t kDenseDecodeRows = 1;
+
 // From more than the first to the second number of rows, to multiply a quantised matrix by
 // warpgroups as it is stored (matmul_batch.h) is faster than as decoding does, and than to unpack
 // it.
@@ -42,7 +46,7 @@ struct Parts {
       const int64_t rows = std::min(limits.rows, kBatchedRows);
       prepared = std::max(prepared, aligned(batch_input_bytes(rows, static_cast<int64_t>(width))));
     }
-    cublas = limits.rows > Matmul::kDecodeRows ? CublasMatmul::kWorkspaceBytes : 0;
+    cublas = limits.rows > kDenseDecodeRows ? CublasMatmul::kWorkspaceBytes : 0;
     unpacked = limits.grouped && limits.rows > kRepeatedRows ? kUnpackedBytes : 0;
   }
   size_t bytes() const { return counters + partial + prepared + cublas + unpacked; }
@@ -153,6 +157,7 @@ void Matmul::multiply(const Rows& rows, const PackedMatrix& weight, const Produc
   if (rows.count == 0) return;
   const Limits& limits = state_->limits;
   const bool grouped = weight.packing == Packing::grouped;
+  const bool short_dense = weight.packing == Packing::f16 || weight.packing == Packing::bf16;
   check(rows.count <= limits.rows && weight.columns <= limits.columns &&
             weight.rows <= limits.weight_rows && (!grouped || limits.grouped),
         "a product within the limits");
@@ -160,7 +165,7 @@ void Matmul::multiply(const Rows& rows, const PackedMatrix& weight, const Produc
   if (grouped && state_->stream.warpgroups && rows.count > kFewBatchedRows &&
       rows.count <= kBatchedRows) {
     state_->many_batched(rows, weight, out);
-  } else if (rows.count <= kDecodeRows) {
+  } else if (rows.count <= (short_dense ? kDenseDecodeRows : kDecodeRows)) {
     state_->few(rows, weight, out);
   } else if (grouped && rows.count <= kRepeatedRows) {
     State::in_batches(state_->prepare(rows, weight), out, kDecodeRows,

@@ -37,12 +37,12 @@ struct Products {
   bool add = false;
 };
 
-// Multiplies rows with weight matrices on one device and one stream. Up to kDecodeRows rows are
-// multiplied at the speed at which the weights can be read, with inputs kept to 16 bits of mantissa
-// or more; more rows with inputs, and values of quantised weights, rounded to bf16 (f16 where the
-// matrix is f16; not at all where it is f32). On GPUs with warpgroups' products, 9 to 1024 rows
-// meet quantised weights with both rounded to f16. Sums are f32 everywhere, in an order that does
-// not change from call to call.
+// Multiplies rows with weight matrices on one device and one stream. One row of 16-bit weights, up
+// to kDecodeRows of others, are multiplied at the speed at which the weights can be read, with
+// inputs kept to 16 bits of mantissa or more; more rows with inputs, and values of quantised
+// weights, rounded to bf16 (f16 where the matrix is f16; not at all where it is f32). On GPUs with
+// warpgroups' products, 9 to 1024 rows meet quantised weights with both rounded to f16. Sums are
+// f32 everywhere, in an order that does not change from call to call.
 class Matmul {
  public:
   static constexpr int64_t kDecodeRows = 16;
