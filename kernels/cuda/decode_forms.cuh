@@ -8,12 +8,12 @@ namespace dinfer::cuda {
 // A form says how a warp's part of a matrix passes through its ring: stages of kStageColumns
 // columns of a panel, kDepth at a time, which a Source copies and multiply() takes.
 
-// bf16 and f16 matrices. A stage is in halves of 32 columns: 16 bytes a lane of row g, and of row
-// g + 8.
-template <class PiecesOfForm, int kRowsOfForm>
+// bf16 and f16 matrices with one row of inputs. A stage is in halves of 32 columns: 16 bytes a lane
+// of row g, and of row g + 8.
+template <class PiecesOfForm>
 struct DenseForm {
   using Pieces = PiecesOfForm;
-  static constexpr int kRows = kRowsOfForm;
+  static constexpr int kRows = 1;
   static constexpr bool kGrouped = false, kSumPieces = false;
   static constexpr int kGroupSteps = 1;
   static constexpr float kCodeUnit = 1.0f, kUpperUnit = 1.0f;

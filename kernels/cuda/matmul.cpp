@@ -65,7 +65,7 @@ struct Matmul::State {
     unpacked = workspace + parts.cublas;
   }
 
-  // Up to kDecodeRows rows.
+  // One row of 16-bit weights, up to kDecodeRows of others.
   void few(const Rows& rows, const PackedMatrix& weight, const Products& out) {
     if (weight.packing == Packing::f32) {
       multiply_f32(stream, prepare(rows, weight).data, rows.count, weight.padded_columns(), weight,

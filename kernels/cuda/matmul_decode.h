@@ -4,8 +4,8 @@
 
 namespace dinfer::cuda {
 
-// Products of up to Matmul::kDecodeRows rows with a bf16, f16 or grouped matrix, at the speed at
-// which the matrix can be read.
+// Products of one row with a bf16 or f16 matrix, or of up to Matmul::kDecodeRows rows with a grouped
+// one, at the speed at which the matrix can be read.
 //
 // Rows are cut in panels of 16, columns in `slabs`; an item of work is one panel of one slab.
 // Blocks of threads take equal runs of items, slab by slab. A warp owns the same `warp_columns`
