@@ -19,36 +19,29 @@ constexpr ToolFormat kTagged{.mark = "<tool_call>",
 constexpr ToolFormat kBare{
     .before = R"({"name": ")", .middle = R"(", "parameters": )", .after = " }", .repeats = false};
 
+// A list of {"name": ..., "arguments": {...}} between two marks.
+constexpr ToolFormat json_list(std::string_view mark, std::string_view end) {
+  return {.mark = mark,
+          .begin = " [",
+          .before = kNameKey,
+          .middle = kArgumentsKey,
+          .after = " }",
+          .between = ",",
+          .end = end};
+}
+
 // Mistral until 2024: [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...].
-constexpr ToolFormat kMistralList{.mark = "[TOOL_CALLS]",
-                                  .begin = " [",
-                                  .before = kNameKey,
-                                  .middle = kArgumentsKey,
-                                  .after = " }",
-                                  .between = ",",
-                                  .end = " ]"};
+constexpr ToolFormat kMistralList = json_list("[TOOL_CALLS]", " ]");
 
 // Mistral since: [TOOL_CALLS]NAME[ARGS]{...}.
 constexpr ToolFormat kMistralNamed{
     .mark = "[TOOL_CALLS]", .middle = "[ARGS]", .between = "[TOOL_CALLS]"};
 
 // Phi 4 mini: <|tool_call|>[{"name": ..., "arguments": {...}}]<|/tool_call|>.
-constexpr ToolFormat kPhi{.mark = "<|tool_call|>",
-                          .begin = " [",
-                          .before = kNameKey,
-                          .middle = kArgumentsKey,
-                          .after = " }",
-                          .between = ",",
-                          .end = " ]<|/tool_call|>"};
+constexpr ToolFormat kPhi = json_list("<|tool_call|>", " ]<|/tool_call|>");
 
 // Granite 3: the same, with nothing behind the list.
-constexpr ToolFormat kGranite{.mark = "<|tool_call|>",
-                              .begin = " [",
-                              .before = kNameKey,
-                              .middle = kArgumentsKey,
-                              .after = " }",
-                              .between = ",",
-                              .end = " ]"};
+constexpr ToolFormat kGranite = json_list("<|tool_call|>", " ]");
 
 // DeepSeek V3 and R1: the arguments stand in a fenced block.
 constexpr ToolFormat kDeepSeekFenced{.mark = "<｜tool▁calls▁begin｜>",
@@ -102,13 +95,7 @@ constexpr ToolFormat kSeed{
     .parameters = {.open = " <parameter=", .middle = ">", .close = "</parameter>"}};
 
 // Nemotron Nano 2: <TOOLCALL>[{"name": ..., "arguments": {...}}]</TOOLCALL>.
-constexpr ToolFormat kNemotron{.mark = "<TOOLCALL>",
-                               .begin = " [",
-                               .before = kNameKey,
-                               .middle = kArgumentsKey,
-                               .after = " }",
-                               .between = ",",
-                               .end = " ]</TOOLCALL>"};
+constexpr ToolFormat kNemotron = json_list("<TOOLCALL>", " ]</TOOLCALL>");
 
 // A template that has all of `signs` writes calls so. The first row that fits counts.
 struct Sign {

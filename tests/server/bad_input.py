@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Bad input of every kind (docs/SERVER.md has the table): refused with the status and the field at fault named, the engine
 untouched, and the next good request answered as ever."""
+import functools
 import json
 import pathlib
 import socket
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS
 from server import Server
+from together import Together
 
 MODEL = MODELS / "hf/qwen3-sharded"
 LONGEST = 512
@@ -231,22 +232,11 @@ def check_templates():
 
 def check_many_at_once(server):
     """All of it from several clients, beside good requests."""
-    errors = []
-
-    def guarded(work):
-        try:
-            work(server)
-        except BaseException as error:  # told to the main thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in (check_json, check_fields, check_schemas, check_prompts)]
-    for thread in threads:
-        thread.start()
+    bad = Together([functools.partial(work, server) for work in (check_json, check_fields, check_schemas, check_prompts)])
     answer = server.post(COMPLETE, GOOD)["choices"][0]["text"]
-    while any(thread.is_alive() for thread in threads):
+    while bad.running():
         assert server.post(COMPLETE, GOOD)["choices"][0]["text"] == answer
-    if errors:
-        raise errors[0]
+    bad.end()
 
 
 with Server(1, "-m", MODEL, "--max-seq-len", LONGEST) as s:

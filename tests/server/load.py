@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Many clients at once, some of them rude: greedy answers stay those of an idle server, and nothing is left behind."""
+import functools
 import json
 import pathlib
 import random
 import socket
 import sys
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS
 from server import Server
+from together import Together
 
 MODEL = MODELS / "hf/llama-9h-tied"
 PROMPTS = ["the", "word one", "int main() {", "eins zwei", "a b c d e f g h i j", "return"]
@@ -21,21 +22,7 @@ def body(prompt, tokens, **more):
 
 
 def in_parallel(count, work):
-    errors = []
-
-    def guarded(i):
-        try:
-            work(i)
-        except BaseException as error:  # told to the main thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    Together([functools.partial(work, i) for i in range(count)]).end()
 
 
 def open_stream(server, prompt, tokens, receive_buffer=None, **more):
