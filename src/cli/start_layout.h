@@ -36,10 +36,14 @@ struct Layout {
   // those of the next step first.
   int depth() const;
   int replica_ranks() const { return static_cast<int>(placement.shards.size()); }
-  // What a rank of the job owns in its replica.
+  // Of a rank of the job: its replica, its place there, and what it owns of the model.
+  int replica_of(int rank) const { return rank / replica_ranks(); }
+  int place_of(int rank) const { return rank % replica_ranks(); }
   const Shard& shard_of(int rank) const {
-    return placement.shards[static_cast<size_t>(rank % replica_ranks())];
+    return placement.shards[static_cast<size_t>(place_of(rank))];
   }
+  // The rank of the job with this place in a replica.
+  int rank_at(int place, int replica) const { return replica * replica_ranks() + place; }
 };
 
 // Where FFN columns may be cut so that no quantisation group of any layer is. No checkpoint: random

@@ -1,5 +1,6 @@
 #include "cli/start_together.h"
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,10 @@ std::string list_ranks(const std::vector<size_t>& ranks) {
 }
 
 }  // namespace
+
+Deadline start_deadline(const Options& options) {
+  return Deadline::after(std::chrono::duration<double>(options.start_timeout));
+}
 
 void together(ControlPlane& control, const World& world, Deadline deadline,
               const std::function<void()>& work) {

@@ -4,6 +4,7 @@
 
 #include "bootstrap/control_plane.h"
 #include "bootstrap/world.h"
+#include "cli/options.h"
 
 namespace dinfer {
 
@@ -13,6 +14,9 @@ class JointError : public Error {
  public:
   using Error::Error;
 };
+
+// --start-timeout from now on.
+Deadline start_deadline(const Options& options);
 
 // Runs `work` on every rank, then all tell each other how it went. Where any failed, all throw the
 // JointError of the lowest such rank. `work` must not use the control plane itself.
