@@ -1,4 +1,4 @@
-#include "support/plan_executor.h"
+#include "tests/support/plan_executor.h"
 
 #include <algorithm>
 #include <numeric>
@@ -90,7 +90,9 @@ void PlanExecutor::admit(const StepPlan& plan) {
 void PlanExecutor::take(Slot& slot, const SlotWork& work) {
   if (slot.cached > slot.tokens.size()) take_cached(slot, work);
   EXPECT_EQ(work.position, static_cast<int64_t>(slot.tokens.size()));
-  if (slot.sampled) EXPECT_EQ(work.tokens, std::vector<int32_t>{*slot.sampled});
+  if (slot.sampled) {
+    EXPECT_EQ(work.tokens, std::vector<int32_t>{*slot.sampled});
+  }
   slot.tokens.insert(slot.tokens.end(), work.tokens.begin(), work.tokens.end());
   slot.blocks.insert(slot.blocks.end(), work.blocks.begin(), work.blocks.end());
   EXPECT_LE(slot.tokens.size(), slot.blocks.size() * 4);

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "support/plan_executor.h"
+#include "tests/support/plan_executor.h"
 
 namespace dinfer {
 namespace {
