@@ -169,7 +169,8 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
                       .activations = Transformer::activation_bytes(config, shard, limits),
                       .kv_block = KvCache::bytes_per_block(config, shard, model.kv_type(),
                                                            options.kv_block_size),
-                      .device = device.kind.name});
+                      .device = device.kind.name,
+                      .shared = device.kind.cpu});
   }
   return memory;
 }

@@ -40,6 +40,7 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
   const int64_t block_size = options.kv_block_size;
   int64_t fitting = INT32_MAX;  // blocks that every rank has room for
   size_t tightest = 0;          // the rank with the least room
+  bool shared = false;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankMemory& memory = ranks[rank];
     const uint64_t taken = memory.weights + memory.activations;
@@ -50,6 +51,7 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
            text(memory.free), kWhatHelps);
     }
     if (memory.kv_block == 0) continue;  // it owns no attention
+    shared = shared || memory.shared;
     const double room = static_cast<double>(memory.free - taken) * options.kv_memory_fraction;
     const auto blocks = static_cast<int64_t>(room / static_cast<double>(memory.kv_block));
     if (blocks < fitting) {
@@ -59,8 +61,8 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
   }
 
   const int64_t full = blocks_for(seq_len, block_size);
-  const int64_t useful =
-      full + (seqs - 1) * blocks_for(std::min(seq_len, kShortSequence), block_size);
+  const int64_t others = shared ? std::min(seq_len, kShortSequence) : seq_len;  // tokens of each
+  const int64_t useful = full + (seqs - 1) * blocks_for(others, block_size);
   const int64_t blocks = options.kv_blocks > 0 ? options.kv_blocks : std::min(useful, fitting);
   const bool asked = options.max_seq_len > 0;  // for this length
   if (asked && options.kv_blocks > 0 && options.kv_blocks < full) {
@@ -86,6 +88,7 @@ std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
   ByteWriter out;
   out.put_list<char>(own.device);
   for (uint64_t value : {own.free, own.weights, own.activations, own.kv_block}) out.put(value);
+  out.put<uint8_t>(own.shared);
   std::vector<RankMemory> ranks;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "memory of a rank");
@@ -95,6 +98,7 @@ std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
     for (uint64_t* value : {&memory.free, &memory.weights, &memory.activations, &memory.kv_block}) {
       *value = in.get<uint64_t>();
     }
+    memory.shared = in.get<uint8_t>() != 0;
     in.expect_end();
     ranks.push_back(memory);
   }

@@ -19,6 +19,7 @@ struct RankMemory {
   uint64_t activations = 0;  // with rotation tables and logits
   uint64_t kv_block = 0;     // one KV block, all layers
   std::string device;        // whose memory it is
+  bool shared = true;        // with all programs of the host: main memory
 };
 
 // What the job's KV cache comes to: the same on all ranks.
@@ -38,10 +39,11 @@ int64_t wanted_seq_len(const Options& options, const ModelConfig& config);
 // What --kv-dtype asks the KV cache to hold; none: as the device has it.
 std::optional<KvType> wanted_kv_type(const Options& options);
 
-// KV blocks that every rank has room for: --kv-blocks, or enough for one sequence of full length
-// beside `seqs` - 1 of kShortSequence tokens, within --kv-memory-fraction of what is free beside
-// weights and activations. Without --max-seq-len, sequences become as short as the blocks demand.
-// Error(does_not_fit) with needed and available bytes, and the flags that help.
+// KV blocks that every rank has room for: --kv-blocks, or enough for `seqs` sequences of full
+// length, within --kv-memory-fraction of what is free beside weights and activations. Where they
+// take shared memory of a rank, all sequences but one count as kShortSequence tokens. Without
+// --max-seq-len, sequences become as short as the blocks demand. Error(does_not_fit) with needed
+// and available bytes, and the flags that help.
 inline constexpr int64_t kShortSequence = 512;  // tokens
 KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
                const std::vector<RankMemory>& ranks);

@@ -145,7 +145,8 @@ void StartingRank::plan_memory() {
            .weights = model_.weight_bytes(shard()),
            .activations = activation_bytes(),
            .kv_block = kv_block_bytes(shard()),
-           .device = own_.device->name()};
+           .device = own_.device->name(),
+           .shared = !own_.on_gpu()};
   });
   memory_ = gather_memory(*boot_.control, start_deadline(options_), own);
   together([&] {

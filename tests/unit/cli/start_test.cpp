@@ -60,10 +60,20 @@ ExitCode code_of(const Options& options, int64_t seqs, int64_t seq_len,
   return ExitCode::ok;
 }
 
-TEST(PlanKv, takes_what_is_useful_where_memory_is_plenty) {
+TEST(PlanKv, leaves_most_of_a_shared_memory_to_others) {
   const KvPlan plan = plan_kv({}, 4, 2048, {rank_with(10000 * kMiB)});
   EXPECT_EQ(plan.blocks, 2048 / 16 + 3 * (512 / 16));
   EXPECT_EQ(plan.max_seq_len, 2048);
+}
+
+TEST(PlanKv, takes_all_that_is_useful_of_memory_that_nobody_shares) {
+  RankMemory gpu = rank_with(10000 * kMiB);
+  gpu.shared = false;
+  EXPECT_EQ(plan_kv({}, 4, 2048, {gpu, gpu}).blocks, 4 * 2048 / 16);
+  EXPECT_EQ(plan_kv({}, 4, 2048, {gpu, rank_with(10000 * kMiB)}).blocks,
+            2048 / 16 + 3 * (512 / 16));
+  gpu.free = 410 * kMiB;
+  EXPECT_EQ(plan_kv({}, 4, 2048, {gpu}).blocks, 270) << "0.9 of the room";
 }
 
 TEST(PlanKv, is_bound_by_the_rank_with_the_least_room) {
