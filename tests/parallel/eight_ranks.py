@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The layouts of a machine with eight GPUs on eight CPU ranks: the tokens of one rank; a rank that is lost at work is
-named in seconds."""
+"""The layouts of a machine with eight GPUs on eight CPU ranks, and on the GPUs where there are eight: the tokens of one
+rank; a rank that is lost at work is named in seconds."""
 import json
 import os
 import pathlib
@@ -11,27 +11,39 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import MODELS, has_mpi
+from dinfer import MODELS, has_mpi, must_run
 from tcp_jobs import expect, finish, multinode, ring, run_all, start
 from waiting_job import Job, no_processes_left
 
 MODEL = MODELS / "hf" / "qwen3-sharded"  # 8 query heads, one a rank; 2 KV heads, on 4 ranks each
-RUN = ("run", "-m", MODEL, "--cpu", "--cpu-math", "f32", "--threads", 1, "--start-timeout", 30, "--json", "--raw",
-       "--ignore-eos", "--max-tokens", 16, "--temperature", 0, "--tokens", "5,6,7,300,9")
+CPU = ("--cpu", "--cpu-math", "f32", "--threads", 1)
+GPU = ("--max-seq-len", 512, "--kv-memory-fraction", 0.05)
 MPIRUN = ("mpirun", "-np", "8")
 VERDICT = re.compile(r"rank 5 \(pid (\d+) on host \S+\) died during|no answer from rank 5 \(pid (\d+) on host")
 
 
-def check_layouts(folder):
-    expected = json.loads(run_all([{}], *RUN)[0][1])["tokens"]
+def hosts_of_four(gpus):
+    """Two nodes; GPUs are four each, and NCCL takes the nodes for different hosts."""
+    nodes = multinode(8, 4)
+    if not gpus:
+        return nodes
+    return [{**node, "NCCL_HOSTID": "host%d" % i, "CUDA_VISIBLE_DEVICES": "0,1,2,3" if i == 0 else "4,5,6,7"}
+            for i, node in enumerate(nodes)]
+
+
+def check_layouts(folder, engine, gpus):
+    command = ("run", "-m", MODEL, *engine, "--start-timeout", 60, "--json", "--raw", "--ignore-eos", "--max-tokens", 16,
+               "--temperature", 0, "--tokens", "5,6,7,300,9")
+    expected = json.loads(run_all([{}], *command, *(("--tp", 1) if gpus else ()))[0][1])["tokens"]
     if has_mpi():
-        mpirun = lambda *arguments: finish([start({}, *RUN, *arguments, launcher=MPIRUN)])
+        mpirun = lambda *arguments: finish([start({}, *command, *arguments, launcher=MPIRUN)])
         expect(expected, "mpirun", mpirun(), ("mode=tensor-parallel", "ranks=8", "tp=8 pp=1"))
         expect(expected, "mpirun, --tp 4 --pp 2", mpirun("--tp", 4, "--pp", 2), ("mode=hybrid", "tp=4 pp=2"))
-    expect(expected, "--tp 8", run_all([{}], *RUN, "--tp", 8), ("bootstrap=local ranks=8", "tp=8"))
-    expect(expected, "two nodes of four", run_all(multinode(8, 4), *RUN), ("ranks=8 nodes=2 tp=8",))
-    expect(expected, "two nodes of four, --pp 2", run_all(multinode(8, 4), *RUN, "--pp", 2), ("tp=4 pp=2",))
-    expect(expected, "ring", run_all(ring(folder, 8), *RUN), ("bootstrap=ring ranks=8", "tp=8"))
+        expect(expected, "mpirun, --tp 2 --dp 4", mpirun("--tp", 2, "--dp", 4), ("ranks=8", "tp=2", "dp=4"))
+    expect(expected, "--tp 8", run_all([{}], *command, "--tp", 8), ("bootstrap=local ranks=8", "tp=8"))
+    expect(expected, "two nodes of four", run_all(hosts_of_four(gpus), *command), ("ranks=8 nodes=2 tp=8",))
+    expect(expected, "two nodes of four, --pp 2", run_all(hosts_of_four(gpus), *command, "--pp", 2), ("tp=4 pp=2",))
+    expect(expected, "ring", run_all(ring(folder, 8), *command), ("bootstrap=ring ranks=8", "tp=8"))
 
 
 def check_lost_rank(folder, number, within, arguments, launcher):
@@ -54,7 +66,9 @@ def check_lost_rank(folder, number, within, arguments, launcher):
 
 
 with tempfile.TemporaryDirectory() as scratch:
-    check_layouts(scratch)
+    check_layouts(scratch, CPU, gpus=False)
+    if len((json.loads(must_run(1, "--version", "--json"))["cuda"] or {}).get("gpus", [])) >= 8:
+        check_layouts(scratch, GPU, gpus=True)
     for arguments, launcher in ((("--tp", 8), ()), *((((), MPIRUN),) if has_mpi() else ())):
         check_lost_rank(scratch, signal.SIGKILL, 2, arguments, launcher)
         check_lost_rank(scratch, signal.SIGSTOP, 6, arguments, launcher)
