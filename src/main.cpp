@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -46,9 +47,19 @@ int dispatch(int argc, char** argv) {
   return invocation.command->run(invocation.options);
 }
 
+// A file or connection that is opened later must not get the number of a standard stream that the
+// caller has closed: it would be read as the prompt, or written to. Opened the wrong way round, the
+// stream still refuses to be used.
+void occupy_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(stream, F_GETFD) < 0) open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_closed_streams();
   try {
     return dispatch(argc, argv);
   } catch (const Error& e) {

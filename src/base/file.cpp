@@ -46,6 +46,11 @@ void File::read(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+bool is_present(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
+}
+
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
   const File file(path);
   if (file.size() > limit) {

@@ -30,6 +30,10 @@ class File {
   uint64_t size_;
 };
 
+// False only where nothing has this name. What is there may be out of reach, or a link that leads
+// nowhere: opening it says so.
+bool is_present(const std::filesystem::path& path);
+
 // The whole of a text file of at most `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit);
 

@@ -14,6 +14,13 @@ namespace {
 
 constexpr uint64_t kMostConfigBytes = 16 << 20;
 
+// How an architecture treats "sliding_window".
+enum class Windows : uint8_t {
+  never,   // its config class has no such key: some files carry it over from their ancestors
+  always,  // in all layers, or those of "layer_types"
+  option,  // only with "use_sliding_window", in layers chosen by the config
+};
+
 // What an architecture fixes, and the values that its config class has for keys left out.
 struct Family {
   std::string_view architecture;
@@ -23,17 +30,18 @@ struct Family {
   bool qkv_bias;
   bool bias_option;  // "attention_bias" adds biases to q, k, v and o
   bool qk_norm;
-  bool fused;          // qkv_proj and gate_up_proj
-  int64_t window;      // 0: none
-  bool window_option;  // windows only with "use_sliding_window", in layers chosen by the config
+  bool fused;             // qkv_proj and gate_up_proj
+  bool partial_rotation;  // "partial_rotary_factor" leaves a part of each head as it is
+  Windows windows;
+  int64_t window;  // for a key left out; 0: none
 };
 
 constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", 0, 0, 1e-6, false, true, false, false, 0, false},
-    {"MistralForCausalLM", 8, 0, 1e-6, false, false, false, false, 4096, false},
-    {"Qwen2ForCausalLM", 32, 0, 1e-6, true, false, false, false, 4096, true},
-    {"Qwen3ForCausalLM", 32, 128, 1e-6, false, true, true, false, 4096, true},
-    {"Phi3ForCausalLM", 0, 0, 1e-5, false, false, false, true, 0, false},
+    {"LlamaForCausalLM", 0, 0, 1e-6, false, true, false, false, false, Windows::never, 0},
+    {"MistralForCausalLM", 8, 0, 1e-6, false, false, false, false, false, Windows::always, 4096},
+    {"Qwen2ForCausalLM", 32, 0, 1e-6, true, false, false, false, false, Windows::option, 4096},
+    {"Qwen3ForCausalLM", 32, 128, 1e-6, false, true, true, false, false, Windows::option, 4096},
+    {"Phi3ForCausalLM", 0, 0, 1e-5, false, false, false, true, true, Windows::always, 0},
 };
 constexpr int64_t kDefaultMaxWindowLayers = 28;
 
@@ -131,15 +139,20 @@ void read_rope_scaling(const JsonFields& scaling, const JsonFields& top, ModelCo
   }
 }
 
-void read_rope(const JsonFields& json, ModelConfig& config) {
+void read_rope(const JsonFields& json, const Family& family, ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = json.number("rope_theta", kLeastRopeNumber, kMostRopeNumber).value_or(10000.0);
   rope.partial_rotary_factor = json.number("partial_rotary_factor", 0, 1).value_or(1.0);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (const Json* scaling = json.find(key)) {
       read_rope_scaling(JsonFields(*scaling, json.where() + ": " + key), json, config);
-      return;
+      break;
     }
+  }
+  if (rope.partial_rotary_factor != 1 && !family.partial_rotation) {
+    fail(ExitCode::model_files,
+         "{}: partial_rotary_factor {} is not supported for {}, which rotates whole heads",
+         json.where(), rope.partial_rotary_factor, family.architecture);
   }
 }
 
@@ -147,8 +160,10 @@ void read_rope(const JsonFields& json, ModelConfig& config) {
 std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, int64_t layers) {
   int64_t window = json.integer("sliding_window", 0, kMostPosition)
                        .value_or(json.contains("sliding_window") ? 0 : family.window);
-  if (family.window_option && !json.boolean("use_sliding_window").value_or(false)) window = 0;
-  std::vector<int64_t> windows(layers, family.window_option ? 0 : window);
+  const bool option = family.windows == Windows::option;
+  if (option && !json.boolean("use_sliding_window").value_or(false)) window = 0;
+  if (family.windows == Windows::never) window = 0;
+  std::vector<int64_t> windows(layers, option ? 0 : window);
   const auto types = json.strings("layer_types");
   if (!types.empty() && types.size() != static_cast<size_t>(layers)) {
     fail(ExitCode::model_files, "{}: {} layer_types for {} layers", json.where(), types.size(),
@@ -161,7 +176,7 @@ std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, 
     }
     windows[i] = types[i] == "sliding_attention" ? window : 0;
   }
-  if (types.empty() && family.window_option) {
+  if (types.empty() && option) {
     const int64_t first =
         json.integer("max_window_layers", 0, kMostLayers).value_or(kDefaultMaxWindowLayers);
     for (int64_t i = first; i < layers; ++i) windows[i] = window;
@@ -223,10 +238,10 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
   config.activation = read_activation(json);
   config.window = read_windows(json, family, config.layers);
   config.bos = static_cast<int32_t>(json.integer("bos_token_id", -1, kMostVocab).value_or(-1));
-  read_rope(json, config);
+  read_rope(json, family, config);
   add_eos(json, config);
   const auto generation = directory / "generation_config.json";
-  if (std::error_code error; std::filesystem::exists(generation, error)) {
+  if (is_present(generation)) {
     const Json extra = parse_json(read_text_file(generation, kMostConfigBytes), generation.string(),
                                   ExitCode::model_files);
     add_eos(JsonFields(extra, generation.string()), config);

@@ -21,11 +21,6 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
 // ORG/NAME, of the characters that the hub allows; never a path that leads elsewhere.
 bool is_hub_name(std::string_view name) {
   const size_t slash = name.find('/');
@@ -63,7 +58,7 @@ std::vector<fs::path> hub_caches() {
 
 // A directory in the layout of Hugging Face.
 ModelFiles from_directory(const fs::path& directory) {
-  if (is_there(directory / "config.json") || is_there(directory / "tokenizer.json")) {
+  if (is_present(directory / "config.json") || is_present(directory / "tokenizer.json")) {
     return {directory, false};
   }
   std::error_code error;
@@ -100,7 +95,7 @@ fs::path find_snapshot(const fs::path& cache, const std::string& model, const fs
   folder.replace(folder.find('/'), 1, "--");
   const fs::path root = cache / folder;
   fs::path commit = revision;
-  if (const fs::path reference = root / "refs" / revision; is_there(reference)) {
+  if (const fs::path reference = root / "refs" / revision; is_present(reference)) {
     std::string text = read_text_file(reference, 1024);
     text.erase(text.find_last_not_of(" \n\r\t") + 1);
     commit = text;
@@ -114,7 +109,7 @@ fs::path find_snapshot(const fs::path& cache, const std::string& model, const fs
 
 ModelFiles locate_model(const std::string& model, const std::string& revision) {
   if (is_folder(model)) return from_directory(model);
-  if (is_there(model)) return from_file(model);
+  if (is_present(model)) return from_file(model);
   if (!is_hub_name(model)) {
     fail(ExitCode::model_files,
          "{}: no such file or directory, and not a hub name of the form ORG/NAME", model);

@@ -26,7 +26,7 @@ ModelConfig read_model_config(const ModelFiles& files) {
 GenerationDefaults read_generation_defaults(const ModelFiles& files) {
   GenerationDefaults defaults;
   const auto path = files.path / "generation_config.json";
-  if (std::error_code error; files.gguf || !std::filesystem::exists(path, error)) return defaults;
+  if (files.gguf || !is_present(path)) return defaults;
   const Json text =
       parse_json(read_text_file(path, kMostGenerationBytes), path.string(), ExitCode::model_files);
   const JsonFields json(text, path.string());

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "checkpoint/file_checkpoint.h"
 #include "checkpoint/printable.h"
@@ -100,9 +101,9 @@ std::unique_ptr<Checkpoint> open_safetensors(const std::filesystem::path& path) 
   std::error_code unreadable;  // then opening the file says why
   if (!std::filesystem::is_directory(path, unreadable)) {
     add_file(*checkpoint, path);
-  } else if (std::filesystem::exists(path / kSingleFile, unreadable)) {
+  } else if (is_present(path / kSingleFile)) {
     add_file(*checkpoint, path / kSingleFile);
-  } else if (std::filesystem::exists(path / kIndexFile, unreadable)) {
+  } else if (is_present(path / kIndexFile)) {
     for (auto& [file, names] : read_index(path / kIndexFile)) {
       add_shard(*checkpoint, path / file, std::move(names));
     }

@@ -59,15 +59,19 @@ class Scoring {
 
   std::vector<int32_t> parse(const std::string& line) const {
     const Json json = parse_json(line, where(), ExitCode::usage);
-    if (json.is_object() && json.contains("text") && json["text"].is_string()) {
-      return head_.tokenizer->encode(json["text"].get_ref<const std::string&>(), {});
-    }
-    if (!json.is_object() || !json.contains("tokens") || !json["tokens"].is_array()) {
-      fail(ExitCode::usage, "{}: must be an object with \"text\" (a string) or \"tokens\" (ids)",
-           where());
+    const auto field = [&](const char* name) -> const Json* {
+      return json.is_object() && json.contains(name) ? &json[name] : nullptr;
+    };
+    const Json* text = field("text");
+    const Json* tokens = field("tokens");
+    if (text && !tokens && text->is_string())
+      return head_.tokenizer->encode(text->get_ref<const std::string&>(), {});
+    if (text || !tokens || !tokens->is_array()) {
+      fail(ExitCode::usage,
+           "{}: must be an object with either \"text\" (a string) or \"tokens\" (ids)", where());
     }
     std::vector<int32_t> ids;
-    for (const Json& id : json["tokens"]) {
+    for (const Json& id : *tokens) {
       if (!id.is_number_integer() || id < 0 || id >= head_.config.vocab) {
         fail(ExitCode::usage, "{}: {} is not one of the {} tokens", where(),
              id.dump().substr(0, 80), head_.config.vocab);

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/bench_shapes.h"
 #include "cli/run_answer.h"
@@ -67,7 +68,7 @@ std::vector<std::string> model_names(const Options& options) {
     names.push_back(options.served_model_name);
   } else if (!options.shape.empty()) {
     names.push_back(options.shape);
-  } else if (std::filesystem::exists(options.model)) {
+  } else if (is_present(options.model)) {
     const auto path = std::filesystem::absolute(options.model).lexically_normal();
     const auto last = path.has_filename() ? path : path.parent_path();
     names.push_back((last.extension() == ".gguf" ? last.stem() : last.filename()).string());

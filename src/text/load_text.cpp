@@ -17,7 +17,7 @@ constexpr uint64_t kConfigBytes = uint64_t{64} << 20;
 constexpr uint64_t kTemplateBytes = uint64_t{4} << 20;
 
 std::optional<Json> read_json_if_there(const fs::path& path) {
-  if (!fs::exists(path)) return std::nullopt;
+  if (!is_present(path)) return std::nullopt;
   return parse_json(read_text_file(path, kConfigBytes), path.string(), ExitCode::model_files);
 }
 
@@ -76,9 +76,9 @@ std::string load_gguf_template(const fs::path& path, bool tools) {
 
 std::string load_folder_template(const fs::path& folder, bool tools) {
   const fs::path tool_use = folder / "additional_chat_templates" / "tool_use.jinja";
-  if (tools && fs::exists(tool_use)) return read_text_file(tool_use, kTemplateBytes);
+  if (tools && is_present(tool_use)) return read_text_file(tool_use, kTemplateBytes);
   const fs::path file = folder / "chat_template.jinja";
-  if (fs::exists(file)) return read_text_file(file, kTemplateBytes);
+  if (is_present(file)) return read_text_file(file, kTemplateBytes);
   const fs::path config = folder / "tokenizer_config.json";
   const auto json = read_json_if_there(config);
   if (!json) return {};
@@ -93,10 +93,10 @@ std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files,
   fs::path path = override_path.empty() ? files.path : fs::path(override_path);
   const bool gguf = override_path.empty() ? files.gguf : path.extension() == ".gguf";
   if (gguf) return make_gguf_tokenizer(GgufMetadata::read(path));
-  if (!fs::is_directory(path)) return load_tokenizer_json(path);
+  if (std::error_code error; !fs::is_directory(path, error)) return load_tokenizer_json(path);
   const fs::path file = path / "tokenizer.json";
-  if (!fs::exists(file)) {
-    const bool model = fs::exists(path / "tokenizer.model");
+  if (!is_present(file)) {
+    const bool model = is_present(path / "tokenizer.model");
     fail(ExitCode::model_files, "{}: there is no tokenizer.json{}; give one with --tokenizer FILE",
          path.string(), model ? " (a SentencePiece tokenizer.model is not read)" : "");
   }

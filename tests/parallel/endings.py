@@ -49,6 +49,7 @@ def check_joint_errors():
         assert process.stderr.count("5000") == 1, "said once for the whole job"
         ends(run(ranks, "run", "-m", MODEL, "--cpu", "--kv-blocks", 10**12, "-p", "x"), 5, "free", "--max-seq-len")
         ends(run(ranks, "score", "-m", MODEL, "--cpu", stdin='{"tokens":[1,2]}\n{"tokens":[99999]}\n'), 2, "line 2", "99999")
+        ends(run(ranks, "score", "-m", MODEL, "--cpu", stdin='{"tokens":[1,2],"text":"a"}\n'), 2, "line 1", "either")
 
 
 def check_dry_run():

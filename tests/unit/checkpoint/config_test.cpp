@@ -114,6 +114,8 @@ TEST(HuggingFaceConfig, GivesEachLayerItsWindow) {
             Windows(4, 0));
   EXPECT_EQ(config_of(other("Phi3ForCausalLM", {{"sliding_window", 2047}})).window,
             Windows(4, 2047));
+  EXPECT_EQ(config_of(with(llama(), {{"sliding_window", 64}})).window, Windows(4, 0))
+      << "no key of LlamaConfig";
   const Json qwen = other("Qwen2ForCausalLM", {{"sliding_window", 64}, {"max_window_layers", 2}});
   EXPECT_EQ(config_of(qwen).window, Windows(4, 0));
   EXPECT_EQ(config_of(with(qwen, {{"use_sliding_window", true}})).window, (Windows{0, 0, 64, 64}));
@@ -146,6 +148,18 @@ TEST(HuggingFaceConfig, ReadsEveryRopeScaling) {
   EXPECT_EQ(longrope.type, RopeType::longrope);
   EXPECT_EQ(longrope.factor, 4.0);
   EXPECT_EQ(longrope.long_factor[7], 8.0);
+}
+
+TEST(HuggingFaceConfig, RotatesPartsOfHeadsWhereTheArchitectureDoes) {
+  const Json half = {{"partial_rotary_factor", 0.5}};
+  EXPECT_EQ(config_of(other("Phi3ForCausalLM", half)).rope.partial_rotary_factor, 0.5);
+  EXPECT_EQ(
+      config_of(other("Phi3ForCausalLM", {{"rope_parameters", half}})).rope.partial_rotary_factor,
+      0.5);
+  for (const Json& config : {with(llama(), half), with(llama(), {{"rope_parameters", half}})}) {
+    const std::string error = model_error([&] { config_of(config); });
+    EXPECT_NE(error.find("0.5 is not supported for LlamaForCausalLM"), std::string::npos) << error;
+  }
 }
 
 TEST(HuggingFaceConfig, YarnOnAnUnchangedContextLengthensIt) {

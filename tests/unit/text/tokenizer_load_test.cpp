@@ -60,6 +60,28 @@ TEST_F(LoadText, TokenizerMayComeFromAnotherFile) {
   }
 }
 
+TEST_F(LoadText, FilesThatCannotBeOpenedAreNamed) {
+  write("tokenizer.json", small_tokenizer().dump());
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json", "chat_template.jinja"}) {
+    for (const char* target : {name, "nowhere"}) {  // a loop, a link that leads nowhere
+      const fs::path aside = folder_ / "aside";
+      if (fs::exists(folder_ / name)) fs::rename(folder_ / name, aside);
+      fs::create_symlink(target, folder_ / name);
+      try {
+        load_tokenizer(files(), "");
+        load_chat_template(files(), "", false);
+        ADD_FAILURE() << name << " -> " << target << " was read";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::model_files);
+        EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+      }
+      fs::remove(folder_ / name);
+      if (fs::exists(aside)) fs::rename(aside, folder_ / name);
+    }
+  }
+}
+
 TEST_F(LoadText, TemplateSourcesInTheirOrder) {
   EXPECT_EQ(load_chat_template(files(), "", false), "");
   write("tokenizer_config.json", R"({"chat_template": "one"})");
