@@ -201,27 +201,33 @@ __device__ void join_warps(const Attention& a, const DecodePart& part, const Hea
   }
 }
 
-// Puts the parts of one token together; by all threads of the block that arrived last.
+// Puts the parts of one token together; by all threads of the block that arrived last. Loads of
+// several parts are under way at a time.
 template <int kDim>
 __device__ void join_parts(const AttentionStep& step, const Attention& a, const DecodePart& part,
                            const HeadTile& tile, int first_part, int tiles, int tile_index) {
-  for (int i = threadIdx.x; i < tile.count * kDim; i += kWarps * 32) {
-    const int row = i / kDim, column = i % kDim;
+  const float* parts = partial<kDim>(step, first_part, tiles, tile_index);
+  const int64_t stride = static_cast<int64_t>(tiles) * kHeads * (kDim + 2);
+  for (int i = threadIdx.x; i < tile.count * kDim / 4; i += kWarps * 32) {
+    const int row = i / (kDim / 4), column = i % (kDim / 4) * 4;
+    const float* tops = parts + kHeads * kDim + row;
     float top = -INFINITY;
+#pragma unroll 8
+    for (int p = 0; p < part.parts; ++p) top = fmaxf(top, __ldcg(tops + p * stride));
+    float4 sum{};
+    float weight = 0.0f;
+#pragma unroll 8
     for (int p = 0; p < part.parts; ++p) {
-      const float* from = partial<kDim>(step, first_part + p, tiles, tile_index) + kHeads * kDim;
-      top = fmaxf(top, __ldcg(from + row));
-    }
-    float sum = 0.0f, weight = 0.0f;
-    for (int p = 0; p < part.parts; ++p) {
-      const float* from = partial<kDim>(step, first_part + p, tiles, tile_index);
-      const float factor = exp2f(__ldcg(from + kHeads * kDim + row) - top);
-      sum += factor * __ldcg(from + row * kDim + column);
-      weight += factor * __ldcg(from + kHeads * (kDim + 1) + row);
+      const float factor = exp2f(__ldcg(tops + p * stride) - top);
+      const float4 v = __ldcg(reinterpret_cast<const float4*>(parts + p * stride) + i);
+      sum = {sum.x + factor * v.x, sum.y + factor * v.y, sum.z + factor * v.z,
+             sum.w + factor * v.w};
+      weight += factor * __ldcg(tops + p * stride + kHeads);
     }
     if (column < a.head_dim) {
-      a.out[(static_cast<int64_t>(part.row) * a.heads + tile.first + row) * a.head_dim + column] =
-          sum / weight;
+      const int64_t head = static_cast<int64_t>(part.row) * a.heads + tile.first + row;
+      *reinterpret_cast<float4*>(a.out + head * a.head_dim + column) = {
+          sum.x / weight, sum.y / weight, sum.z / weight, sum.w / weight};
     }
   }
 }
