@@ -6,6 +6,10 @@
 namespace dinfer {
 namespace {
 
+// Words are made of what the Unicode standard (UTS #18) says, with the joiners of emoji and
+// scripts, unlike \w of the patterns that files bring.
+constexpr std::string_view kWordsOrOthers =
+    R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}\s]+)";
 constexpr int kNestedSequences = 16;
 
 [[noreturn]] void refuse_type(const JsonPart& part, std::string_view kind, std::string_view type) {
@@ -116,7 +120,7 @@ void read_pre_tokenizer_at(const JsonPart& part, int depth, PreTokenizers& steps
     steps.push_back(make_character_split(
         &is_number, each ? SplitBehavior::isolated : SplitBehavior::contiguous));
   } else if (type == "Whitespace") {
-    steps.push_back(make_pattern_split(Pattern::regex(R"(\w+|[^\w\s]+)", part.where()),
+    steps.push_back(make_pattern_split(Pattern::regex(kWordsOrOthers, part.where()),
                                        SplitBehavior::removed, true));
   } else if (type == "WhitespaceSplit") {
     steps.push_back(make_character_split(&is_white_space, SplitBehavior::removed));

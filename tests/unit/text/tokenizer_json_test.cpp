@@ -80,6 +80,8 @@ TEST(PreTokenizer, OtherKinds) {
             (Texts{"a", "$", "!", "\u3002", "b"}));
   EXPECT_EQ(pieces_of({{"type", "WhitespaceSplit"}}, " a\u00a0b "), (Texts{"a", "b"}));
   EXPECT_EQ(pieces_of({{"type", "Whitespace"}}, "a b!?"), (Texts{"a", "b", "!?"}));
+  EXPECT_EQ(pieces_of({{"type", "Whitespace"}}, "z\u200d\u24b6_\u2163-\u00bd"),
+            (Texts{"z\u200d\u24b6_\u2163", "-\u00bd"}));
   const Json first = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}};
   const Json digits = {{"type", "Digits"}, {"individual_digits", true}};
   EXPECT_EQ(pieces_of(first, "a b"), (Texts{"_a", "_b"}));
