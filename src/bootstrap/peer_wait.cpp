@@ -145,6 +145,11 @@ std::string PeerWait::name(int rank) const {
   return fmt::format("rank {} (pid {} on host {})", rank, peers_[rank].pid, peers_[rank].host);
 }
 
+// For the end of a message: what this rank was in, where it was in anything.
+std::string PeerWait::own_wait(std::string_view what) const {
+  return what.empty() ? "" : fmt::format(" (rank {} waited in {})", rank_, what);
+}
+
 void PeerWait::fail_lost(const Loss& loss, std::string_view what) const {
   if (loss.kind == Loss::Kind::silent)
     fail_late({loss.rank}, std::chrono::duration<double>(loss.silence_s), what);
@@ -154,13 +159,11 @@ void PeerWait::fail_lost(const Loss& loss, std::string_view what) const {
     throw Error(static_cast<ExitCode>(ending),
                 fmt::format("{} ended the job with exit code {}: its own message tells why",
                             name(loss.rank), ending));
-  const std::string waited =
-      what.empty() ? "" : fmt::format(" (rank {} waited in {})", rank_, what);
   fail(
       ExitCode::peer,
       "{} died during {}{}: look for its last lines, for the kernel's out-of-memory killer (dmesg) "
       "or for a signal",
-      name(loss.rank), phase_, waited);
+      name(loss.rank), phase_, own_wait(what));
 }
 
 void PeerWait::fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
@@ -168,10 +171,10 @@ void PeerWait::fail_late(const std::vector<int>& missing, std::chrono::duration<
   std::vector<std::string> names;
   for (const int r : missing) names.push_back(name(r));
   fail(ExitCode::peer,
-       "no answer from {} within {:.1f} s during {} (rank {} waited in {}): stopped, overloaded, "
+       "no answer from {} within {:.1f} s during {}{}: stopped, overloaded, "
        "unreachable or out of step; --start-timeout, --stall-timeout and --step-timeout "
        "bound such waits",
-       fmt::join(names, ", "), waited.count(), phase_, rank_, what);
+       fmt::join(names, ", "), waited.count(), phase_, own_wait(what));
 }
 
 void PeerWait::fail_diverged(int other, std::string_view theirs, std::string_view ours) const {

@@ -134,6 +134,7 @@ class PeerWait {
                             std::span<const pollfd> wake);
   void look(Clock::duration at_most, std::span<const pollfd> wake);  // for losses
   std::string name(int rank) const;
+  std::string own_wait(std::string_view what) const;
 
   int rank_;
   std::vector<Peer> peers_;

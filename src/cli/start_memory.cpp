@@ -24,7 +24,8 @@ int64_t wanted_seq_len(const Options& options, const ModelConfig& config) {
   if (options.max_seq_len == 0) return config.max_position;
   if (options.max_seq_len > config.max_position) {
     fail(ExitCode::config,
-         "--max-seq-len {}: the model was made for sequences of at most {} tokens",
+         "sequences of {} tokens are asked for (--max-seq-len, or the largest row of bench), the "
+         "model was made for at most {}",
          options.max_seq_len, config.max_position);
   }
   return options.max_seq_len;

@@ -83,10 +83,12 @@ void check_memory_limits(std::string_view text, std::vector<std::string> devices
     std::ranges::sort(devices);
     const auto repeated = std::ranges::unique(devices);
     devices.erase(repeated.begin(), repeated.end());
-    fail(ExitCode::config,
-         "--memory-limit {} limits {}, which this job does not use; its devices are {} (numbers "
-         "count visible devices, after CUDA_VISIBLE_DEVICES)",
-         text, limit.device.text(), fmt::join(devices, ", "));
+    fail(
+        ExitCode::config,
+        "--memory-limit {} limits {}, which this job does not use; its devices are {} (numbers "
+        "count visible GPUs, after CUDA_VISIBLE_DEVICES, or where all compute on CPUs the ranks of "
+        "a host)",
+        text, limit.device.text(), fmt::join(devices, ", "));
   }
 }
 

@@ -26,8 +26,15 @@ def check_too_few_blocks():
     assert done.returncode == 2 and "give a larger --kv-blocks" in done.stderr, (done.returncode, done.stderr)
 
 
+def check_too_long_rows():
+    """The message tells where a length comes from that nobody asked for by --max-seq-len."""
+    done = subprocess.run([BINARY, *map(str, LONG), "--prefill", "600"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3 and "largest row of bench" in done.stderr, (done.returncode, done.stderr)
+
+
 check_rows(1)
 check_rows(2)
 check_rows(1, "--pp", 2)
 check_rows(1, "--dp", 2)
 check_too_few_blocks()
+check_too_long_rows()

@@ -59,5 +59,17 @@ TEST_F(PeerWaitTest, WhatComesAfterTheDeadlineIsTaken) {
   EXPECT_GT(seconds_since(begin), 0.5);
 }
 
+TEST_F(PeerWaitTest, TheMessageTellsWhatThisRankWasInWhereItWasInAnything) {
+  const auto message = [&](std::string_view what) -> std::string {
+    try {
+      wait_.fail_late({1}, Seconds(3), what);
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_NE(message("receive").find("start (rank 0 waited in receive): "), std::string::npos);
+  EXPECT_NE(message("").find("during start: "), std::string::npos) << message("");
+}
+
 }  // namespace
 }  // namespace dinfer

@@ -64,6 +64,7 @@ TEST(MemoryLimits, DevicesThatAreNotThereAreNamed) {
   });
   test::expect_has(message, "limits cuda:3");
   test::expect_has(message, "cuda:0, cuda:1 (");
+  test::expect_has(message, "the ranks of a host");
 }
 
 }  // namespace
