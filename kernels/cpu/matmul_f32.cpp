@@ -44,6 +44,7 @@ struct DenseTile {
   const float* x;
   int64_t stride;
   const Products& out;
+  bool ahead = ReadsAhead();
 
   template <int kRows>
   HWY_INLINE void Run(int64_t panel, int64_t row) const {
@@ -56,6 +57,7 @@ struct DenseTile {
       const int64_t end = std::min<int64_t>(weight.columns, c + kChain);
       VF sums[kRows][kVectors];
       Clear(sums);
+      if (ahead) ReadAhead(from, kChain * kColumnBytes);
       for (int64_t i = c; i < end; ++i, from += kColumnBytes) {
         VF w[kVectors];
         for (int v = 0; v < kVectors; ++v) w[v] = LoadF32(from, v * kLanes, Element());
@@ -74,6 +76,7 @@ struct GroupedTile {
   const float* x;
   int64_t stride;
   const Products& out;
+  bool ahead = ReadsAhead();
 
   template <int kRows>
   HWY_INLINE void Run(int64_t panel, int64_t row) const {
@@ -94,6 +97,7 @@ struct GroupedTile {
       from += weight.symmetric ? kScaleBytes : 2 * kScaleBytes;
       VF sums[kRows][kVectors];
       Clear(sums);
+      if (ahead) ReadAhead(from, weight.code_bytes_of_group());
       for (int64_t c = g; c < g + weight.group; c += 32 / kBits, from += kPanel * 4) {
         Word<kRows>(from, scale, minimum, in + c, sums);
       }

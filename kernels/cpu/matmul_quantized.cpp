@@ -94,6 +94,7 @@ struct QuantizedTile {
   const PackedMatrix& weight;
   const QuantizedRows& x;
   const Products& out;
+  bool ahead = ReadsAhead();
 
   template <int kRows>
   HWY_INLINE void Run(int64_t panel, int64_t row) const {
@@ -116,11 +117,12 @@ struct QuantizedTile {
     for (int64_t b = 0; b < blocks;) {
       const std::byte* scales = from;
       if constexpr (kRows > 1) {
-        // The next panel, while this one serves several rows. One row alone reads in order, and the
-        // memory at its full rate: there the processor's own prefetch is enough.
+        // The next panel, while this one serves several rows.
         for (int64_t line = 0; line < group_bytes; line += 64) {
           hwy::Prefetch(from + panel_bytes + line);
         }
+      } else if (ahead) {
+        ReadAhead(from, group_bytes);
       }
       from += kSymmetric ? scale_bytes : 2 * scale_bytes;
       for (const int64_t end = b + per_group; b < end; ++b) {

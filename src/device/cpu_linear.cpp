@@ -19,6 +19,18 @@ constexpr int64_t kOwnCopy = 2048;
 // Rows are prepared in pieces of at least this many columns.
 constexpr int64_t kPieceColumns = 512;
 
+// Panels are taken in pieces of at least so many bytes, which a thread reads in microseconds, and
+// of so many panels where the rows do not stay in its second-level cache: they come again with each
+// piece.
+constexpr int64_t kPieceBytes = 16 << 10;
+constexpr int64_t kRowBytesAtHand = 256 << 10;
+constexpr int64_t kPiecePanels = 8;
+
+int64_t piece_panels(const PackedMatrix& weight, int64_t row_bytes) {
+  return std::max<int64_t>(kPieceBytes / static_cast<int64_t>(weight.panel_bytes()),
+                           row_bytes <= kRowBytesAtHand ? 1 : kPiecePanels);
+}
+
 // Calls prepare(row, begin, end) over columns or blocks so that the parts of all ranks are all of
 // it.
 template <class Prepare>
@@ -45,7 +57,29 @@ QuantizedRows copy_of(QuantizedRows all, int64_t copy) {
 
 }  // namespace
 
-CpuLinear::CpuLinear(cpu::ThreadPool& pool, bool integers) : pool_(pool), integers_(integers) {}
+CpuLinear::CpuLinear(cpu::ThreadPool& pool, bool integers)
+    : pool_(pool), integers_(integers), taken_(pool.size()) {}
+
+// Before the threads begin: nothing of their runs is taken.
+void CpuLinear::reset_dealing() {
+  for (Taken& taken : taken_) taken.panels.store(0, std::memory_order_relaxed);
+}
+
+// Calls multiply(begin, end) for pieces of this thread's run of panels, in their order, then for
+// what is left of the runs of others.
+template <class Multiply>
+void CpuLinear::deal(int rank, const PackedMatrix& weight, int64_t piece,
+                     const Multiply& multiply) {
+  for (int i = 0; i < pool_.size(); ++i) {
+    const int owner = (rank + i) % pool_.size();
+    const Range run = part_of(weight.panels(), owner, pool_.size());
+    std::atomic<int64_t>& taken = taken_[owner].panels;
+    while (run.begin + taken.load(std::memory_order_relaxed) < run.end) {
+      const int64_t begin = run.begin + taken.fetch_add(piece, std::memory_order_relaxed);
+      if (begin < run.end) multiply(begin, std::min(begin + piece, run.end));
+    }
+  }
+}
 
 void CpuLinear::run(const Rows& rows, const CpuWeight& weight, const Products& out) {
   if (rows.count == 0) return;
@@ -72,6 +106,8 @@ QuantizedRows CpuLinear::place(const PackedMatrix& weight, int64_t rows, int64_t
 void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, const Products& out) {
   const bool own_copy = rows.count * rows.columns <= kOwnCopy;
   const QuantizedRows all = place(weight, rows.count, own_copy ? pool_.size() : 1);
+  const int64_t piece = piece_panels(weight, all.count * all.row_bytes());
+  reset_dealing();
   pool_.run([&](int rank) {
     const QuantizedRows x = own_copy ? copy_of(all, rank) : all;
     const auto quantize = [&](int64_t row, int64_t begin, int64_t end) {
@@ -83,8 +119,8 @@ void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, cons
       prepare_part(rows.count, rows.columns, x.block, rank, pool_.size(), quantize);
       pool_.barrier();
     }
-    const Range mine = part_of(weight.panels(), rank, pool_.size());
-    cpu::multiply_quantized(weight, x, mine.begin, mine.end, out);
+    deal(rank, weight, piece,
+         [&](int64_t begin, int64_t end) { cpu::multiply_quantized(weight, x, begin, end, out); });
   });
 }
 
@@ -93,6 +129,9 @@ void CpuLinear::run_f32(const Rows& rows, const PackedMatrix& weight, const Prod
   float* prepared = as_they_are ? nullptr : prepared_.get<float>(rows.count * rows.columns);
   const float* x = as_they_are ? rows.data : prepared;
   const int64_t stride = as_they_are ? rows.stride : rows.columns;
+  const int64_t piece =
+      piece_panels(weight, rows.count * rows.columns * static_cast<int64_t>(sizeof(float)));
+  reset_dealing();
   pool_.run([&](int rank) {
     if (!as_they_are) {
       // Whole vectors, so that where a piece ends does not decide how a column is computed.
@@ -104,8 +143,9 @@ void CpuLinear::run_f32(const Rows& rows, const PackedMatrix& weight, const Prod
                    });
       pool_.barrier();
     }
-    const Range mine = part_of(weight.panels(), rank, pool_.size());
-    cpu::multiply_f32(weight, x, rows.count, stride, mine.begin, mine.end, out);
+    deal(rank, weight, piece, [&](int64_t begin, int64_t end) {
+      cpu::multiply_f32(weight, x, rows.count, stride, begin, end, out);
+    });
   });
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "device/cpu_weight.h"
 #include "kernels/cpu/activations.h"
@@ -9,7 +11,8 @@
 namespace dinfer {
 
 // Products of activations with packed weights on a team of threads: prepares the rows (norm, gate,
-// rounding to integers), then gives each thread a run of panels.
+// rounding to integers), then gives each thread a run of panels. Threads that are done help those
+// that are not: on shared and virtual machines cores differ from one moment to the next.
 class CpuLinear {
  public:
   // `integers`: quantised weights take integer activations; else everything is f32.
@@ -21,11 +24,20 @@ class CpuLinear {
   void run_quantized(const cpu::Rows& rows, const cpu::PackedMatrix& weight,
                      const cpu::Products& out);
   void run_f32(const cpu::Rows& rows, const cpu::PackedMatrix& weight, const cpu::Products& out);
+  template <class Multiply>
+  void deal(int rank, const cpu::PackedMatrix& weight, int64_t piece, const Multiply& multiply);
+  void reset_dealing();
   cpu::QuantizedRows place(const cpu::PackedMatrix& weight, int64_t rows, int64_t copies);
+
+  // How many panels of a thread's run have been taken, by it or by its helpers.
+  struct alignas(64) Taken {
+    std::atomic<int64_t> panels{0};
+  };
 
   cpu::ThreadPool& pool_;
   const bool integers_;
   cpu::Scratch codes_, scales_, sums_, offsets_, prepared_;
+  std::vector<Taken> taken_;  // by thread
 };
 
 }  // namespace dinfer
