@@ -22,7 +22,7 @@ constexpr int64_t kPieceColumns = 512;
 // Panels are taken in pieces of at least so many bytes, which a thread reads in microseconds, and
 // of so many panels where the rows do not stay in its second-level cache: they come again with each
 // piece.
-constexpr int64_t kPieceBytes = 16 << 10;
+constexpr int64_t kPieceBytes = 64 << 10;
 constexpr int64_t kRowBytesAtHand = 256 << 10;
 constexpr int64_t kPiecePanels = 8;
 
