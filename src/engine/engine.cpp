@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace dinfer {
@@ -24,6 +25,15 @@ Engine::Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& lim
       stall_timeout_s_(stall_timeout_s) {}
 
 uint64_t Engine::submit(Request request) {
+  const int32_t vocab = worker_.limits().vocab;
+  const auto unknown =
+      std::ranges::find_if(request.prompt, [vocab](int32_t id) { return id < 0 || id >= vocab; });
+  if (unknown != request.prompt.end()) {
+    fail(ExitCode::usage,
+         "token {} of the prompt is not in the model's vocabulary of {}: the tokenizer has more "
+         "tokens than the model, or belongs to another one",
+         *unknown, vocab);
+  }
   const uint64_t id = scheduler_.add({.prompt = request.prompt,
                                       .sampling = request.sampling,
                                       .report = request.report,

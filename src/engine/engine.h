@@ -70,7 +70,8 @@ class Engine {
   Engine(Worker& worker, ControlPlane& control, const SchedulerLimits& limits,
          double step_timeout_s, double stall_timeout_s);
 
-  // Error(usage) where the prompt does not fit the context: it names both lengths.
+  // Error(usage) where the prompt does not fit the context (it names both lengths), or has a token
+  // that the model does not: tokenizers may know more.
   uint64_t submit(Request request);
 
   // Ends a request wherever it is; its on_done follows in the next step.

@@ -108,7 +108,7 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizers& norm
     if (!token.normalized || token.special) raw_.insert(token.text, static_cast<int32_t>(i));
     if (!token.normalized) continue;
     std::string text = token.text;
-    for (const auto& normalizer : normalizers) normalizer->apply(text);
+    normalize(normalizers, text);
     if (!text.empty()) normalized_.insert(text, static_cast<int32_t>(i));
   }
 }

@@ -10,6 +10,17 @@
 namespace dinfer {
 namespace {
 
+// Bytes that normalisation may make of a text: the compatibility forms of a character take up to 11
+// times as many, and a prefix may come to a short one.
+size_t most_bytes(size_t given) { return 16 * given + 4096; }
+
+[[noreturn]] void fail_growth(size_t given, size_t most) {
+  fail(ExitCode::usage,
+       "the tokenizer's normalizers make more than {} bytes of a text of {}: its file is damaged, "
+       "or not meant for texts",
+       most, given);
+}
+
 class Unicode final : public Normalizer {
  public:
   explicit Unicode(NormalForm form) : options_(options_of(form)) {}
@@ -75,7 +86,9 @@ class Replace final : public Normalizer {
  public:
   Replace(Pattern pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  void apply(std::string& text) const override { text = replace_all(text, pattern_, content_); }
+  void apply(std::string& text) const override {
+    text = replace_all(text, pattern_, content_, most_bytes(text.size()));
+  }
 
  private:
   Pattern pattern_;
@@ -151,7 +164,16 @@ std::unique_ptr<Normalizer> make_strip_accents() {
   return std::make_unique<CharacterMap>(&append_unless_mark);
 }
 
-std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content) {
+void normalize(const Normalizers& normalizers, std::string& text) {
+  const size_t given = text.size();
+  for (const auto& normalizer : normalizers) {
+    normalizer->apply(text);
+    if (text.size() > most_bytes(given)) fail_growth(given, most_bytes(given));
+  }
+}
+
+std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content,
+                        size_t most) {
   std::vector<TextSpan> matches;
   Pattern::Finder(pattern).find_all(text, matches);
   std::string out;
@@ -160,6 +182,7 @@ std::string replace_all(std::string_view text, const Pattern& pattern, std::stri
   for (const TextSpan& match : matches) {
     out.append(text, at, match.begin - at);
     out += content;
+    if (out.size() > most) fail_growth(text.size(), most);
     at = match.end;
   }
   out.append(text, at);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,7 +28,11 @@ std::unique_ptr<Normalizer> make_replace(Pattern pattern, std::string content);
 std::unique_ptr<Normalizer> make_strip(bool left, bool right);  // white space
 std::unique_ptr<Normalizer> make_strip_accents();               // combining marks
 
-// `text` with every match of `pattern` replaced.
-std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content);
+// Applies all of them. Error(usage) where they make so much of the text as no language does.
+void normalize(const Normalizers& normalizers, std::string& text);
+
+// `text` with every match of `pattern` replaced. Error(usage) above `most` bytes.
+std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content,
+                        size_t most = SIZE_MAX);
 
 }  // namespace dinfer

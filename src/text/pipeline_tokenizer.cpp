@@ -76,7 +76,7 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text,
 void PipelineTokenizer::encode_segment(std::string text, bool at_start,
                                        const EncodeOptions& options,
                                        std::vector<int32_t>& ids) const {
-  for (const auto& normalizer : parts_.normalizers) normalizer->apply(text);
+  normalize(parts_.normalizers, text);
   if (!parts_.added.has_normalized()) {
     encode_plain(std::move(text), at_start, ids);
     return;

@@ -423,6 +423,24 @@ TEST(Engine, scores_are_the_log_probabilities_that_generation_reports) {
   });
 }
 
+TEST(Engine, a_token_that_the_model_does_not_have_is_refused) {
+  test::spawn(1, [&](Communicator& group) {
+    Rank rank(group, roomy());
+    const auto control = make_single_control_plane();
+    Engine engine(rank.worker(), *control, roomy(), 60, 5);
+    for (const int32_t id : {-1, rank.worker().limits().vocab}) {
+      try {
+        engine.submit({.prompt = {1, id}});
+        ADD_FAILURE() << id << " was taken";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::usage);
+        EXPECT_NE(std::string(error.what()).find(std::to_string(id)), std::string::npos);
+      }
+    }
+    EXPECT_FALSE(engine.step());
+  });
+}
+
 TEST(Engine, a_client_can_stop_and_cancel) {
   test::spawn(1, [&](Communicator& group) {
     Rank rank(group, roomy());

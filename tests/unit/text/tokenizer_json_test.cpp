@@ -24,7 +24,7 @@ Texts pieces_of(const Json& steps, const std::string& text) {
 std::string normalized(const Json& step, std::string text) {
   Normalizers normalizers;
   read_normalizer(JsonPart(step, "step"), normalizers);
-  for (const auto& normalizer : normalizers) normalizer->apply(text);
+  normalize(normalizers, text);
   return text;
 }
 
@@ -87,6 +87,24 @@ TEST(PreTokenizer, OtherKinds) {
   EXPECT_EQ(pieces_of(first, "a b"), (Texts{"_a", "_b"}));
   EXPECT_EQ(pieces_of({{"type", "Sequence"}, {"pretokenizers", {digits, first}}}, "a1b c"),
             (Texts{"_a", "1", "b", "_c"}));
+}
+
+TEST(Normalizer, TextsDoNotGrowWithoutEnd) {
+  const auto replace = [](size_t count) -> Json {
+    return {
+        {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(count, 'a')}};
+  };
+  const Json sequence = {{"type", "Sequence"}, {"normalizers", Json(20, replace(10))}};
+  for (const Json& step : {replace(1'000'000), sequence}) {
+    try {
+      normalized(step, "banana");
+      ADD_FAILURE() << "a text grew without end";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+    }
+  }
+  EXPECT_EQ(normalized({{"type", "NFKC"}}, "\ufdfa").size(), 33u);
+  EXPECT_EQ(normalized(replace(1000), "banana").size(), 3003u);
 }
 
 TEST(Normalizer, Kinds) {
