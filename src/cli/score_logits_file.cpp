@@ -1,6 +1,8 @@
 #include "cli/score_logits_file.h"
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -27,8 +29,11 @@ class Handle {
 LogitsFile::LogitsFile(const std::string& path, int64_t vocab)
     : path_(path), vocab_(static_cast<hsize_t>(vocab)) {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors are reported by checked()
-  file_ =
-      checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), "create the file");
+  errno = 0;
+  file_ = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  if (file_ < 0)
+    fail(ExitCode::config, "--logits {}: HDF5 cannot create the file: {}", path_,
+         errno ? std::strerror(errno) : "it gives no reason");
 }
 
 LogitsFile::~LogitsFile() { H5Fclose(file_); }

@@ -39,7 +39,6 @@ EngineStats EngineDriver::stats() const {
 bool EngineDriver::run(Engine& engine, const std::function<Wish()>& wish, double drain_s,
                        const std::function<void()>& on_drain) {
   std::optional<Clock::time_point> drain_until;
-  publish(engine, 0);
   try {
     for (;;) {
       take_in(engine);

@@ -54,7 +54,8 @@ struct EngineStats {
 };
 
 // The engine's loop beside a server: sequences come in from other threads, events go out in one
-// batch a step. run() is called by the engine's thread; the rest may be called by any.
+// batch a step. run() and observe() are called by the engine's thread; the rest may be called by
+// any.
 class EngineDriver {
  public:
   enum class Wish : uint8_t { go_on, drain, stop_now };
@@ -68,6 +69,9 @@ class EngineDriver {
   // Sequences that no step has worked on yet.
   size_t waiting() const { return waiting_.load(); }
   EngineStats stats() const;
+
+  // Takes the engine's figures before its first step, so that stats() has them from the start.
+  void observe(const Engine& engine) { publish(engine, 0); }
 
   // Steps until `wish` says to stop, and then until all sequences have ended, at most `drain_s`
   // seconds more, or until it says to stop now. True: all had ended; otherwise they were told that

@@ -56,6 +56,7 @@ void Server::set_state(Api::State state) {
 bool Server::run(Engine& engine, std::shared_ptr<const ServedModel> model, ServedLayout layout,
                  const std::function<EngineDriver::Wish()>& wish, double drain_s,
                  const std::function<void()>& on_ready) {
+  driver_.observe(engine);
   std::promise<void> open;
   http_->post([&] {
     api_.open(std::move(model), std::move(layout));

@@ -2,7 +2,7 @@
 """Random clients for a while: connects, cancels in every phase, slow readers, bad requests, overload. At the end answers are
 those of an idle server, and nothing is held that was not held before.
 
-  DINFER_SOAK_SECONDS   how long (default: 40)
+  DINFER_SOAK_SECONDS   how long (default: 20)
 """
 import collections
 import contextlib
@@ -21,7 +21,7 @@ from process_facts import children
 from server import Server
 
 MODEL = MODELS / "hf/llama-9h-tied"
-SECONDS = float(os.environ.get("DINFER_SOAK_SECONDS", 40))
+SECONDS = float(os.environ.get("DINFER_SOAK_SECONDS", 20))
 CLIENTS = 24
 PROMPTS = ["the", "word one", "int main() {", "eins zwei", "a b c d e f g h i j", "return " * 40]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^[ab]{3}$"}, "b": {"type": "number", "minimum": 0}},
