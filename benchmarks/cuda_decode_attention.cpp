@@ -1,8 +1,8 @@
 // Times the attention of decoding on a GPU as steps cut it, in heads of Llama-3.1-8B's shape.
 // Prints microseconds of a layer and the rate at which it reads keys and values.
 //
-//   benchmark_cuda_decode_attention [--shapes 1x128,1x4096,8x4096,64x128,64x4096,256x1024] [--kv
-//   f16]
+//   benchmark_cuda_decode_attention [--shapes 1x128,1x4096,8x4096,64x128,64x4096,256x1024]
+//                                   [--kv f16]
 //
 // A shape is so many sequences with so many tokens each in the cache, of f16 or f8 numbers;
 // SEQUENCES x FIRST-LAST spreads their lengths evenly. Layers have caches of their own, more than
@@ -93,8 +93,8 @@ class Benchmark {
     fmt::print("{:>14} {:8.1f} us  {:5.2f} TB/s\n", shape.name, seconds * 1e6,
                bytes / seconds / 1e12);
     std::fflush(stdout);
-    for (const void* memory : {static_cast<const void*>(keys), static_cast<const void*>(values)})
-      cudaFree(const_cast<void*>(memory));
+    cudaFree(keys);
+    cudaFree(values);
   }
 
  private:

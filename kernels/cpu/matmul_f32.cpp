@@ -57,7 +57,7 @@ struct DenseTile {
       const int64_t end = std::min<int64_t>(weight.columns, c + kChain);
       VF sums[kRows][kVectors];
       Clear(sums);
-      if (ahead) ReadAhead(from, kChain * kColumnBytes);
+      if (ahead) ReadAhead(from, kAhead, kChain * kColumnBytes);
       for (int64_t i = c; i < end; ++i, from += kColumnBytes) {
         VF w[kVectors];
         for (int v = 0; v < kVectors; ++v) w[v] = LoadF32(from, v * kLanes, Element());
@@ -97,7 +97,7 @@ struct GroupedTile {
       from += weight.symmetric ? kScaleBytes : 2 * kScaleBytes;
       VF sums[kRows][kVectors];
       Clear(sums);
-      if (ahead) ReadAhead(from, weight.code_bytes_of_group());
+      if (ahead) ReadAhead(from, kAhead, weight.code_bytes_of_group());
       for (int64_t c = g; c < g + weight.group; c += 32 / kBits, from += kPanel * 4) {
         Word<kRows>(from, scale, minimum, in + c, sums);
       }

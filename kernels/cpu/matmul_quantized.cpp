@@ -118,11 +118,9 @@ struct QuantizedTile {
       const std::byte* scales = from;
       if constexpr (kRows > 1) {
         // The next panel, while this one serves several rows.
-        for (int64_t line = 0; line < group_bytes; line += 64) {
-          hwy::Prefetch(from + panel_bytes + line);
-        }
+        ReadAhead(from, panel_bytes, group_bytes);
       } else if (ahead) {
-        ReadAhead(from, group_bytes);
+        ReadAhead(from, kAhead, group_bytes);
       }
       from += kSymmetric ? scale_bytes : 2 * scale_bytes;
       for (const int64_t end = b + per_group; b < end; ++b) {

@@ -45,8 +45,8 @@ constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 constexpr int kVectors = static_cast<int>(kPanel) / kLanes;  // that hold one value of each row
 
 // Whether products ask memory for weights ahead of what they read. With 16 threads on a virtual
-// Xeon one row's products read 1.2 to 1.4 times as fast so; on Zen 4,
-// whose own prefetch keeps up, they are up to a fifth slower.
+// Xeon one row's products read 1.2 to 1.4 times as fast so; on Zen 4, whose own prefetch keeps up,
+// they are up to a fifth slower.
 HWY_INLINE bool ReadsAhead() {
 #if HWY_ARCH_X86
   return __builtin_cpu_is("intel");
@@ -55,10 +55,12 @@ HWY_INLINE bool ReadsAhead() {
 #endif
 }
 
-// Asks for `bytes` some way after `from`, which may be past the end.
-HWY_INLINE void ReadAhead(const std::byte* from, int64_t bytes) {
-  constexpr int64_t kAhead = 4096, kLine = 64;
-  for (int64_t line = 0; line < bytes; line += kLine) hwy::Prefetch(from + kAhead + line);
+constexpr int64_t kAhead = 4096;  // bytes that they then ask for before they read them
+
+// Asks for `bytes` that lie `distance` after `from`, which may be past the end.
+HWY_INLINE void ReadAhead(const std::byte* from, int64_t distance, int64_t bytes) {
+  constexpr int64_t kLine = 64;
+  for (int64_t line = 0; line < bytes; line += kLine) hwy::Prefetch(from + distance + line);
 }
 
 // Rows of activations that one pass over a panel serves: as many as the registers hold.

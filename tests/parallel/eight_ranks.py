@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, has_mpi, must_run
-from tcp_jobs import expect, finish, multinode, ring, run_all, start
+from tcp_jobs import expect, finish, gpu_nodes, multinode, ring, run_all, start
 from waiting_job import Job, no_processes_left
 
 MODEL = MODELS / "hf" / "qwen3-sharded"  # 8 query heads, one a rank; 2 KV heads, on 4 ranks each
@@ -22,18 +22,10 @@ MPIRUN = ("mpirun", "-np", "8")
 VERDICT = re.compile(r"rank 5 \(pid (\d+) on host \S+\) died during|no answer from rank 5 \(pid (\d+) on host")
 
 
-def hosts_of_four(gpus):
-    """Two nodes; GPUs are four each, and NCCL takes the nodes for different hosts."""
-    nodes = multinode(8, 4)
-    if not gpus:
-        return nodes
-    return [{**node, "NCCL_HOSTID": "host%d" % i, "CUDA_VISIBLE_DEVICES": "0,1,2,3" if i == 0 else "4,5,6,7"}
-            for i, node in enumerate(nodes)]
-
-
 def check_layouts(folder, engine, gpus):
     command = ("run", "-m", MODEL, *engine, "--start-timeout", 60, "--json", "--raw", "--ignore-eos", "--max-tokens", 16,
                "--temperature", 0, "--tokens", "5,6,7,300,9")
+    nodes = gpu_nodes if gpus else multinode
     expected = json.loads(run_all([{}], *command, *(("--tp", 1) if gpus else ()))[0][1])["tokens"]
     if has_mpi():
         mpirun = lambda *arguments: finish([start({}, *command, *arguments, launcher=MPIRUN)])
@@ -41,8 +33,8 @@ def check_layouts(folder, engine, gpus):
         expect(expected, "mpirun, --tp 4 --pp 2", mpirun("--tp", 4, "--pp", 2), ("mode=hybrid", "tp=4 pp=2"))
         expect(expected, "mpirun, --tp 2 --dp 4", mpirun("--tp", 2, "--dp", 4), ("ranks=8", "tp=2", "dp=4"))
     expect(expected, "--tp 8", run_all([{}], *command, "--tp", 8), ("bootstrap=local ranks=8", "tp=8"))
-    expect(expected, "two nodes of four", run_all(hosts_of_four(gpus), *command), ("ranks=8 nodes=2 tp=8",))
-    expect(expected, "two nodes of four, --pp 2", run_all(hosts_of_four(gpus), *command, "--pp", 2), ("tp=4 pp=2",))
+    expect(expected, "two nodes of four", run_all(nodes(8, 4), *command), ("ranks=8 nodes=2 tp=8",))
+    expect(expected, "two nodes of four, --pp 2", run_all(nodes(8, 4), *command, "--pp", 2), ("tp=4 pp=2",))
     expect(expected, "ring", run_all(ring(folder, 8), *command), ("bootstrap=ring ranks=8", "tp=8"))
 
 

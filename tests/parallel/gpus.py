@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import BINARY, MODELS, SKIPPED, must_run
 from server import LONG, Server, Stream
-from tcp_jobs import environment, multinode, ring
+from tcp_jobs import environment, gpu_nodes, multinode, ring
 
 ENGINE = ("--max-seq-len", 512, "--max-batch-tokens", 512, "--kv-memory-fraction", 0.05, "--start-timeout", 40)
 PROMPT = ("--json", "--raw", "--ignore-eos", "--max-tokens", 24, "--temperature", 0, "--tokens", "421,17,33,5")
@@ -37,13 +37,6 @@ def run_all(model, nodes, *arguments, launcher=(), timeout=60):
 
 def layout(err):
     return next((line for line in err.splitlines() if "layout: " in line), err[-1500:]).split("layout: ")[-1]
-
-
-def two_hosts():
-    """Nodes that NCCL takes for different hosts, one GPU each."""
-    nodes = multinode(2, 1)
-    return [{**node, "CUDA_VISIBLE_DEVICES": i, "NCCL_HOSTID": "host%d" % i, "NCCL_SOCKET_IFNAME": "lo"}
-            for i, node in enumerate(nodes)]
 
 
 def one_node():
@@ -80,7 +73,7 @@ def ways(folder):
             ("mpirun", [BOTH], (), mpirun, "transport=nccl bootstrap=mpi"),
             ("mpirun, no NCCL", [{**BOTH, **NO_NCCL}], (), mpirun, "transport=p2p bootstrap=mpi"),
             ("--tp 2, no NCCL", [{**BOTH, **NO_NCCL}], ("--tp", 2), (), "transport=p2p bootstrap=local"),
-            ("multinode, two hosts", two_hosts(), (), (), "transport=nccl bootstrap=multinode ranks=2 nodes=2"),
+            ("multinode, two hosts", gpu_nodes(2, 1), (), (), "transport=nccl bootstrap=multinode ranks=2 nodes=2"),
             ("multinode, one node", one_node(), (), (), "transport=nccl bootstrap=multinode ranks=2 nodes=1"),
             ("ring", rings, (), (), "transport=ring bootstrap=ring ranks=2"))
 

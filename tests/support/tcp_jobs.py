@@ -38,6 +38,12 @@ def multinode(world, local, secret=SECRET, host="127.0.0.1", **changes):
     return nodes
 
 
+def gpu_nodes(world, local):
+    """The same, of `local` GPUs each; NCCL takes them for different hosts."""
+    return [{**node, "CUDA_VISIBLE_DEVICES": ",".join(str(i * local + gpu) for gpu in range(local)),
+             "NCCL_HOSTID": "host%d" % i, "NCCL_SOCKET_IFNAME": "lo"} for i, node in enumerate(multinode(world, local))]
+
+
 def ring(folder, size, **changes):
     ports = free_ports(size + 1)
     nodes = []
