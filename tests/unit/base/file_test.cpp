@@ -2,31 +2,17 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace dinfer {
 namespace {
 
 class FileTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "dinfer-file-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::filesystem::path write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name) << text;
-    return folder_ / name;
-  }
-
   // The message of the error, which must name the file.
   template <class Action>
   std::string refusal(const std::filesystem::path& path, Action action) {
@@ -41,11 +27,11 @@ class FileTest : public testing::Test {
     return "";
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryDirectory folder_;
 };
 
 TEST_F(FileTest, ReadsRanges) {
-  const File file(write("digits", "0123456789"));
+  const File file(folder_.write("digits", "0123456789"));
   EXPECT_EQ(file.size(), 10u);
   std::string out(4, ' ');
   file.read(6, std::as_writable_bytes(std::span(out)));
@@ -54,7 +40,7 @@ TEST_F(FileTest, ReadsRanges) {
 }
 
 TEST_F(FileTest, RefusesRangesOutsideTheFile) {
-  const auto path = write("digits", "0123456789");
+  const auto path = folder_.write("digits", "0123456789");
   const File file(path);
   std::string out(4, ' ');
   for (const uint64_t offset : {uint64_t{7}, uint64_t{11}, UINT64_MAX, UINT64_MAX - 3}) {
@@ -63,7 +49,7 @@ TEST_F(FileTest, RefusesRangesOutsideTheFile) {
 }
 
 TEST_F(FileTest, NoticesAFileThatShrinks) {
-  const auto path = write("digits", "0123456789");
+  const auto path = folder_.write("digits", "0123456789");
   const File file(path);
   std::filesystem::resize_file(path, 3);
   std::string out(10, ' ');
@@ -72,15 +58,15 @@ TEST_F(FileTest, NoticesAFileThatShrinks) {
 }
 
 TEST_F(FileTest, RefusesWhatIsNoRegularFileWithoutWaiting) {
-  refusal(folder_ / "absent", [&] { File(folder_ / "absent"); });
-  refusal(folder_, [&] { File{folder_}; });
-  const auto pipe = folder_ / "pipe";
+  refusal(folder_.path() / "absent", [&] { File(folder_.path() / "absent"); });
+  refusal(folder_.path(), [&] { File{folder_.path()}; });
+  const auto pipe = folder_.path() / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   refusal(pipe, [&] { File{pipe}; });
 }
 
 TEST_F(FileTest, ReadsTextUpToTheLimit) {
-  const auto path = write("text", "four");
+  const auto path = folder_.write("text", "four");
   EXPECT_EQ(read_text_file(path, 4), "four");
   EXPECT_NE(refusal(path, [&] { read_text_file(path, 3); }).find("4 bytes"), std::string::npos);
 }

@@ -2,46 +2,37 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "tests/support/temporary_directory.h"
 
 namespace dinfer {
 namespace {
 
 class LogTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "dinfer-log-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override {
-    configure_log({}, 0, 1);
-    std::filesystem::remove_all(folder_);
-  }
+  void TearDown() override { configure_log({}, 0, 1); }
 
   std::string file_of_rank(int rank) const {
     std::stringstream text;
-    text << std::ifstream(folder_ / fmt::format("rank-{}.log", rank)).rdbuf();
+    text << std::ifstream(folder_.path() / fmt::format("rank-{}.log", rank)).rdbuf();
     return text.str();
   }
 
-  std::filesystem::path folder_;
+  const test::TemporaryDirectory folder_;
 };
 
 TEST_F(LogTest, EachRankHasItsFileAndItsTag) {
-  configure_log({.directory = folder_}, 2, 4);
+  configure_log({.directory = folder_.path()}, 2, 4);
   log::info("loaded");
   EXPECT_NE(file_of_rank(2).find("[rank 2] loaded"), std::string::npos) << file_of_rank(2);
 }
 
 TEST_F(LogTest, LevelLeavesOutWhatIsBelow) {
-  configure_log({.level = "warning", .directory = folder_}, 0, 1);
+  configure_log({.level = "warning", .directory = folder_.path()}, 0, 1);
   log::info("quiet");
   log::warn("loud");
   log::flush();
@@ -50,7 +41,7 @@ TEST_F(LogTest, LevelLeavesOutWhatIsBelow) {
 }
 
 TEST_F(LogTest, JsonLinesAreJsonWhateverTheMessage) {
-  configure_log({.format = "json", .directory = folder_}, 1, 2);
+  configure_log({.format = "json", .directory = folder_.path()}, 1, 2);
   log::info("a \"quoted\" path C:\\x\nand a second line");
   const std::string text = file_of_rank(1);
   ASSERT_FALSE(text.empty());
@@ -65,9 +56,9 @@ TEST_F(LogTest, RefusesAnUnknownLevel) {
 }
 
 TEST_F(LogTest, RefusesAFolderThatCannotBeMade) {
-  std::ofstream(folder_ / "file") << "x";
+  folder_.write("file", "x");
   try {
-    configure_log({.directory = folder_ / "file" / "logs"}, 0, 1);
+    configure_log({.directory = folder_.path() / "file" / "logs"}, 0, 1);
     FAIL() << "was accepted";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ExitCode::config);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "checkpoint/model_files.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/unit/checkpoint/model_bytes.h"
 
 namespace dinfer {

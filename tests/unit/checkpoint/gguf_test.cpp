@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/gguf_checkpoint.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/unit/checkpoint/model_bytes.h"
 
 namespace dinfer {

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "tests/support/temporary_directory.h"
 #include "tests/unit/checkpoint/model_bytes.h"
 
 namespace dinfer {

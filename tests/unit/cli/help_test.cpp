@@ -64,7 +64,9 @@ TEST(Completion, EveryShellKnowsEveryOption) {
       for (const Command& command : command_table()) {
         taken |= command.run != nullptr && (command.bit & option.commands) != 0;
       }
-      if (taken) EXPECT_NE(script.find(option.name), std::string::npos) << option.name;
+      if (taken) {
+        EXPECT_NE(script.find(option.name), std::string::npos) << option.name;
+      }
     }
   }
 }

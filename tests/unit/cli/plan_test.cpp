@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "cli/plan_layouts.h"
 #include "cli/start_offload.h"
 #include "placement/device_layers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace dinfer {
 namespace {
@@ -207,9 +207,7 @@ TEST(PlanLayouts, TheAutomaticSplitOfAnUnevenPairIsNearTheBestOfAll) {
 class PlanCalibration : public testing::Test {
  protected:
   std::string file(const std::string& text) const {
-    const std::string path = testing::TempDir() + "plan_calibration.json";
-    std::ofstream(path) << text;
-    return path;
+    return folder_.write("calibration.json", text);
   }
 
   static std::string report(const std::string& device, double tok_s) {
@@ -219,6 +217,9 @@ class PlanCalibration : public testing::Test {
         R"("tok_s_median":{},"ceiling_gb_s":4460}}]}})",
         device, tok_s);
   }
+
+ private:
+  const test::TemporaryDirectory folder_;
 };
 
 TEST_F(PlanCalibration, MeasuredSpeedsSetTheEstimatesRight) {

@@ -1,29 +1,25 @@
 #include "server/access.h"
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <fstream>
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace dinfer {
 namespace {
 
 class KeyFile {
  public:
-  explicit KeyFile(const std::string& text)
-      : path_(std::filesystem::temp_directory_path() / ("keys-" + std::to_string(getpid()))) {
-    std::ofstream(path_) << text;
-    std::filesystem::permissions(
-        path_, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  explicit KeyFile(const std::string& text) : path_(folder_.write("keys", text)) {
+    using std::filesystem::perms;
+    std::filesystem::permissions(path_, perms::owner_read | perms::owner_write);
   }
-  ~KeyFile() { std::filesystem::remove(path_); }
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  const test::TemporaryDirectory folder_;
   std::filesystem::path path_;
 };
 

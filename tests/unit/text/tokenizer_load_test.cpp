@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
+#include <filesystem>
 
+#include "tests/support/temporary_directory.h"
 #include "tokenizer_small.h"
 
 namespace dinfer {
@@ -13,30 +14,18 @@ namespace fs = std::filesystem;
 
 class LoadText : public testing::Test {
  protected:
-  LoadText()
-      : folder_(fs::path(testing::TempDir()) /
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~LoadText() override { fs::remove_all(folder_); }
+  ModelFiles files() const { return {folder_.path(), false}; }
 
-  void write(const std::string& name, const std::string& text) {
-    fs::create_directories((folder_ / name).parent_path());
-    std::ofstream(folder_ / name) << text;
-  }
-  ModelFiles files() const { return {folder_, false}; }
-
-  fs::path folder_;
+  const test::TemporaryDirectory folder_;
 };
 
 TEST_F(LoadText, ReadsWhatTheConfigSaysOfSpecialTokens) {
-  write("tokenizer.json", small_tokenizer().dump());
-  write("tokenizer_config.json",
-        R"({"bos_token": {"content": "<|a|>", "lstrip": false}, "eos_token": "<|b|>",
+  folder_.write("tokenizer.json", small_tokenizer().dump());
+  folder_.write("tokenizer_config.json",
+                R"({"bos_token": {"content": "<|a|>", "lstrip": false}, "eos_token": "<|b|>",
             "pad_token": null, "add_bos_token": true})");
-  write("special_tokens_map.json", R"({"eos_token": "<|a|>", "pad_token": "<|b|>"})");
-  write("generation_config.json", R"({"eos_token_id": [258, 260]})");
+  folder_.write("special_tokens_map.json", R"({"eos_token": "<|a|>", "pad_token": "<|b|>"})");
+  folder_.write("generation_config.json", R"({"eos_token_id": [258, 260]})");
   const auto tokenizer = load_tokenizer(files(), "");
   const std::vector<std::pair<std::string, std::string>> texts = {
       {"bos_token", "<|a|>"}, {"eos_token", "<|b|>"}, {"pad_token", "<|b|>"}};
@@ -47,8 +36,8 @@ TEST_F(LoadText, ReadsWhatTheConfigSaysOfSpecialTokens) {
 }
 
 TEST_F(LoadText, TokenizerMayComeFromAnotherFile) {
-  write("other/tokenizer.json", small_tokenizer().dump());
-  const fs::path other = folder_ / "other";
+  folder_.write("other/tokenizer.json", small_tokenizer().dump());
+  const fs::path other = folder_.path() / "other";
   EXPECT_EQ(load_tokenizer(files(), (other / "tokenizer.json").string())->vocab_size(), 261);
   EXPECT_EQ(load_tokenizer(files(), other.string())->vocab_size(), 261);
   try {
@@ -61,13 +50,13 @@ TEST_F(LoadText, TokenizerMayComeFromAnotherFile) {
 }
 
 TEST_F(LoadText, FilesThatCannotBeOpenedAreNamed) {
-  write("tokenizer.json", small_tokenizer().dump());
+  folder_.write("tokenizer.json", small_tokenizer().dump());
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json", "chat_template.jinja"}) {
     for (const char* target : {name, "nowhere"}) {  // a loop, a link that leads nowhere
-      const fs::path aside = folder_ / "aside";
-      if (fs::exists(folder_ / name)) fs::rename(folder_ / name, aside);
-      fs::create_symlink(target, folder_ / name);
+      const fs::path aside = folder_.path() / "aside";
+      if (fs::exists(folder_.path() / name)) fs::rename(folder_.path() / name, aside);
+      fs::create_symlink(target, folder_.path() / name);
       try {
         load_tokenizer(files(), "");
         load_chat_template(files(), "", false);
@@ -76,25 +65,25 @@ TEST_F(LoadText, FilesThatCannotBeOpenedAreNamed) {
         EXPECT_EQ(error.code(), ExitCode::model_files);
         EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
       }
-      fs::remove(folder_ / name);
-      if (fs::exists(aside)) fs::rename(aside, folder_ / name);
+      fs::remove(folder_.path() / name);
+      if (fs::exists(aside)) fs::rename(aside, folder_.path() / name);
     }
   }
 }
 
 TEST_F(LoadText, TemplateSourcesInTheirOrder) {
   EXPECT_EQ(load_chat_template(files(), "", false), "");
-  write("tokenizer_config.json", R"({"chat_template": "one"})");
+  folder_.write("tokenizer_config.json", R"({"chat_template": "one"})");
   EXPECT_EQ(load_chat_template(files(), "", true), "one");
-  write("tokenizer_config.json",
-        R"({"chat_template": [{"name": "tool_use", "template": "tools"},
+  folder_.write("tokenizer_config.json",
+                R"({"chat_template": [{"name": "tool_use", "template": "tools"},
                               {"name": "default", "template": "plain"}]})");
   EXPECT_EQ(load_chat_template(files(), "", false), "plain");
   EXPECT_EQ(load_chat_template(files(), "", true), "tools");
-  write("chat_template.jinja", "file");
+  folder_.write("chat_template.jinja", "file");
   EXPECT_EQ(load_chat_template(files(), "", true), "file");
-  write("mine.jinja", "mine");
-  EXPECT_EQ(load_chat_template(files(), (folder_ / "mine.jinja").string(), false), "mine");
+  folder_.write("mine.jinja", "mine");
+  EXPECT_EQ(load_chat_template(files(), (folder_.path() / "mine.jinja").string(), false), "mine");
 }
 
 TEST_F(LoadText, GgufHoldsTemplateAndTokenizer) {
