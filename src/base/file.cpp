@@ -51,6 +51,16 @@ bool is_present(const std::filesystem::path& path) {
   return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
 }
 
+std::string write_obstacle(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) return std::strerror(EISDIR);
+    return ::access(path.c_str(), W_OK) == 0 ? "" : std::strerror(errno);
+  }
+  const std::filesystem::path folder = path.parent_path() / ".";
+  return ::access(folder.c_str(), W_OK | X_OK) == 0 ? "" : std::strerror(errno);
+}
+
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
   const File file(path);
   if (file.size() > limit) {

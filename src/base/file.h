@@ -34,6 +34,10 @@ class File {
 // nowhere: opening it says so.
 bool is_present(const std::filesystem::path& path);
 
+// Why no file of this name can be written, in the system's words; empty where nothing is in the way.
+// Changes nothing.
+std::string write_obstacle(const std::filesystem::path& path);
+
 // The whole of a text file of at most `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit);
 

@@ -10,7 +10,6 @@
 #include "cli/run_chat.h"
 #include "cli/start_input.h"
 #include "text/chat_prompt.h"
-#include "text/load_text.h"
 
 namespace dinfer {
 
@@ -35,21 +34,13 @@ std::string prompt_text(Head& head, const Options& options) {
 std::vector<int32_t> prompt_tokens(Head& head, const Options& options) {
   if (!options.tokens.empty()) return checked_tokens(options.tokens, head.config);
   const std::string text = prompt_text(head, options);
-  const std::string source =
-      options.raw ? "" : load_chat_template(head.files, options.chat_template, false);
-  if (source.empty()) {
-    if (!options.system.empty()) {
-      fail(ExitCode::usage, "--system needs a chat template: {}",
-           options.raw ? "leave out --raw"
-                       : "the model has none, give one with --chat-template FILE");
-    }
-    return head.tokenizer->encode(text, {});
-  }
+  if (head.chat_template.empty()) return head.tokenizer->encode(text, {});
   OrderedJson messages = OrderedJson::array();
   if (!options.system.empty())
     messages.push_back({{"role", "system"}, {"content", options.system}});
   messages.push_back({{"role", "user"}, {"content", text}});
-  return encode_chat(*head.tokenizer, render_chat(source, *head.tokenizer, {.messages = messages}));
+  return encode_chat(*head.tokenizer,
+                     render_chat(head.chat_template, *head.tokenizer, {.messages = messages}));
 }
 
 int print_json(const Head& head, const std::vector<int32_t>& prompt, const Answer& got) {
@@ -69,7 +60,7 @@ int print_json(const Head& head, const std::vector<int32_t>& prompt, const Answe
 int answer_once(Head& head, const Options& options) {
   AnswerSpec spec{.prompt = prompt_tokens(head, options)};
   if (const auto ended = head.signals.caught()) return static_cast<int>(*ended);
-  spec.sampling = sampling_of(options, read_generation_defaults(head.files));
+  spec.sampling = sampling_of(options, head.generation);
   spec.max_tokens = options.max_tokens.value_or(-1);
   spec.stop = options.stop;
   spec.ignore_eos = options.ignore_eos;
@@ -95,11 +86,13 @@ int run_command(const Options& options) {
     fail(ExitCode::usage, "--tokens and --prompt cannot be used together");
   }
   const bool has_prompt = options.prompt || !options.tokens.empty();
-  return run_on_ranks(
-      options, {.command = "run", .prefix_cache = !options.no_prefix_cache}, [&](Head& head) {
-        const bool on_terminal = !has_prompt && !options.json && isatty(STDIN_FILENO) == 1;
-        return on_terminal ? chat(head, options) : answer_once(head, options);
-      });
+  return run_on_ranks(options,
+                      {.command = "run", .prefix_cache = !options.no_prefix_cache, .answers = true},
+                      [&](Head& head) {
+                        const bool on_terminal = !has_prompt && !options.json && !options.raw &&
+                                                 isatty(STDIN_FILENO) == 1;
+                        return on_terminal ? chat(head, options) : answer_once(head, options);
+                      });
 }
 
 }  // namespace dinfer

@@ -3,12 +3,11 @@
 #include <string>
 #include <string_view>
 
-#include "text/chat_prompt.h"
 #include "cli/option_table.h"
 #include "cli/output.h"
 #include "cli/run_answer.h"
 #include "cli/start_input.h"
-#include "text/load_text.h"
+#include "text/chat_prompt.h"
 
 namespace dinfer {
 
@@ -25,11 +24,7 @@ constexpr std::string_view kHelp =
 class Chat {
  public:
   Chat(Head& head, const Options& options)
-      : head_(head),
-        options_(options),
-        template_(load_chat_template(head.files, options.chat_template, false)),
-        defaults_(read_generation_defaults(head.files)),
-        input_(head.engine, head.signals) {
+      : head_(head), options_(options), input_(head.engine, head.signals) {
     reset();
   }
 
@@ -101,10 +96,10 @@ class Chat {
     messages_.push_back({{"role", "user"}, {"content", text}});
     try {
       const RenderedChat rendered =
-          render_chat(template_, *head_.tokenizer, {.messages = messages_});
+          render_chat(head_.chat_template, *head_.tokenizer, {.messages = messages_});
       const Answer got = answer(head_,
                                 {.prompt = encode_chat(*head_.tokenizer, rendered),
-                                 .sampling = sampling_of(options_, defaults_),
+                                 .sampling = sampling_of(options_, head_.generation),
                                  .max_tokens = options_.max_tokens.value_or(-1),
                                  .stop = options_.stop,
                                  .ignore_eos = options_.ignore_eos},
@@ -124,8 +119,6 @@ class Chat {
 
   Head& head_;
   Options options_;
-  std::string template_;
-  GenerationDefaults defaults_;
   LineInput input_;
   OrderedJson messages_;
   std::string stats_ = "no answer yet";

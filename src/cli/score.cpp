@@ -4,6 +4,8 @@
 #include <deque>
 #include <optional>
 
+#include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/output.h"
 #include "cli/score_logits_file.h"
@@ -138,8 +140,13 @@ class Scoring {
 }  // namespace
 
 int score_command(const Options& options) {
-  return run_on_ranks(options, {.command = "score", .max_seqs = options.max_seqs, .scores = true},
-                      [&](Head& head) { return Scoring(head, options).run(); });
+  const StartRequest request{
+      .command = "score", .max_seqs = options.max_seqs, .scores = true, .prepare = [&] {
+        if (options.logits.empty()) return;
+        if (const std::string obstacle = write_obstacle(options.logits); !obstacle.empty())
+          fail(ExitCode::config, "--logits {}: cannot be written: {}", options.logits, obstacle);
+      }};
+  return run_on_ranks(options, request, [&](Head& head) { return Scoring(head, options).run(); });
 }
 
 }  // namespace dinfer

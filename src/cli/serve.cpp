@@ -18,7 +18,6 @@
 #include "server/descriptors.h"
 #include "server/server.h"
 #include "server/tool_format.h"
-#include "text/load_text.h"
 
 namespace dinfer {
 
@@ -93,13 +92,10 @@ std::shared_ptr<const ServedModel> served_model(const Head& head, const Options&
   auto model = std::make_shared<ServedModel>();
   model->names = model_names(options);
   model->tokenizer = head.tokenizer;
-  const bool has_files = options.shape.empty();
-  if (has_files || !options.chat_template.empty())
-    model->chat_template_source = load_chat_template(head.files, options.chat_template, false);
+  model->chat_template_source = head.chat_template;
   if (!model->chat_template_source.empty())
     model->chat_template.emplace(model->chat_template_source);
-  model->defaults = request_defaults(
-      options, has_files ? read_generation_defaults(head.files) : GenerationDefaults{});
+  model->defaults = request_defaults(options, head.generation);
   model->max_tokens = options.max_tokens;
   model->seed = options.seed;
   model->stop = options.stop;
@@ -182,7 +178,9 @@ int serve_command(const Options& options) {
                        .scores = true,
                        .deterministic = options.deterministic,
                        .prefix_cache = !options.no_prefix_cache && !options.deterministic,
+                       .answers = true,
                        .prepare = [&] {
+                         check_endpoint_file(options.endpoint_file);
                          if (!options.dry_run)
                            server = std::make_unique<Server>(server_options(options));
                        }};

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 
 namespace dinfer {
@@ -20,6 +21,12 @@ OrderedJson job_of_launcher() {
 }
 
 }  // namespace
+
+void check_endpoint_file(const std::filesystem::path& path) {
+  if (path.empty()) return;
+  if (const std::string obstacle = write_obstacle(path); !obstacle.empty())
+    fail(ExitCode::usage, "--endpoint-file {}: cannot be written: {}", path.string(), obstacle);
+}
 
 EndpointFile::EndpointFile(std::filesystem::path path, const HttpServer& http,
                            const std::string& url)

@@ -7,6 +7,9 @@
 
 namespace dinfer {
 
+// Error(usage) where no file of this name can be written; nothing is asked of an empty one.
+void check_endpoint_file(const std::filesystem::path& path);
+
 // Tells scripts where a server is: a JSON file {"url", "host", "port", "job", "pid"} that appears
 // whole, and goes away with this object.
 class EndpointFile {

@@ -25,6 +25,7 @@ struct StartRequest {
   bool scores = false;               // logits of many rows a step
   bool deterministic = false;        // bits do not depend on what else is in a step
   bool prefix_cache = false;         // sequences that begin alike share KV blocks
+  bool answers = false;              // of prompts: chat templates, sampling as the model asks
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
   std::function<void()> prepare;     // on the head, before any weight is read
   bool measures_reads = false;       // all ranks measure their read bandwidth before the loop
@@ -34,9 +35,10 @@ struct StartRequest {
 struct Head {
   Engine& engine;
   SignalWatch& signals;
-  const ModelFiles& files;
   const ModelConfig& config;
-  const Tokenizer* tokenizer;             // nullptr with a shape
+  const Tokenizer* tokenizer;             // nullptr with a shape that no --tokenizer goes with
+  const std::string& chat_template;       // source; empty: none
+  const GenerationDefaults& generation;   // of the model
   const std::vector<std::string>& hosts;  // by rank, as what follows
   const std::vector<RankMemory>& memory;
   std::vector<std::string> units = {};  // of the model, as in the log

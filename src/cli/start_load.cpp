@@ -1,12 +1,9 @@
 #include "cli/start_load.h"
 
 #include <algorithm>
-#include <future>
 #include <numeric>
-#include <optional>
 
 #include "cli/start_progress.h"
-#include "text/load_text.h"
 
 namespace dinfer {
 
@@ -80,16 +77,10 @@ void run_tokens(Transformer& model, const SchedulerLimits& limits, int64_t count
 }  // namespace
 
 LoadedRank load_rank(const LoadTask& task) {
-  std::future<std::unique_ptr<Tokenizer>> tokenizer;
-  if (task.boot.world.rank == 0 && (task.source.checkpoint || !task.tokenizer.empty())) {
-    tokenizer = std::async(std::launch::async,
-                           [&] { return load_tokenizer(task.source.files, task.tokenizer); });
-  }
   LoadedRank parts;
   parts.model = load_model(task);
   parts.sampler = make_sampler(task);
   parts.worker = make_worker(task, parts);
-  if (tokenizer.valid()) parts.tokenizer = tokenizer.get();
   return parts;
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "cli/start_layout.h"
 #include "cli/start_model.h"
@@ -10,13 +9,11 @@
 #include "engine/scheduler.h"
 #include "engine/worker.h"
 #include "model/transformer.h"
-#include "text/tokenizer.h"
 
 namespace dinfer {
 
 // What a rank computes steps with.
 struct LoadedRank {
-  std::unique_ptr<Tokenizer> tokenizer;  // on the head; none with a shape
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Sampler> sampler;  // where the rank owns the model's head
   std::unique_ptr<Worker> worker;
@@ -32,11 +29,10 @@ struct LoadTask {
   KvType kv_type;
   const SchedulerLimits& limits;
   StepLimits step;
-  std::string tokenizer;  // --tokenizer
 };
 
-// The rank's slices of the weights, its KV cache and, on the head, the tokenizer. How far it is
-// stands on the head's standard error.
+// The rank's slices of the weights and its KV cache. How far it is stands on the head's standard
+// error.
 LoadedRank load_rank(const LoadTask& task);
 
 // Tokens through the whole model before the first request, on all ranks at once: memory is touched

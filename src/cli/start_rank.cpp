@@ -49,6 +49,7 @@ int StartingRank::run(const Client& client) {
   phase("connect the devices", [&] { connect(); });
   phase("agree on the model", [&] { agree_on_model(); });
   phase("plan memory", [&] { plan_memory(); });
+  phase("read the model's texts", [&] { finish_texts(); });
   report_plan();
   if (options_.dry_run) return 0;
   phase("load", [&] { load(); });
@@ -99,6 +100,16 @@ void StartingRank::read_model() {
   together([&] {
     model_ = open_model(options_, request_);
     layout_ = decide_layout(options_, model_.config, world(), boot_.sharing, rules());
+  });
+  if (!is_head()) return;
+  reading_texts_ = std::async(std::launch::async,
+                              [this] { return read_texts(options_, request_, model_.files); });
+}
+
+// Read while devices were opened and connected. Before weights are: those may take minutes.
+void StartingRank::finish_texts() {
+  together([&] {
+    if (is_head()) texts_ = reading_texts_.get();
   });
 }
 
@@ -183,8 +194,7 @@ void StartingRank::load() {
                          .device = *own_.device,
                          .kv_type = kv_type(),
                          .limits = limits_,
-                         .step = limits_of_step(),
-                         .tokenizer = options_.tokenizer});
+                         .step = limits_of_step()});
   });
 }
 
@@ -217,9 +227,10 @@ int StartingRank::lead(const Client& client, SignalWatch& signals) {
                 options_.stall_timeout);
   Head head{.engine = engine,
             .signals = signals,
-            .files = model_.files,
             .config = model_.config,
-            .tokenizer = loaded_->tokenizer.get(),
+            .tokenizer = texts_.tokenizer.get(),
+            .chat_template = texts_.chat_template,
+            .generation = texts_.generation,
             .hosts = own_.hosts,
             .memory = memory_};
   for (int rank = 0; rank < world().size; ++rank)

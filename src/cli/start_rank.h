@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "cli/start_load.h"
 #include "cli/start_model.h"
 #include "cli/start_peers.h"
+#include "cli/start_texts.h"
 
 namespace dinfer {
 
@@ -32,6 +34,7 @@ class StartingRank {
  private:
   void phase(const char* name, const std::function<void()>& work);
   void read_model();
+  void finish_texts();
   void connect();
   void split_by_speed();
   void agree_on_model();
@@ -58,6 +61,8 @@ class StartingRank {
   const std::chrono::steady_clock::time_point begin_;
   const Bootstrap& boot_;
   ModelSource model_;
+  std::future<ModelTexts> reading_texts_;  // on the head
+  ModelTexts texts_;
   Layout layout_;
   RankDevice own_;
   SchedulerLimits limits_;

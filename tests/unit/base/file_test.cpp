@@ -71,5 +71,15 @@ TEST_F(FileTest, ReadsTextUpToTheLimit) {
   EXPECT_NE(refusal(path, [&] { read_text_file(path, 3); }).find("4 bytes"), std::string::npos);
 }
 
+TEST_F(FileTest, SaysWhatIsInTheWayOfWriting) {
+  EXPECT_EQ(write_obstacle(folder_.path() / "new"), "");
+  EXPECT_FALSE(is_present(folder_.path() / "new"));
+  EXPECT_EQ(write_obstacle(folder_.write("old", "x")), "");
+  EXPECT_EQ(write_obstacle("here"), "");
+  EXPECT_EQ(write_obstacle(folder_.path()), "Is a directory");
+  EXPECT_EQ(write_obstacle(folder_.path() / "absent" / "new"), "No such file or directory");
+  EXPECT_EQ(write_obstacle(folder_.path() / "old" / "new"), "Not a directory");
+}
+
 }  // namespace
 }  // namespace dinfer
