@@ -104,6 +104,7 @@ void Engine::collect() {
     control_.set_phase(describe(plan));
     result = worker_.result(plan);
     in_step_ = false;
+    ++steps_;
     control_.set_phase("idle");
   }
   std::vector<int32_t> sampled;

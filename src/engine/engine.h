@@ -104,6 +104,8 @@ class Engine {
   // lost each other.
   bool in_step() const { return in_step_; }
 
+  uint64_t steps() const { return steps_; }  // that are done, and in which tokens were computed
+
   const SchedulerLimits& limits() const { return scheduler_.limits(); }
   const Scheduler& scheduler() const { return scheduler_; }  // to look at
 
@@ -138,6 +140,7 @@ class Engine {
   Report report_;
   Clock::time_point next_report_ = Clock::now();
   int64_t unreported_steps_ = 0;
+  uint64_t steps_ = 0;
 };
 
 }  // namespace dinfer

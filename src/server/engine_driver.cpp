@@ -156,7 +156,7 @@ void EngineDriver::end_all(int status, const std::string& why) {
 void EngineDriver::publish(const Engine& engine, double step_s) {
   const Scheduler& scheduler = engine.scheduler();
   const std::lock_guard lock(mutex_);
-  if (step_s > 0) ++stats_.steps;
+  stats_.steps = engine.steps();
   stats_.step_s += step_s;
   stats_.waiting = scheduler.waiting() + jobs_.size();
   stats_.running = scheduler.running();
