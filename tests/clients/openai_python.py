@@ -172,5 +172,5 @@ with Server(3, "-m", MODEL, "--max-seq-len", 512) as server:
                                             extra_body={"ignore_eos": True})
     next(iter(stream))
     stream.close()
-    server.wait_idle(5)
+    server.wait_idle()
     assert server.end() == 0

@@ -47,7 +47,7 @@ def check_stop(page):
     say(page, "Tell a long story.")
     page.wait(RUNNING + " && " + ANSWER + ".length > 0")
     page.key("Escape", code=27)
-    page.wait(IDLE, 5)
+    page.wait(IDLE)
 
 
 def check_markdown(page):
@@ -121,7 +121,7 @@ with tempfile.TemporaryDirectory() as scratch, Server(3, "-m", MODEL, "--max-seq
     check_chat(page)
     page.screenshot(shots / "page-chat.png")
     check_stop(page)
-    server.wait_idle(5)
+    server.wait_idle()
     check_markdown(page)
     check_ranks(page)
     time.sleep(0.3)

@@ -130,13 +130,14 @@ def check_strangers_at_the_port():
     """Ten thousand connections, silent or with garbage, do not keep the job from forming."""
     head, worker = multinode(2, 1)
     port = head["MISTRALRS_MN_HEAD_PORT"]
-    job = start(head, *PROMPT)
+    patient = (*PROMPT, "--start-timeout", 120)  # the connections take their time, too
+    job = start(head, *patient)
     strangers = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while not strangers:
+        assert time.monotonic() < deadline, "the head does not listen"
         try:
             strangers.append(socket.create_connection(("127.0.0.1", port), timeout=1))
-            break
         except OSError:
             time.sleep(0.02)
     for i in range(10000):
@@ -147,7 +148,7 @@ def check_strangers_at_the_port():
                 pass
         if len(strangers) < 200:
             strangers.append(socket.create_connection(("127.0.0.1", port), timeout=5))
-    other = start(worker, *PROMPT)
+    other = start(worker, *patient)
     results = finish([job, other])
     for stranger in strangers:
         stranger.close()

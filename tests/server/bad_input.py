@@ -221,7 +221,7 @@ def check_templates():
             file.flush()
             server = Server(1, "-m", MODEL, "--chat-template", file.name, ready=False)
             with server:
-                if not server._ready.wait(20) or not server.port:
+                if not server._ready.wait(60) or not server.port:
                     assert server.wait() == 4, "".join(server.log)  # refused before anything is served
                     continue
                 status, _, text = server.request("POST", CHAT, {"messages": USER})

@@ -100,18 +100,20 @@ def check_tls():
 
 def check_drain():
     for ranks, number in ((1, signal.SIGTERM), (1, signal.SIGUSR1), (3, signal.SIGUSR1)):
-        with Server(ranks, "-m", MODEL) as server:
-            stream = Stream(server)
+        # One sequence after the other: the drain lasts long enough to look at.
+        with Server(ranks, "-m", MODEL, "--max-seqs", 1) as server:
+            stream = Stream(server, n=4)
             server.process.send_signal(number)
-            time.sleep(0.15)
-            if stream.is_alive():
-                status, headers, text = server.request("POST", "/v1/completions", LONG)
-                assert status == 503 and int(headers["Retry-After"]) > 0, (status, text)
-                assert server.request("GET", "/readyz")[0] == 503 and server.request("GET", "/livez")[0] == 200
+            until = time.monotonic() + 20
+            while server.request("GET", "/readyz")[0] != 503:
+                assert time.monotonic() < until and stream.is_alive(), "the server does not drain"
+            status, headers, text = server.request("POST", "/v1/completions", LONG)
+            assert status == 503 and int(headers["Retry-After"]) > 0, (status, text)
+            assert server.request("GET", "/livez")[0] == 200
             assert server.wait() == 0, "".join(server.log)
             stream.join(20)
             assert stream.text.rstrip().endswith("0") and "data: [DONE]" in stream.text
-            assert '"finish_reason":"length"' in stream.text
+            assert stream.text.count('"finish_reason":"length"') == 4
 
 
 def check_cut_drain():

@@ -20,7 +20,7 @@ ROW = {"rank", "host", "device", "units", "pid", "weight_bytes", "kv_bytes", "ac
        "steps", "step_ms", "compute_ms", "collective_ms", "plan_wait_ms", "moved_bytes"}
 
 
-def table_of(server, ready, seconds=10):
+def table_of(server, ready, seconds=30):
     until = time.monotonic() + seconds
     while True:
         table = server.get("/v1/dinfer/status")["rank_table"]
@@ -82,13 +82,15 @@ def slowed(pid):
 
 def check_straggler(server, rank):
     pid = server.get("/v1/dinfer/status")["rank_table"]["rows"][rank]["pid"]
+
+    def is_told(table):
+        """It computes longest, and the others wait for it in sums."""
+        own, others = table["rows"][rank], [row for row in table["rows"] if row["rank"] != rank]
+        return table["straggler"] == rank and all(
+            own["compute_ms"] > row["compute_ms"] and own["collective_ms"] < row["collective_ms"] for row in others)
+
     with in_background(server, PROMPTS), slowed(pid):
-        table = table_of(server, lambda t: t["straggler"] == rank, 20)
-    rows = table["rows"]
-    assert all(rows[rank]["compute_ms"] > row["compute_ms"] for row in rows if row["rank"] != rank), rows
-    # The others wait for it in sums.
-    waits = [row["collective_ms"] for row in rows]
-    assert all(waits[rank] < waits[r] for r in range(len(rows)) if r != rank), rows
+        table_of(server, is_told, 40)
 
 
 for ranks, options in ((1, ()), (3, ()), (2, ("--pp", 2))):

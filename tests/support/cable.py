@@ -57,8 +57,9 @@ class Cable:
 
     def _plug(self, side, name):
         end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        device = "dinfer%d" % side
-        fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH", device.encode(), IFF_TAP | IFF_NO_PI))
+        # The kernel puts a number into the name that no other device has.
+        answer = fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH", b"dinfer%d", IFF_TAP | IFF_NO_PI))
+        device = answer[:16].rstrip(b"\0").decode()
         ip("link", "set", device, "netns", name)
         ip("-n", name, "addr", "add", "10.99.8.%d/24" % (side + 1), "dev", device)
         ip("-n", name, "link", "set", device, "up")

@@ -95,7 +95,7 @@ class Server:
     def engine(self):
         return self.get("/v1/dinfer/status")["engine"]
 
-    def wait_idle(self, seconds=10):
+    def wait_idle(self, seconds=30):
         until = time.monotonic() + seconds
         while True:
             engine = self.engine()

@@ -10,14 +10,18 @@ from dinfer import BINARY, MPI_ENVIRONMENT
 SECRET = "a secret of the tests, long enough"
 
 
+_reserved = []
+
+
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that a job may listen at, and nobody else gets while this process lives: they stay bound here. As neither
+    side listens yet, SO_REUSEADDR lets both have them."""
+    for _ in range(count):
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        _reserved.append(reserved)
+    return [reserved.getsockname()[1] for reserved in _reserved[-count:]]
 
 
 def environment(**variables):
