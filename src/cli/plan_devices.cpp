@@ -222,7 +222,10 @@ void check_machines(const std::string& text, const PlannedMachines& machines, in
       std::ranges::count_if(machines.devices, [](const PlannedDevice& d) { return d.kind.cpu; });
   const bool offload = cpus > 0 && machines.gpus() > 0;
   if (offload && (cpus > 1 || machines.nodes > 1))
-    fail(ExitCode::usage, "--devices {}: beside GPUs there is one CPU, of one node", text);
+    fail(ExitCode::usage,
+         "--devices {}: CPUs: {}, nodes with GPUs: {}; give one CPU beside GPUs of one node, for "
+         "example 4xA100,cpu:256GiB",
+         text, cpus, machines.nodes);
 }
 
 }  // namespace
