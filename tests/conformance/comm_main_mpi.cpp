@@ -3,7 +3,6 @@
 
 #include "bootstrap/mpi_control_plane.h"
 #include "bootstrap/mpi_session.h"
-#include "bootstrap/single_control_plane.h"
 #include "comm/mpi_communicator.h"
 #include "comm/single_communicator.h"
 #include "comm_groups.h"

@@ -91,7 +91,7 @@ TEST_P(ControlPlaneConformance, ARankThatNeverComesIsNamedWhenTheDeadlinePasses)
     }
     const Seconds waited = std::chrono::steady_clock::now() - start;
     EXPECT_GE(waited.count(), 0.3);
-    EXPECT_LT(waited.count(), 2.0);
+    EXPECT_LT(waited.count(), 20.0);  // the others' patience is longer
   }
   meet_again();
 }

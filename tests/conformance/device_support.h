@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <memory>
 #include <ostream>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>

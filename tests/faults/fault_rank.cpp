@@ -29,8 +29,13 @@ Deadline hour() { return Deadline::after(std::chrono::hours(1)); }
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
+// What the tests wait for before they do anything to a rank.
+void tell_pid(const Bootstrap& job) {
+  std::printf("rank %d pid %d\n", job.world.rank, getpid());
+  std::fflush(stdout);
+}
+
 [[noreturn]] void wait_for_the_head(Bootstrap& job) {
-  job.control->set_phase("idle");
   while (job.world.rank == 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     job.control->check_peers();
@@ -38,6 +43,12 @@ Deadline hour() { return Deadline::after(std::chrono::hours(1)); }
   Bytes plan;
   job.control->broadcast(plan, hour());
   sleep_for_ever();
+}
+
+[[noreturn]] void rest(Bootstrap& job) {
+  job.control->set_phase("idle");
+  tell_pid(job);
+  wait_for_the_head(job);
 }
 
 [[noreturn]] void work(Bootstrap& job, int stuck_rank) {
@@ -50,12 +61,13 @@ Deadline hour() { return Deadline::after(std::chrono::hours(1)); }
     Bytes plan(64);
     job.control->broadcast(plan, Deadline::after(kStepTimeout));
     group->all_reduce_sum(sums);
+    if (step == 0) tell_pid(job);
   }
 }
 
 void run(Bootstrap& job, const std::string& mode, int rank) {
   const bool chosen = job.world.rank == rank;
-  if (mode == "idle") wait_for_the_head(job);
+  if (mode == "idle") rest(job);
   if (mode == "work") work(job, -1);
   if (mode == "stuck") work(job, rank);
   if (mode == "differ")
@@ -69,8 +81,8 @@ void run(Bootstrap& job, const std::string& mode, int rank) {
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "finish";
   Bootstrap job = make_bootstrap({.step_timeout = kStepTimeout});
-  std::printf("rank %d pid %d\n", job.world.rank, getpid());
-  std::fflush(stdout);
+  const bool tells_at_work = mode == "idle" || mode == "work" || mode == "stuck";
+  if (!tells_at_work) tell_pid(job);
   job.control->barrier(Deadline::after(std::chrono::seconds(30)));
   try {
     run(job, mode, argc > 2 ? std::atoi(argv[2]) : 1);

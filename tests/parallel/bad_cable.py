@@ -71,7 +71,7 @@ def check_cut(cable, name, loss):
     cable.loss = [0.0, 0.0]
     errors = [job.stderr.read() for job in jobs]
     assert codes == [7, 7], (name, codes, errors)
-    assert "no answer from rank 1 (pid %d" % jobs[1].pid in errors[0] or "rank 1" in errors[0], errors[0]
+    assert "rank 1" in errors[0], errors[0]
     assert "rank 0" in errors[1] or "rank 1" in errors[1], errors[1]
     assert took < 7, (name, took)
     print("%s: both sides ended after %.1f s" % (name, took), flush=True)
