@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "server/answer_format.h"
 #include "server/api_error.h"
 
 namespace dinfer {
@@ -144,7 +145,7 @@ void read_model_name(ApiFields& fields, const ServedModel& model) {
   if (!name || name->empty() || std::ranges::find(model.names, *name) != model.names.end()) return;
   throw ApiError(404, "invalid_request_error", "model_not_found",
                  fmt::format("the model {} is not served here; {} is",
-                             OrderedJson(name->substr(0, 200)).dump(), model.names[0]),
+                             dump(name->substr(0, 200)), model.names[0]),
                  "model");
 }
 

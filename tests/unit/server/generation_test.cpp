@@ -43,6 +43,13 @@ class GenerationTest : public ::testing::Test {
   ApiLimits limits_;
 };
 
+// The message shows the first bytes of a name, which may end amid a character.
+TEST_F(GenerationTest, a_model_that_is_not_served_is_named_in_part_where_it_is_long) {
+  std::string name = "x";
+  for (int i = 0; i < 200; ++i) name += "\u00e9";
+  EXPECT_EQ(refused((R"({"prompt": "a", "model": ")" + name + R"("})").c_str()), "model");
+}
+
 TEST_F(GenerationTest, prompts_come_in_four_forms) {
   EXPECT_EQ(completion(R"({"prompt": "ab"})").prompts[0].tokens, (std::vector<int32_t>{1, 2}));
   EXPECT_EQ(completion(R"({"prompt": ["ab", "c"]})").prompts.size(), 2u);
