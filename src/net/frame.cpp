@@ -40,6 +40,13 @@ void FrameWriter::append(std::vector<std::byte>& out, uint32_t type, uint32_t ca
   out.insert(out.end(), tag.begin(), tag.begin() + kTagBytes);
 }
 
+// What was given out makes room first: a stream need never pause between two frames.
+void FrameReader::add(ByteView bytes) {
+  buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(taken_));
+  taken_ = 0;
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+}
+
 std::optional<Frame> FrameReader::next() {
   const ByteView rest = ByteView(buffer_).subspan(taken_);
   Header header{};
@@ -57,10 +64,6 @@ std::optional<Frame> FrameReader::next() {
     fail(ExitCode::peer, "a frame that is not authentic");
   Frame frame{header.type, header.call, {payload.begin(), payload.end()}};
   taken_ += whole;
-  if (taken_ == buffer_.size()) {
-    buffer_.clear();
-    taken_ = 0;
-  }
   return frame;
 }
 

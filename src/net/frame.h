@@ -35,7 +35,7 @@ class FrameReader {
  public:
   explicit FrameReader(const Digest& key) : key_(key) {}
 
-  void add(ByteView bytes) { buffer_.insert(buffer_.end(), bytes.begin(), bytes.end()); }
+  void add(ByteView bytes);
 
   // The next whole frame. A frame that is too long or not authentic is an Error(peer).
   std::optional<Frame> next();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "base/error.h"
@@ -83,6 +84,39 @@ TEST(Frame, CannotBeRepeatedDroppedOrOfAnotherKey) {
   FrameReader stranger(hmac(bytes_of("key"), {bytes_of("of another")}));
   stranger.add(one);
   EXPECT_THROW(stranger.next(), Error);
+}
+
+// KiB that this process has at present.
+uint64_t resident_kib() {
+  std::ifstream file("/proc/self/status");
+  std::string word;
+  while (file >> word && word != "VmRSS:") {
+  }
+  uint64_t kib = 0;
+  file >> kib;
+  return kib;
+}
+
+// The sender is ever half a frame ahead.
+TEST(Frame, AStreamWithoutAPauseIsNotKept) {
+  constexpr uint64_t kFrames = 128;
+  const std::string text(size_t{1} << 20, 'x');
+  FrameWriter writer(kKey);
+  FrameReader reader(kKey);
+  Bytes stream;
+  writer.append(stream, 7, 0, bytes_of(text));
+  const size_t half = stream.size() / 2;
+  reader.add(ByteView(stream).first(half));
+  const uint64_t before = resident_kib();
+  for (uint64_t i = 1; i < kFrames; ++i) {
+    Bytes next;
+    writer.append(next, 7, 0, bytes_of(text));
+    reader.add(ByteView(stream).subspan(half));
+    reader.add(ByteView(next).first(half));
+    ASSERT_TRUE(reader.next());
+    stream = std::move(next);
+  }
+  EXPECT_LT(resident_kib(), before + kFrames * 1024 / 4);
 }
 
 TEST(Frame, LengthBeyondTheLongestIsRefusedBeforeAnythingIsHeld) {
