@@ -151,6 +151,9 @@ std::string PeerWait::own_wait(std::string_view what) const {
 }
 
 void PeerWait::fail_lost(const Loss& loss, std::string_view what) const {
+  if (loss.rank < 0 || loss.rank >= std::ssize(peers_))
+    fail(ExitCode::peer, "the loss of rank {} was told, in a job of {} ranks: a rank is broken",
+         loss.rank, peers_.size());
   if (loss.kind == Loss::Kind::silent)
     fail_late({loss.rank}, std::chrono::duration<double>(loss.silence_s), what);
   const int left_behind = endings_ ? endings_[loss.rank].load(std::memory_order_acquire) : 0;

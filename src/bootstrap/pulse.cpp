@@ -127,8 +127,8 @@ void Pulse::take(Peer& peer, const Frame& frame) {
     std::memcpy(&peer.progress, frame.payload.data(), sizeof peer.progress);
     others_progress_ += peer.progress - before;
   }
-  if ((sign != Sign::ended && sign != Sign::lost) || frame.payload.size() != sizeof(LossRecord))
-    return;
+  const bool tells = sign == Sign::ended || (sign == Sign::lost && rank_ != 0);
+  if (!tells || frame.payload.size() != sizeof(LossRecord)) return;
   LossRecord record{};
   std::memcpy(&record, frame.payload.data(), sizeof record);
   // Of itself a rank tells only that it ends; of others only the head tells.

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <thread>
-
 namespace dinfer {
 namespace {
 
@@ -57,6 +55,15 @@ TEST_F(PeerWaitTest, WhatComesAfterTheDeadlineIsTaken) {
   wait_.until([&] { return seconds_since(begin) > 0.5; }, [] { return std::vector<int>{1}; },
               Deadline::after(Seconds(0.1)), "receive");
   EXPECT_GT(seconds_since(begin), 0.5);
+}
+
+// What is told over the network need not be true.
+TEST_F(PeerWaitTest, TheLossOfARankThatIsNoneEndsTheWait) {
+  for (const int rank : {-1, 2, 1 << 30}) {
+    PeerWait wait(0, {{.host = "a", .pid = 1}, {.host = "b", .pid = 2}}, true);
+    wait.set_report(-1, [rank] { return Loss{.rank = rank}; });
+    EXPECT_THROW(wait.check_peers(), Error) << rank;
+  }
 }
 
 TEST_F(PeerWaitTest, TheMessageTellsWhatThisRankWasInWhereItWasInAnything) {
