@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include <hwy/cache_control.h>
@@ -88,13 +89,24 @@ ThreadPool::ThreadPool(int threads, std::span<const int> cores)
     }
     bind_to(cores[0]);
   }
-  for (int rank = 1; rank < threads; ++rank) {
-    workers_.emplace_back(
-        [this, rank, core = cores.empty() ? -1 : cores[rank]] { work(rank, core); });
+  try {
+    for (int rank = 1; rank < threads; ++rank) {
+      workers_.emplace_back(
+          [this, rank, core = cores.empty() ? -1 : cores[rank]] { work(rank, core); });
+    }
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    end();
+    fail(ExitCode::config,
+         "only {} of {} threads can be started ({}): give fewer --threads, or let this process "
+         "have more (ulimit -u and -v, pids.max of its control group)",
+         started, threads, error.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end(); }
+
+void ThreadPool::end() {
   stopping_ = true;
   job_number_.fetch_add(1);
   job_number_.notify_all();

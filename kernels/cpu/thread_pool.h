@@ -18,7 +18,8 @@ namespace dinfer::cpu {
 class ThreadPool {
  public:
   // `cores`: OS indices, one a thread, that threads are bound to (rank 0, the caller, included,
-  // until the pool is destroyed); empty: not bound. A core that cannot be had is Error(config).
+  // until the pool is destroyed); empty: not bound. A core or a thread that cannot be had is an
+  // Error(config).
   ThreadPool(int threads, std::span<const int> cores);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -46,6 +47,7 @@ class ThreadPool {
   void run_job(Job job, void* context);
   void work(int rank, int core);
   void execute(int rank);
+  void end();  // of the workers
 
   const int size_;
   const int max_spin_us_;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -23,8 +24,14 @@ class ReadAhead {
   // At most `ahead` results wait to be taken.
   ReadAhead(std::vector<Job> jobs, size_t threads, size_t ahead)
       : jobs_(std::move(jobs)), results_(jobs_.size()), ahead_(std::max<size_t>(ahead, 1)) {
-    for (size_t i = 0; i < std::min(std::max<size_t>(threads, 1), jobs_.size()); ++i)
-      threads_.emplace_back([this] { work(); });
+    for (size_t i = 0; i < std::min(std::max<size_t>(threads, 1), jobs_.size()); ++i) {
+      try {
+        threads_.emplace_back([this] { work(); });
+      } catch (const std::system_error&) {
+        if (threads_.empty()) throw;
+        break;  // fewer do the same work
+      }
+    }
   }
 
   ~ReadAhead() {

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "tests/support/few_threads.h"
+
 namespace dinfer {
 namespace {
 
@@ -19,6 +21,14 @@ TEST(ReadAhead, GivesResultsInTheOrderOfTheJobs) {
   }
   ReadAhead<int> ahead(std::move(jobs), 4, 6);
   for (int i = 0; i < 50; ++i) EXPECT_EQ(ahead.take(), i);
+}
+
+TEST(ReadAhead, MakesDoWithTheThreadsThatTheSystemGives) {
+  if (!test::FewThreads::kPossible) GTEST_SKIP();
+  std::vector<ReadAhead<int>::Job> jobs(1000, [] { return 7; });
+  const test::FewThreads few;
+  ReadAhead<int> ahead(std::move(jobs), 1000, 6);
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(ahead.take(), 7);
 }
 
 TEST(ReadAhead, StaysWithinItsBoundAndEndsWithJobsLeft) {

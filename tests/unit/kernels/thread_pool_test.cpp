@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "tests/support/few_threads.h"
 
 namespace dinfer::cpu {
 namespace {
@@ -72,6 +73,18 @@ TEST(ThreadPool, CoreThatDoesNotExistIsAConfigError) {
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::config);
+  }
+}
+
+TEST(ThreadPool, ThreadsThatTheSystemDoesNotGiveAreAConfigError) {
+  if (!test::FewThreads::kPossible) GTEST_SKIP();
+  const test::FewThreads few;
+  try {
+    ThreadPool pool(1000, {});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::config);
+    EXPECT_NE(std::string(error.what()).find("of 1000 threads"), std::string::npos) << error.what();
   }
 }
 
