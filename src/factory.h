@@ -20,7 +20,7 @@ namespace dinfer {
 
 struct BootstrapOptions {
   std::string bootstrap = "auto";  // auto, mpi, multinode, ring, local
-  std::string mode = "auto";       // auto, tensor
+  std::string mode = "auto";       // auto, tensor, layers
   // Ranks that a command without a launcher stands for: tp * pp * dp, those of a mapping of layers
   // to devices, or, where nothing is said (0), one a visible GPU.
   int tp = 0, pp = 0, dp = 0;

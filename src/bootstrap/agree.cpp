@@ -35,23 +35,10 @@ RankFacts decode(const Bytes& message, int rank) {
   }
 }
 
-// "0-2,4"
-std::string ranges(const RankList& ranks) {
-  std::string text;
-  for (size_t i = 0; i < ranks.size();) {
-    size_t last = i;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
-    text += fmt::format("{}{}", text.empty() ? "" : ",", ranks[i]);
-    if (last > i) text += fmt::format("-{}", ranks[last]);
-    i = last + 1;
-  }
-  return text;
-}
-
 std::string describe_group(const std::string& value, const RankList& group,
                            const std::vector<RankFacts>& ranks, bool with_hosts) {
   std::string text =
-      fmt::format("{} on rank{} {}", value, group.size() > 1 ? "s" : "", ranges(group));
+      fmt::format("{} on rank{} {}", value, group.size() > 1 ? "s" : "", list_ranks(group));
   if (!with_hosts) return text;
   std::set<std::string> hosts;
   for (const int rank : group) hosts.insert(ranks[rank].host);
@@ -73,6 +60,18 @@ std::string value_of(const RankFacts& rank, const std::string& name) {
 }
 
 }  // namespace
+
+std::string list_ranks(const std::vector<int>& ranks) {
+  std::string text;
+  for (size_t i = 0; i < ranks.size();) {
+    size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
+    text += fmt::format("{}{}", text.empty() ? "" : ",", ranks[i]);
+    if (last > i) text += fmt::format("-{}", ranks[last]);
+    i = last + 1;
+  }
+  return text;
+}
 
 std::string describe_differences(const std::vector<RankFacts>& ranks) {
   std::vector<std::string> lines;

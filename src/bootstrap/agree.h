@@ -18,6 +18,9 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 // other ranks give the head time to print it and to end the job, then throw a short one.
 void agree(ControlPlane& control, const World& world, const Facts& facts, Deadline deadline);
 
+// Ascending ranks for a message, e.g. "0-2,4".
+std::string list_ranks(const std::vector<int>& ranks);
+
 // The facts of one rank, and where it runs.
 struct RankFacts {
   std::string host;

@@ -124,7 +124,7 @@ GpuProbe probe_gpus_from_afar(Deadline deadline) {
   close(ends[0]);
   if (child > 0) {
     kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
+    waitpid(child, nullptr, answered ? 0 : WNOHANG);  // stuck in the driver, it may not die
   }
   if (!answered)
     fail(ExitCode::device,

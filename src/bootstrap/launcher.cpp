@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bootstrap/world.h"
 
 namespace dinfer {
 namespace {
@@ -18,9 +19,6 @@ int number(const char* text) {
   if (text) std::from_chars(text, text + std::string_view(text).size(), value);
   return value;
 }
-
-// Of one command: more than any machine has devices for.
-constexpr int64_t kMostRanks = 65536;
 
 constexpr auto kMultinode = "MISTRALRS_MN_GLOBAL_WORLD_SIZE";
 constexpr auto kRing = "RING_CONFIG";
@@ -102,7 +100,7 @@ GroupWishes group_wishes(const BootstrapWishes& wishes) {
       {{"--tp", wishes.tp}, {"--pp", wishes.pp}, {"--dp", wishes.dp}}};
   for (const auto& [option, number] : given) {
     if (number == 0) continue;
-    groups.ranks = std::min(groups.ranks * number, kMostRanks + 1);
+    groups.ranks = std::min<int64_t>(groups.ranks * number, kMostRanks + 1);
     groups.text += fmt::format("{}{} {}", groups.text.empty() ? "" : " ", option, number);
   }
   return groups;

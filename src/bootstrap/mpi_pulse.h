@@ -5,7 +5,6 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "bootstrap/peer_wait.h"
 #include "bootstrap/pulse.h"

@@ -1,10 +1,11 @@
 #include "bootstrap/multinode.h"
 
-#include <charconv>
 #include <optional>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/whole_number.h"
+#include "bootstrap/world.h"
 
 namespace dinfer {
 namespace {
@@ -16,15 +17,11 @@ constexpr auto kPort = "MISTRALRS_MN_HEAD_PORT";
 constexpr auto kAddress = "MISTRALRS_MN_WORKER_SERVER_ADDR";
 constexpr auto kWorkerId = "MISTRALRS_MN_WORKER_ID";
 
-constexpr int kMostRanks = 65536;
-
 std::optional<int> number(const Environment& environment, const char* name, int low, int high) {
   const char* text = environment(name);
   if (!text) return std::nullopt;
-  const std::string_view digits(text);
-  int value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc{} || end != digits.data() + digits.size() || value < low || value > high)
+  const auto value = whole_number(text, high);
+  if (!value || *value < low)
     fail(ExitCode::config, "{}={}: must be a whole number from {} to {}", name, text, low, high);
   return value;
 }

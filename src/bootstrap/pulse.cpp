@@ -29,21 +29,12 @@ struct LossRecord {
   double silence_s;
 };
 
-void ring(int event) {
-  const uint64_t one = 1;
-  check(write(event, &one, sizeof one) == sizeof one, "an eventfd takes a count");
-}
-
 }  // namespace
 
 Pulse::Pulse(int rank, std::vector<Link> links, std::chrono::duration<double> longest_silence)
     : rank_(rank),
       longest_silence_(std::chrono::duration_cast<Clock::duration>(longest_silence)),
-      period_(std::min<Clock::duration>(kPeriod, longest_silence_ / 4)),
-      news_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (news_ < 0 || stop_ < 0)
-    fail(ExitCode::config, "eventfd: {}: see `ulimit -n`", std::generic_category().message(errno));
+      period_(std::min<Clock::duration>(kPeriod, longest_silence_ / 4)) {
   const Clock::time_point now = Clock::now();
   for (Link& link : links) peers_.push_back({.link = std::move(link), .heard = now});
   const SignalsBlocked blocked;
@@ -59,10 +50,8 @@ std::optional<Loss> Pulse::loss() const {
 void Pulse::leave(ExitCode code) {
   if (!thread_.joinable()) return;
   farewell_ = static_cast<int>(code);
-  ring(stop_);
+  stop_.raise();
   thread_.join();
-  close(news_);
-  close(stop_);
 }
 
 void Pulse::run() {
@@ -74,7 +63,7 @@ void Pulse::run() {
     if (now - seen > kOwnAbsence)
       for (Peer& peer : peers_) peer.heard = now;
     seen = now;
-    pollfd stopped{.fd = stop_, .events = POLLIN, .revents = 0};
+    pollfd stopped{.fd = stop_.fd(), .events = POLLIN, .revents = 0};
     if (poll(&stopped, 1, 0) > 0) return say_goodbye();
     for (Peer& peer : peers_)
       if (peer.open) hear(peer, now);
@@ -93,7 +82,7 @@ Pulse::Clock::time_point Pulse::next_judgement() const {
 }
 
 void Pulse::wait(Clock::time_point until) {
-  std::vector<pollfd> watched{{.fd = stop_, .events = POLLIN, .revents = 0}};
+  std::vector<pollfd> watched{{.fd = stop_.fd(), .events = POLLIN, .revents = 0}};
   for (const Peer& peer : peers_)
     if (peer.open) watched.push_back({.fd = peer.link.channel.fd(), .events = POLLIN});
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
@@ -143,17 +132,14 @@ void Pulse::take(Peer& peer, const Frame& frame) {
 void Pulse::beat() {
   const uint64_t done = rank_ == 0 ? progress() : own_progress_.load();
   for (Peer& peer : peers_)
-    if (peer.open)
-      peer.link.channel.send(static_cast<uint32_t>(Sign::beat), 0,
-                             std::as_bytes(std::span(&done, 1)));
+    if (peer.open) peer.link.channel.send(static_cast<uint32_t>(Sign::beat), 0, view_of(done));
 }
 
 void Pulse::tell(const Loss& loss, int except) {
   const LossRecord record{static_cast<int32_t>(loss.kind), loss.rank, loss.code, loss.silence_s};
   for (Peer& peer : peers_)
     if (peer.open && peer.link.rank != except)
-      peer.link.channel.send(static_cast<uint32_t>(Sign::lost), 0,
-                             std::as_bytes(std::span(&record, 1)));
+      peer.link.channel.send(static_cast<uint32_t>(Sign::lost), 0, view_of(record));
 }
 
 void Pulse::lose(const Loss& loss) {
@@ -163,7 +149,7 @@ void Pulse::lose(const Loss& loss) {
     loss_ = loss;
   }
   lost_.store(true, std::memory_order_release);
-  ring(news_);
+  news_.raise();
   if (rank_ == 0) tell(loss, loss.rank);
 }
 
@@ -175,7 +161,7 @@ void Pulse::say_goodbye() {
   for (Peer& peer : peers_) {
     if (!peer.open) continue;
     peer.link.channel.send(static_cast<uint32_t>(clean ? Sign::bye : Sign::ended), 0,
-                           clean ? ByteView() : std::as_bytes(std::span(&record, 1)));
+                           clean ? ByteView() : view_of(record));
     peer.link.channel.finish_sending();
   }
   const Clock::time_point end = Clock::now() + kGoodbye;

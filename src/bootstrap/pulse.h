@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "bootstrap/peer_wait.h"
 #include "net/channel.h"
+#include "net/event.h"
 
 namespace dinfer {
 
@@ -36,7 +37,7 @@ class Pulse {
 
   // The first loss; `fd` is readable from then on.
   std::optional<Loss> loss() const;
-  int fd() const { return news_; }
+  int fd() const { return news_.fd(); }
 
   // What the engine's thread counts of this rank's work, and the sum over the ranks, as far as they
   // have told.
@@ -69,8 +70,7 @@ class Pulse {
   const Clock::duration longest_silence_;
   const Clock::duration period_;
   std::vector<Peer> peers_;
-  int news_ = -1;  // eventfd
-  int stop_ = -1;  // eventfd
+  Event news_, stop_;
   std::atomic<int> farewell_{0};
   std::atomic<bool> lost_{false};
   std::atomic<uint64_t> own_progress_{0}, others_progress_{0};

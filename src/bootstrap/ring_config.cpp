@@ -9,13 +9,13 @@
 
 #include "base/json.h"
 #include "base/nearest.h"
+#include "bootstrap/world.h"
 
 namespace dinfer {
 namespace {
 
 constexpr std::array<std::string_view, 7> kFields = {
     "rank", "world_size", "port", "right_ip", "right_port", "master_ip", "master_port"};
-constexpr int64_t kMostRanks = 65536;
 
 class Fields {
  public:

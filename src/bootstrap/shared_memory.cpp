@@ -19,6 +19,16 @@ namespace {
        bytes, std::generic_category().message(error));
 }
 
+// Gives memory to a part of it: pages missing later would end the process with SIGBUS. Returns the
+// error, 0 for none.
+int allocate(int fd, size_t offset, size_t bytes) {
+  int error = 0;
+  do {
+    error = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  } while (error == EINTR);
+  return error;
+}
+
 }  // namespace
 
 SharedMemory::SharedMemory(std::string name, int fd, size_t bytes)
@@ -37,8 +47,7 @@ SharedMemory SharedMemory::create(size_t bytes, size_t at_once) {
   const std::string name = fmt::format("/dinfer-{}-{:08x}{:08x}", getpid(), random(), random());
   const int fd = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
   if (fd < 0) fail_system("create", bytes, errno);
-  // Allocates now: pages missing later would end the process with SIGBUS.
-  int error = posix_fallocate(fd, 0, static_cast<off_t>(at_once));
+  int error = allocate(fd, 0, at_once);
   if (error == 0 && ftruncate(fd, static_cast<off_t>(bytes)) != 0) error = errno;
   if (error != 0) {
     close(fd);
@@ -77,11 +86,7 @@ SharedMemory::~SharedMemory() {
 }
 
 bool SharedMemory::reserve(size_t offset, size_t bytes) {
-  int error = 0;
-  do {
-    error = posix_fallocate(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  } while (error == EINTR);
-  return error == 0;
+  return allocate(fd_, offset, bytes) == 0;
 }
 
 void SharedMemory::remove_name() { shm_unlink(name_.c_str()); }

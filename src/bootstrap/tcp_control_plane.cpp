@@ -27,7 +27,7 @@ struct PartHeader {
 
 void append_part(Bytes& out, const Bytes& part) {
   const PartHeader header{part.size()};
-  const auto head = std::as_bytes(std::span(&header, 1));
+  const ByteView head = view_of(header);
   out.insert(out.end(), head.begin(), head.end());
   out.insert(out.end(), part.begin(), part.end());
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 
 #include "bootstrap/peer_wait.h"
 #include "bootstrap/pulse.h"

@@ -4,6 +4,9 @@
 
 namespace dinfer {
 
+// Of a job: more than any cluster has devices for.
+inline constexpr int kMostRanks = 65536;
+
 // Who this process is among all. Made once by a bootstrap, never changed.
 struct World {
   int rank = 0;

@@ -47,8 +47,6 @@ class GgufMetadata {
 
   const std::string& get_string(std::string_view key) const;
   int64_t get_int(std::string_view key) const;
-  double get_float(std::string_view key) const;
-  bool get_bool(std::string_view key) const;
   const std::vector<std::string>& get_strings(std::string_view key) const;
   const std::vector<int64_t>& get_ints(std::string_view key) const;
   const std::vector<double>& get_floats(std::string_view key) const;

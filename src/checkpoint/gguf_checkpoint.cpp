@@ -7,7 +7,6 @@
 #include "checkpoint/file_checkpoint.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_names.h"
-#include "checkpoint/printable.h"
 
 namespace dinfer {
 

@@ -81,16 +81,6 @@ int64_t GgufMetadata::get_int(std::string_view key) const {
   fail_missing(key);
 }
 
-double GgufMetadata::get_float(std::string_view key) const {
-  if (const auto value = find_float(key)) return *value;
-  fail_missing(key);
-}
-
-bool GgufMetadata::get_bool(std::string_view key) const {
-  if (const auto value = find_bool(key)) return *value;
-  fail_missing(key);
-}
-
 const std::vector<std::string>& GgufMetadata::get_strings(std::string_view key) const {
   if (const auto* value = find_strings(key)) return *value;
   fail_missing(key);

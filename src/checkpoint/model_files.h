@@ -4,15 +4,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 
 namespace dinfer {
-
-class GgufMetadata;  // checkpoint/gguf.h
 
 // Sampling defaults of generation_config.json.
 struct GenerationDefaults {
@@ -37,8 +33,8 @@ std::unique_ptr<Checkpoint> open_checkpoint(const ModelFiles& files);
 ModelConfig read_model_config(const ModelFiles& files);
 GenerationDefaults read_generation_defaults(const ModelFiles& files);
 
-// A tensor's name for every weight that this config needs, with the shape it must have:
-// what the loader asks for. Missing or misshapen tensors: Error(model_files) before any is read.
+// Whether the files have every tensor that this config needs, in its shape: seen before any is
+// read.
 void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config);
 
 }  // namespace dinfer

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <charconv>
-#include <chrono>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -13,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "base/whole_number.h"
 #include "cli/start_cores.h"
 #include "cli/start_layout.h"
 #include "device/cpu_device.h"
@@ -146,11 +145,8 @@ std::optional<DeviceKindSpec> kind_named(std::string_view name) {
 }
 
 std::optional<int> count_of(std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  if (value < 1 || value > kMostDevices) return std::nullopt;
-  return value;
+  const auto count = whole_number(text, kMostDevices);
+  return count == 0 ? std::nullopt : count;
 }
 
 // "40GiB"

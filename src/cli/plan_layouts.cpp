@@ -7,7 +7,6 @@
 
 #include "checkpoint/model_files.h"
 #include "cli/bench_shapes.h"
-#include "cli/plan_calibration.h"
 #include "cli/start_layout.h"
 #include "cli/start_offload.h"
 #include "model/kv_cache.h"

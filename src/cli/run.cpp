@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <random>
-
 #include "base/log.h"
 #include "cli/output.h"
 #include "cli/run_answer.h"

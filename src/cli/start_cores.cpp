@@ -85,7 +85,7 @@ HostShare share_of_host(ControlPlane& control, Deadline deadline, const World& w
                         DeviceKind kind, int threads) {
   const HostCores own = host_cores();
   ByteWriter out;
-  out.put_list<char>(world.host);
+  out.put_text(world.host);
   out.put(static_cast<int32_t>(world.local_rank));
   out.put(static_cast<uint8_t>(kind));
   out.put_list<int>(kind == DeviceKind::cpu ? own.allowed : std::vector<int>());
@@ -94,8 +94,7 @@ HostShare share_of_host(ControlPlane& control, Deadline deadline, const World& w
   int sharers = 0;  // CPU ranks of this host
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "cores of a rank");
-    const std::vector<char> host = in.get_list<char>();
-    share.hosts.emplace_back(host.begin(), host.end());
+    share.hosts.push_back(in.get_text());
     const auto local_rank = static_cast<size_t>(in.get<int32_t>());
     share.kinds.push_back(static_cast<DeviceKind>(in.get<uint8_t>()));
     if (share.hosts.back() != world.host || local_rank >= allowed.size()) continue;

@@ -1,7 +1,6 @@
 #include "cli/start_layout.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include <fmt/ranges.h>
 

@@ -87,15 +87,14 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
 std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
                                       const RankMemory& own) {
   ByteWriter out;
-  out.put_list<char>(own.device);
+  out.put_text(own.device);
   for (uint64_t value : {own.free, own.weights, own.activations, own.kv_block}) out.put(value);
   out.put<uint8_t>(own.shared);
   std::vector<RankMemory> ranks;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "memory of a rank");
     RankMemory memory;
-    const std::vector<char> device = in.get_list<char>();
-    memory.device.assign(device.begin(), device.end());
+    memory.device = in.get_text();
     for (uint64_t* value : {&memory.free, &memory.weights, &memory.activations, &memory.kv_block}) {
       *value = in.get<uint64_t>();
     }

@@ -20,15 +20,14 @@ struct Offers {
 
 std::vector<SplitOffer> exchange(ControlPlane& control, Deadline deadline, const SplitOffer& own) {
   ByteWriter out;
-  out.put_list<char>(own.host);
+  out.put_text(own.host);
   out.put(static_cast<uint8_t>(own.kind));
   out.put(own.room);
   out.put(own.read_gb_s);
   std::vector<SplitOffer> offers;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "what a rank's device offers");
-    const std::vector<char> host = in.get_list<char>();
-    SplitOffer& offer = offers.emplace_back(SplitOffer{.host = {host.begin(), host.end()}});
+    SplitOffer& offer = offers.emplace_back(SplitOffer{.host = in.get_text()});
     offer.kind = static_cast<DeviceKind>(in.get<uint8_t>());
     offer.room = in.get<uint64_t>();
     offer.read_gb_s = in.get<double>();

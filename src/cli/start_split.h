@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "bootstrap/control_plane.h"
 #include "checkpoint/model_config.h"

@@ -3,11 +3,11 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "base/log.h"
+#include "base/signals_blocked.h"
 
 namespace dinfer {
 namespace {
@@ -46,12 +46,8 @@ void reserve_state_signal() {
 
 StateFile::StateFile(std::string path, std::function<OrderedJson()> describe)
     : path_(std::move(path)), describe_(std::move(describe)) {
-  // All other signals are for the other threads.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 StateFile::~StateFile() {

@@ -2,23 +2,14 @@
 
 #include <chrono>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "bootstrap/agree.h"
 #include "engine/bytes.h"
 
 namespace dinfer {
 
 namespace {
-
-void put_text(ByteWriter& out, std::string_view text) {
-  out.put_list<char>(std::span(text.data(), text.size()));
-}
-
-std::string get_text(ByteReader& in) {
-  const std::vector<char> text = in.get_list<char>();
-  return {text.begin(), text.end()};
-}
 
 struct Failure {
   ExitCode code = ExitCode::ok;
@@ -38,19 +29,6 @@ Failure outcome_of(const std::function<void()>& work) {
   }
 }
 
-// "0, 2-5"
-std::string list_ranks(const std::vector<size_t>& ranks) {
-  std::string text;
-  for (size_t i = 0; i < ranks.size();) {
-    size_t end = i + 1;
-    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", ranks[i]);
-    if (end - i > 1) text += fmt::format("-{}", ranks[end - 1]);
-    i = end;
-  }
-  return text;
-}
-
 }  // namespace
 
 Deadline start_deadline(const Options& options) {
@@ -63,21 +41,21 @@ void together(ControlPlane& control, const World& world, Deadline deadline,
   const Failure own = outcome_of(work);
   ByteWriter out;
   out.put(static_cast<int32_t>(own.code));
-  put_text(out, own.message);
-  put_text(out, world.host);
+  out.put_text(own.message);
+  out.put_text(world.host);
   const std::vector<Bytes> all = control.all_gather(out.take(), deadline);
 
   Failure first;
-  std::vector<size_t> failed;
+  std::vector<int> failed;
   std::string host;
-  for (size_t rank = 0; rank < all.size(); ++rank) {
-    ByteReader in(all[rank], fmt::format("outcome of rank {}", rank));
+  for (int rank = 0; rank < std::ssize(all); ++rank) {
+    ByteReader in(all[static_cast<size_t>(rank)], fmt::format("outcome of rank {}", rank));
     const auto code = static_cast<ExitCode>(in.get<int32_t>());
-    std::string message = get_text(in);
+    std::string message = in.get_text();
     if (code == ExitCode::ok) continue;
     if (failed.empty()) {
       first = {code, std::move(message)};
-      host = get_text(in);
+      host = in.get_text();
       failed.push_back(rank);
     } else if (message == first.message) {
       failed.push_back(rank);

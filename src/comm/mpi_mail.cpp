@@ -1,7 +1,5 @@
 #include "comm/mpi_mail.h"
 
-#include <algorithm>
-
 namespace dinfer {
 namespace {
 

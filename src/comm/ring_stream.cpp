@@ -7,14 +7,10 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/error.h"
-
 namespace dinfer {
 namespace {
 
 constexpr size_t kScratchBytes = size_t{256} << 10;
-
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 // Bytes received; 0: nothing there now, or the connection has ended (then *ended is set).
 size_t receive_into(const Socket& socket, std::span<std::byte> out, bool* ended) {

@@ -1,6 +1,5 @@
 #include "comm/tcp_mail.h"
 
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -19,25 +18,6 @@ namespace {
 constexpr std::chrono::seconds kLastDelivery{2};
 constexpr std::chrono::milliseconds kLook{100};  // between two looks at whether the end has come
 constexpr int kLooksForGuest = 60;               // as long as callers may take, and a little
-
-Socket make_event() {
-  Socket event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!event)
-    fail(ExitCode::config, "eventfd: {}: see `ulimit -n`", std::generic_category().message(errno));
-  return event;
-}
-
-void raise(const Socket& event) {
-  const uint64_t one = 1;
-  check(write(event.fd(), &one, sizeof one) == sizeof one, "an eventfd takes a count");
-}
-
-void lower(const Socket& event) {
-  uint64_t count = 0;
-  if (read(event.fd(), &count, sizeof count) < 0) return;  // it was not raised
-}
-
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
 // Bytes that the socket takes of the parts; none where it takes no more now. A connection that has
 // ended takes everything: the pulse tells of the peer.
@@ -82,10 +62,7 @@ TcpMail::TcpMail(std::shared_ptr<TcpSession> session, Socket listener, std::vect
     : session_(std::move(session)),
       listener_(std::move(listener)),
       places_(std::move(places)),
-      secret_(std::move(secret)),
-      arrival_(make_event()),
-      backlogged_(make_event()),
-      stop_(make_event()) {
+      secret_(std::move(secret)) {
   const SignalsBlocked blocked;
   doorkeeper_ = std::thread([this] { take_connections(); });
 }
@@ -98,7 +75,7 @@ TcpMail::~TcpMail() {
     // The receiver is gone or does not want them: whoever waits for it says so.
   }
   stopping_ = true;
-  raise(stop_);
+  stop_.raise();
   doorkeeper_.join();
   if (carrier_.joinable()) carrier_.join();
 }
@@ -136,7 +113,7 @@ void TcpMail::enqueue(Outgoing& to, std::span<const std::byte> head,
   rest.insert(rest.end(), head.begin(), head.end());
   rest.insert(rest.end(), data.begin(), data.end());
   to.bytes += rest.size();
-  raise(backlogged_);
+  backlogged_.raise();
   if (carrier_.joinable()) return;
   const SignalsBlocked blocked;
   carrier_ = std::thread([this] { send_backlogs(); });
@@ -193,7 +170,7 @@ TcpMail::Outgoing& TcpMail::connection_to(int peer, Deadline deadline) {
 }
 
 TcpMail::Incoming* TcpMail::connection_from(int peer) {
-  lower(arrival_);  // before the look: what comes after it raises it again
+  arrival_.lower();  // before the look: what comes after it raises it again
   const std::lock_guard lock(mutex_);
   const auto known = incoming_.find(peer);
   return known == incoming_.end() ? nullptr : &known->second;
@@ -217,7 +194,7 @@ void TcpMail::take_connections() {
         continue;
       const std::lock_guard lock(mutex_);
       incoming_.try_emplace(hello.rank, Incoming{.socket = guest->channel.release()});
-      raise(arrival_);
+      arrival_.raise();
     }
   }
 }
@@ -233,7 +210,7 @@ void TcpMail::send_backlogs() {
         if (!flush(to)) watched.push_back({.fd = to.socket.fd(), .events = POLLOUT});
     }
     poll(watched.data(), watched.size(), -1);
-    lower(backlogged_);
+    backlogged_.lower();
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bootstrap/tcp_session.h"
+#include "net/event.h"
 #include "net/socket.h"
 
 namespace dinfer {
@@ -66,10 +67,10 @@ class TcpMail {
   Socket listener_;
   std::vector<HostPort> places_;
   std::string secret_;
-  std::mutex mutex_;                  // of the next two
-  std::map<int, Outgoing> outgoing_;  // by rank
-  std::map<int, Incoming> incoming_;  // by rank; a rank's own is used by the engine's thread alone
-  Socket arrival_, backlogged_, stop_;  // eventfds: a connection came; more to send; the end
+  std::mutex mutex_;                   // of the next two
+  std::map<int, Outgoing> outgoing_;   // by rank
+  std::map<int, Incoming> incoming_;   // by rank; a rank's own is used by the engine's thread alone
+  Event arrival_, backlogged_, stop_;  // a connection came; more to send; the end
   std::atomic<bool> stopping_{false};
   std::thread doorkeeper_, carrier_;
 };

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -33,6 +34,8 @@ class ByteWriter {
     put(static_cast<uint32_t>(values.size()));
     for (T value : values) put(value);
   }
+
+  void put_text(std::string_view text) { put_list<char>({text.data(), text.size()}); }
 
   std::vector<std::byte> take() { return std::move(bytes_); }
 
@@ -71,6 +74,11 @@ class ByteReader {
     std::vector<T> values(get_count(sizeof(T)));
     for (T& value : values) value = get<T>();
     return values;
+  }
+
+  std::string get_text() {
+    const std::vector<char> text = get_list<char>();
+    return {text.begin(), text.end()};
   }
 
   void expect_end() const {

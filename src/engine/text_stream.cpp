@@ -3,19 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/text_marks.h"
+
 namespace dinfer {
-
-namespace {
-
-// Length of the longest end of `text` that is a proper beginning of `stop`.
-size_t overlap(std::string_view text, std::string_view stop) {
-  for (size_t length = std::min(text.size(), stop.size() - 1); length > 0; --length) {
-    if (text.ends_with(stop.substr(0, length))) return length;
-  }
-  return 0;
-}
-
-}  // namespace
 
 StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   std::erase(stops_, std::string());

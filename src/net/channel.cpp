@@ -9,12 +9,6 @@
 #include "base/error.h"
 
 namespace dinfer {
-namespace {
-
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
-
-}  // namespace
-
 Channel::Channel(Socket socket, const SessionKeys& keys, Side side)
     : socket_(std::move(socket)),
       writer_(side == Side::caller ? keys.to_listener : keys.to_caller),

@@ -18,11 +18,6 @@ struct Header {
 
 constexpr size_t kTagBytes = 16;
 
-template <class T>
-ByteView view_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
-}
-
 Digest seal(const Digest& key, uint64_t count, const Header& header, ByteView payload) {
   return hmac(key, {view_of(count), view_of(header), payload});
 }

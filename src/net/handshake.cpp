@@ -40,11 +40,6 @@ struct Reply {  // listener to caller
   Digest proof{};
 };
 
-template <class T>
-ByteView view_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
-}
-
 ByteView key_of(std::string_view secret) {
   return bytes_of(secret.empty() ? std::string_view("no secret") : secret);
 }

@@ -23,6 +23,12 @@ Nonce random_nonce();
 
 inline ByteView bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
 
+// The bytes of a plain value, as it lies in memory.
+template <class T>
+ByteView view_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
 // The secret of a job in a file that only its owner may read: at least 16 bytes, without the line
 // end. Anything else is an Error(config).
 std::string read_secret_file(const std::string& path);

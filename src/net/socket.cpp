@@ -227,6 +227,8 @@ bool resolves_to_loopback(const std::string& host) {
   return addresses != nullptr;
 }
 
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
 bool wait_ready(int fd, short events, Deadline deadline) {
   pollfd watch{.fd = fd, .events = events, .revents = 0};
   for (;;) {

@@ -64,6 +64,9 @@ bool is_loopback(std::string_view numeric_address);
 // Whether `host` (name or address) means this machine only.
 bool resolves_to_loopback(const std::string& host);
 
+// Whether a call on a socket failed with this errno only because it would have had to wait.
+bool would_block(int error);
+
 // Waits until `fd` is ready for `events` of poll(); false at the deadline.
 bool wait_ready(int fd, short events, Deadline deadline);
 

@@ -1,7 +1,6 @@
 #include "placement/device_layers.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 #include <optional>
 #include <string_view>
@@ -10,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/whole_number.h"
 
 namespace dinfer {
 namespace {
@@ -38,23 +38,14 @@ std::vector<std::string_view> entries_of(std::string_view text) {
   return entries;
 }
 
-template <class Number>
-std::optional<Number> parse(std::string_view text, Number most) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = error == std::errc{} && end == text.data() + text.size();
-  if (!whole || text.front() == '-' || value > most) return std::nullopt;
-  return value;
-}
-
 std::optional<Share> parse_share(std::string_view entry) {
   const size_t colon = entry.find(':');
   if (colon == std::string_view::npos) return std::nullopt;
   const std::string_view device = trimmed(entry.substr(0, colon));
-  const auto layers = parse<int64_t>(trimmed(entry.substr(colon + 1)), kMostLayers);
+  const auto layers = whole_number(trimmed(entry.substr(colon + 1)), kMostLayers);
   if (!layers) return std::nullopt;
   if (device == "cpu") return Share{{.cpu = true}, *layers};
-  const auto ordinal = parse<int>(device, 65535);
+  const auto ordinal = whole_number(device, 65535);
   if (!ordinal) return std::nullopt;
   return Share{{.ordinal = *ordinal}, *layers};
 }

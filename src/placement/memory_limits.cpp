@@ -1,11 +1,11 @@
 #include "placement/memory_limits.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/whole_number.h"
 
 namespace dinfer {
 namespace {
@@ -13,20 +13,9 @@ namespace {
 constexpr int kMostOrdinal = 65535;
 constexpr uint64_t kMostBytes = uint64_t{1} << 60;
 
-// All of `text` as a number of at most `most`.
-template <class Number>
-std::optional<Number> number_of(std::string_view text, Number most) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || text.front() == '-' ||
-      value > most)
-    return std::nullopt;
-  return value;
-}
-
 std::optional<DeviceName> device_of(std::string_view text) {
   if (text == "cpu") return DeviceName{.cpu = true};
-  const auto ordinal = number_of(text, kMostOrdinal);
+  const auto ordinal = whole_number(text, kMostOrdinal);
   if (!ordinal) return std::nullopt;
   return DeviceName{.ordinal = *ordinal};
 }
@@ -34,7 +23,7 @@ std::optional<DeviceName> device_of(std::string_view text) {
 std::optional<uint64_t> bytes_of(std::string_view text) {
   const uint64_t unit = text.ends_with("GiB") ? 1u << 30 : text.ends_with("MiB") ? 1u << 20 : 0;
   if (unit == 0) return std::nullopt;
-  const auto count = number_of(text.substr(0, text.size() - 3), kMostBytes / unit);
+  const auto count = whole_number(text.substr(0, text.size() - 3), kMostBytes / unit);
   if (!count || *count == 0) return std::nullopt;
   return *count * unit;
 }

@@ -1,7 +1,6 @@
 #include "placement/topology.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <string_view>
 
@@ -12,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/nearest.h"
+#include "base/whole_number.h"
 #include "placement/topology_names.h"
 
 namespace dinfer {
@@ -43,14 +43,6 @@ class Place {
   int line_;
 };
 
-std::optional<int> number(std::string_view text, int most) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  if (text.front() == '-' || value > most) return std::nullopt;
-  return value;
-}
-
 std::shared_ptr<const re2::RE2> compile(std::string_view pattern, const Place& place) {
   re2::RE2::Options options;
   options.set_log_errors(false);
@@ -64,9 +56,9 @@ std::shared_ptr<const re2::RE2> compile(std::string_view pattern, const Place& p
 
 Range layers_of(std::string_view selector, const Place& place) {
   const size_t dash = selector.find('-');
-  const auto begin = number(selector.substr(0, dash), kMostLayer);
+  const auto begin = whole_number(selector.substr(0, dash), kMostLayer);
   const auto end =
-      dash == std::string_view::npos ? begin : number(selector.substr(dash + 1), kMostLayer);
+      dash == std::string_view::npos ? begin : whole_number(selector.substr(dash + 1), kMostLayer);
   if (!begin || !end)
     place.refuse("the selector \"{}\" is not of the form {}", selector, kSelectors);
   if (dash == std::string_view::npos) return {*begin, *begin + 1};
@@ -94,7 +86,7 @@ void read_selector(TopologyEntry& entry, const Place& place) {
 DeviceName device_of(const std::string& text, const Place& place) {
   if (text == "cpu") return {.cpu = true};
   if (text.starts_with("cuda[") && text.ends_with("]")) {
-    if (const auto ordinal = number(std::string_view(text).substr(5, text.size() - 6), 65535))
+    if (const auto ordinal = whole_number(std::string_view(text).substr(5, text.size() - 6), 65535))
       return {.ordinal = *ordinal};
   }
   place.refuse("\"{}\" is no device: cuda[0], cuda[1], ... or cpu", text);

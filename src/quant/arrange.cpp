@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "quant/grouped.h"
-#include "quant/plain.h"
 #include "quant/quantize.h"
 
 namespace dinfer {

@@ -1,4 +1,3 @@
-#include "base/error.h"
 #include "quant/plain.h"
 #include "quant/quantize.h"
 

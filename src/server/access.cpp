@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "server/http_gate.h"
 
 namespace dinfer {
 
@@ -20,20 +21,6 @@ namespace {
 
 constexpr std::string_view kScheme = "bearer ";
 constexpr uint64_t kMostKeyBytes = uint64_t{1} << 20;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
-
-std::string_view trim(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r";
-  const size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
-}
 
 // "[::1]:80" to "[::1]", "localhost:80" to "localhost".
 std::string_view without_port(std::string_view host) {

@@ -11,8 +11,6 @@ namespace dinfer {
 
 namespace {
 
-constexpr int64_t kMostTokens = int64_t{1} << 40;
-
 // The content of a message as one text: a string, or parts of type "text", joined by line ends.
 OrderedJson content_text(const OrderedJson& content, const std::string& path) {
   if (content.is_string() || content.is_null()) return content;

@@ -1,6 +1,5 @@
 #include "server/chunk_format.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/build_info.h"

@@ -1,4 +1,3 @@
-#include <algorithm>
 
 #include "server/api_error.h"
 #include "server/generation.h"
@@ -8,7 +7,6 @@ namespace dinfer {
 
 namespace {
 
-constexpr int64_t kMostTokens = int64_t{1} << 40;
 constexpr int64_t kDefaultTokens = 16;  // as OpenAI has it
 
 GenerationPrompt text_prompt(const OrderedJson& text, const ServedModel& model, bool add_special) {

@@ -11,6 +11,7 @@ namespace {
 // Signals do not wake the loop: it looks for them this often when idle.
 constexpr std::chrono::milliseconds kIdlePoll{50};
 constexpr std::chrono::milliseconds kExpiryPoll{50};
+constexpr std::chrono::milliseconds kHeartbeat{static_cast<int>(Engine::kHeartbeatSeconds * 1000)};
 
 }  // namespace
 
@@ -54,8 +55,7 @@ bool EngineDriver::run(Engine& engine, const std::function<Wish()>& wish, double
       const auto begin = Clock::now();
       if (engine.step()) {
         publish(engine, std::chrono::duration<double>(Clock::now() - begin).count());
-        next_heartbeat_ = Clock::now() + std::chrono::milliseconds(
-                                             static_cast<int>(Engine::kHeartbeatSeconds * 1000));
+        next_heartbeat_ = Clock::now() + kHeartbeat;
         flush();
       } else {
         flush();
@@ -187,8 +187,7 @@ void EngineDriver::pause(Engine& engine) {
   publish(engine, 0);
   if (Clock::now() >= next_heartbeat_) {
     engine.heartbeat();
-    next_heartbeat_ = Clock::now() +
-                      std::chrono::milliseconds(static_cast<int>(Engine::kHeartbeatSeconds * 1000));
+    next_heartbeat_ = Clock::now() + kHeartbeat;
   }
   std::unique_lock lock(mutex_);
   arrived_.wait_for(lock, kIdlePoll, [this] { return !jobs_.empty() || !cancels_.empty(); });

@@ -1,19 +1,17 @@
 #include "server/generation.h"
 
 #include <algorithm>
-#include <charconv>
 #include <random>
 
 #include <fmt/ranges.h>
 
+#include "base/whole_number.h"
 #include "server/answer_format.h"
 #include "server/api_error.h"
 
 namespace dinfer {
 
 namespace {
-
-constexpr int64_t kMost = int64_t{1} << 40;
 
 void read_sampling(ApiFields& fields, const ServedModel& model, SamplingParams& sampling) {
   const auto take = [&](std::string_view name, double low, double high, float& to) {
@@ -51,18 +49,15 @@ void read_biases(ApiFields& fields, const ServedModel& model, const ApiLimits& l
                                           limits.most_biases));
   }
   for (const auto& [key, value] : biases->items()) {
-    int32_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    const bool is_id =
-        error == std::errc{} && end == key.data() + key.size() && id >= 0 && id < model.vocab;
+    const auto id = whole_number(key, static_cast<int32_t>(model.vocab - 1));
     const double bias = value.is_number() ? value.get<double>() : 1000;
-    if (!is_id || bias < -100 || bias > 100) {
+    if (!id || bias < -100 || bias > 100) {
       throw ApiError::bad_field(
           fmt::format("logit_bias.{}", key.substr(0, 20)),
           fmt::format("needs a token id from 0 to {} and a number from -100 to 100",
                       model.vocab - 1));
     }
-    sampling.bias.push_back({id, static_cast<float>(bias)});
+    sampling.bias.push_back({*id, static_cast<float>(bias)});
   }
 }
 
@@ -76,7 +71,7 @@ void read_ends(ApiFields& fields, const ServedModel& model, const ApiLimits& lim
   generation.eos = generation.stop_tokens;
   const bool ignore_eos = fields.boolean("ignore_eos").value_or(model.ignore_eos);
   if (!ignore_eos) generation.eos.insert(generation.eos.end(), model.eos.begin(), model.eos.end());
-  generation.min_tokens = fields.integer("min_tokens", 0, kMost).value_or(0);
+  generation.min_tokens = fields.integer("min_tokens", 0, kMostTokens).value_or(0);
   if (generation.max_tokens >= 0 && generation.min_tokens > generation.max_tokens) {
     throw ApiError::bad_field("min_tokens",
                               fmt::format("is {}, more than the {} that max_tokens "
@@ -144,8 +139,8 @@ void read_model_name(ApiFields& fields, const ServedModel& model) {
   const auto name = fields.text("model", 4096);
   if (!name || name->empty() || std::ranges::find(model.names, *name) != model.names.end()) return;
   throw ApiError(404, "invalid_request_error", "model_not_found",
-                 fmt::format("the model {} is not served here; {} is",
-                             dump(name->substr(0, 200)), model.names[0]),
+                 fmt::format("the model {} is not served here; {} is", dump(name->substr(0, 200)),
+                             model.names[0]),
                  "model");
 }
 

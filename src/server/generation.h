@@ -51,6 +51,9 @@ struct GenerationPrompt {
   std::string text;  // for echo
 };
 
+// Beyond the context of any model: what requests may ask for where the context ends them anyway.
+inline constexpr int64_t kMostTokens = int64_t{1} << 40;
+
 // In which form an answer is given.
 enum class AnswerForm : uint8_t { completion, chat, response };
 

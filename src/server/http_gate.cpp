@@ -1,7 +1,6 @@
 #include "server/http_gate.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 
 #include <fmt/format.h>
@@ -21,19 +20,6 @@ bool is_token_char(char c) {
 
 bool is_token(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, is_token_char);
-}
-
-bool equal_names(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) {
-    return std::tolower(static_cast<unsigned char>(x)) ==
-           std::tolower(static_cast<unsigned char>(y));
-  });
-}
-
-std::string_view trim(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
 bool is_number(std::string_view text) {
@@ -82,20 +68,20 @@ std::optional<HttpRefusal> check_field(std::string_view line, Framing& framing) 
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) {
     return bad("a header line has no valid name");
   }
-  const std::string_view name = line.substr(0, colon);
+  const std::string name = lower(line.substr(0, colon));
   const std::string_view value = trim(line.substr(colon + 1));
   const auto is_control = [](char c) {
     return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
   };
   if (std::ranges::any_of(value, is_control)) return bad("a header has a control character");
-  if (equal_names(name, "host")) ++framing.hosts;
-  if (equal_names(name, "content-length")) {
+  if (name == "host") ++framing.hosts;
+  if (name == "content-length") {
     ++framing.lengths;
     if (!is_number(value)) return bad("Content-Length is not one plain number");
   }
-  if (equal_names(name, "transfer-encoding")) {
+  if (name == "transfer-encoding") {
     ++framing.encodings;
-    if (!equal_names(value, "chunked")) {
+    if (lower(value) != "chunked") {
       return HttpRefusal{501, "the only Transfer-Encoding known here is chunked"};
     }
   }
@@ -132,6 +118,19 @@ std::optional<HttpRefusal> check_head(std::string_view head, const HttpLimits& l
   }
   if (http_1_0 && framing.encodings > 0) return bad("HTTP/1.0 has no Transfer-Encoding");
   return std::nullopt;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return result;
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r";
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
 std::optional<std::string> percent_decode(std::string_view text) {

@@ -20,6 +20,12 @@ struct HttpRefusal {
 // outside ASCII in the target. A head that passes means the same to everyone (RFC 9112).
 std::optional<HttpRefusal> check_head(std::string_view head, const HttpLimits& limits);
 
+// ASCII letters in lower case: names and words of HTTP do not depend on case.
+std::string lower(std::string_view text);
+
+// Without the blanks around it.
+std::string_view trim(std::string_view text);
+
 // "a%20b" to "a b"; nullopt where an escape is broken or hides a control character.
 std::optional<std::string> percent_decode(std::string_view text);
 

@@ -50,9 +50,8 @@ std::string_view reason_phrase(int status) {
 }
 
 void HttpOutput::append_head(const HttpResponse& response, bool known_length) {
-  status_ = response.status;
   auto out = std::back_inserter(unsent_);
-  fmt::format_to(out, "HTTP/1.1 {} {}\r\n", status_, reason_phrase(status_));
+  fmt::format_to(out, "HTTP/1.1 {} {}\r\n", response.status, reason_phrase(response.status));
   if (!response.content_type.empty())
     fmt::format_to(out, "Content-Type: {}\r\n", response.content_type);
   for (const auto& [name, value] : response.headers) {

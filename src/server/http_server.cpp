@@ -1,8 +1,6 @@
 #include "server/http_server.h"
 
-#include <condition_variable>
 #include <future>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 

@@ -18,6 +18,8 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
 
+#include "server/http_gate.h"
+
 namespace dinfer {
 
 namespace {
@@ -30,12 +32,6 @@ using boost::system::error_code;
 auto seconds(double value) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::duration<double>(value));
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return result;
 }
 
 // Path and query of a target; nullopt where an escape is broken.

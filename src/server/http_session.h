@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,7 +10,6 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 
-#include "server/http_gate.h"
 #include "server/http_server.h"
 
 namespace dinfer {
@@ -49,11 +47,9 @@ class HttpOutput : public HttpReply {
   bool keep_alive() const { return keep_alive_; }
   void close_after() { keep_alive_ = false; }
   std::string take() { return std::exchange(unsent_, {}); }
-  void put_back(std::string rest) { unsent_.insert(0, rest); }
   bool empty() const { return unsent_.empty(); }
   bool streaming() const { return streaming_; }
   boost::asio::steady_timer& wake() { return wake_; }
-  int status() const { return status_; }
   void no_body() { head_only_ = true; }  // the answer to HEAD
 
  private:
@@ -70,7 +66,6 @@ class HttpOutput : public HttpReply {
   bool streaming_ = false;
   bool ended_ = false;
   bool gone_ = false;
-  int status_ = 0;
   std::function<void()> gone_callback_;
 };
 

@@ -1,7 +1,5 @@
 #include "server/http_tls.h"
 
-#include <string>
-
 #include "base/error.h"
 
 namespace dinfer {

@@ -24,7 +24,9 @@ std::string escaped(const std::string& value) {
   return result;
 }
 
-class Page {
+}  // namespace
+
+class Metrics::Page {
  public:
   Page(std::string& out, std::string labels) : out_(out), labels_(std::move(labels)) {}
 
@@ -42,7 +44,9 @@ class Page {
     series(name, "counter", help);
     value(name, static_cast<double>(number));
   }
-  const std::string& labels() const { return labels_; }
+  void histogram(const std::string& name, const char* help, const Histogram& counts) {
+    counts.print(name, help, labels_, out_);
+  }
 
  private:
   std::string& out_;
@@ -50,7 +54,7 @@ class Page {
 };
 
 // What each rank has done since the start.
-void print_ranks(Page& page, const RankSummary& ranks) {
+void Metrics::print_ranks(Page& page, const RankSummary& ranks) {
   const auto series = [&](const std::string& name, const char* type, const char* help,
                           auto&& number_of) {
     page.series("dinfer_rank_" + name, type, help);
@@ -72,8 +76,6 @@ void print_ranks(Page& page, const RankSummary& ranks) {
   series("memory_bytes", "gauge", "Resident memory of a rank's process",
          [](auto& r) { return r.memory_bytes; });
 }
-
-}  // namespace
 
 void Histogram::observe(double value) {
   const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin();
@@ -102,14 +104,40 @@ Metrics::Metrics()
       request_latency({0.05, 0.1,  0.3,  0.5,  0.8,  1.0,  1.5,   2.0,   2.5,   5.0,  10.0,
                        15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0}) {}
 
+// What dashboards for vLLM read, by our names and by theirs.
+void Metrics::print_common(Page& page, const std::string& prefix, const EngineStats& engine) const {
+  const auto in_use = static_cast<double>(engine.blocks - engine.free_blocks);
+  const double kv_use = engine.blocks > 0 ? in_use / static_cast<double>(engine.blocks) : 0;
+  page.gauge(prefix + "num_requests_running", "Sequences in work",
+             static_cast<double>(engine.running));
+  page.gauge(prefix + "num_requests_waiting", "Sequences that wait",
+             static_cast<double>(engine.waiting));
+  page.gauge(prefix + "kv_cache_usage_perc", "Share of the KV blocks in use", kv_use);
+  page.counter(prefix + "num_preemptions_total", "Sequences computed again for lack of KV blocks",
+               engine.preemptions);
+  page.counter(prefix + "prefix_cache_queries_total", "Tokens looked up in the prefix cache",
+               engine.admitted_tokens);
+  page.counter(prefix + "prefix_cache_hits_total", "Tokens found in the prefix cache",
+               engine.cached_tokens);
+  page.counter(prefix + "prompt_tokens_total", "Tokens of prompts", prompt_tokens);
+  page.counter(prefix + "generation_tokens_total", "Tokens of answers", generation_tokens);
+  page.series(prefix + "request_success_total", "counter", "Finished sequences");
+  for (const auto& [reason, count] : finishes_) {
+    page.value(prefix + "request_success_total", static_cast<double>(count),
+               fmt::format(",finished_reason=\"{}\"", reason));
+  }
+  page.histogram(prefix + "time_to_first_token_seconds", "From a request to its first token",
+                 time_to_first_token);
+  page.histogram(prefix + "inter_token_latency_seconds", "From token to token",
+                 inter_token_latency);
+  page.histogram(prefix + "e2e_request_latency_seconds", "From a request to its end",
+                 request_latency);
+}
+
 std::string Metrics::text(const std::string& model, int ranks, const EngineStats& engine,
                           const HttpCounts& http) const {
   std::string out;
-  const std::string model_label = fmt::format("model=\"{}\"", escaped(model));
-  Page own(out, model_label);
-  const auto in_use = static_cast<double>(engine.blocks - engine.free_blocks);
-  const double kv_use = engine.blocks > 0 ? in_use / static_cast<double>(engine.blocks) : 0;
-
+  Page own(out, fmt::format("model=\"{}\"", escaped(model)));
   own.series("dinfer_build_info", "gauge", "Version of the program");
   own.value("dinfer_build_info", 1, fmt::format(",version=\"{}\"", build_info().version));
   own.gauge("dinfer_ranks", "Ranks of the job", ranks);
@@ -146,35 +174,9 @@ std::string Metrics::text(const std::string& model, int ranks, const EngineStats
               fmt::format(",reason=\"{}\"", reason));
   }
 
-  for (const std::string prefix : {"dinfer_", "vllm:"}) {
-    const std::string labels =
-        prefix == "vllm:" ? fmt::format("model_name=\"{}\"", escaped(model)) : model_label;
-    Page page(out, labels);
-    page.gauge(prefix + "num_requests_running", "Sequences in work",
-               static_cast<double>(engine.running));
-    page.gauge(prefix + "num_requests_waiting", "Sequences that wait",
-               static_cast<double>(engine.waiting));
-    page.gauge(prefix + "kv_cache_usage_perc", "Share of the KV blocks in use", kv_use);
-    page.counter(prefix + "num_preemptions_total", "Sequences computed again for lack of KV blocks",
-                 engine.preemptions);
-    page.counter(prefix + "prefix_cache_queries_total", "Tokens looked up in the prefix cache",
-                 engine.admitted_tokens);
-    page.counter(prefix + "prefix_cache_hits_total", "Tokens found in the prefix cache",
-                 engine.cached_tokens);
-    page.counter(prefix + "prompt_tokens_total", "Tokens of prompts", prompt_tokens);
-    page.counter(prefix + "generation_tokens_total", "Tokens of answers", generation_tokens);
-    page.series(prefix + "request_success_total", "counter", "Finished sequences");
-    for (const auto& [reason, count] : finishes_) {
-      page.value(prefix + "request_success_total", static_cast<double>(count),
-                 fmt::format(",finished_reason=\"{}\"", reason));
-    }
-    time_to_first_token.print(prefix + "time_to_first_token_seconds",
-                              "From a request to its first token", labels, out);
-    inter_token_latency.print(prefix + "inter_token_latency_seconds", "From token to token", labels,
-                              out);
-    request_latency.print(prefix + "e2e_request_latency_seconds", "From a request to its end",
-                          labels, out);
-  }
+  print_common(own, "dinfer_", engine);
+  Page common(out, fmt::format("model_name=\"{}\"", escaped(model)));
+  print_common(common, "vllm:", engine);
   return out;
 }
 

@@ -42,6 +42,10 @@ class Metrics {
                    const HttpCounts& http) const;
 
  private:
+  class Page;
+  static void print_ranks(Page& page, const RankSummary& ranks);
+  void print_common(Page& page, const std::string& prefix, const EngineStats& engine) const;
+
   std::map<std::string, uint64_t> finishes_;
   std::map<std::pair<std::string, int>, uint64_t> answers_;
   std::map<std::string, uint64_t> refusals_;

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/text_marks.h"
+#include "text/text_marks.h"
 
 namespace dinfer {
 

@@ -168,7 +168,7 @@ OrderedJson chat_body(const OrderedJson& body, const ApiLimits& limits,
   ApiFields fields(body, "");
   refuse_stored(fields);
   OrderedJson chat{{"messages", read_input(fields, limits)}};
-  if (const auto most = fields.integer("max_output_tokens", 1, int64_t{1} << 40))
+  if (const auto most = fields.integer("max_output_tokens", 1, kMostTokens))
     chat["max_completion_tokens"] = *most;
   chat["tools"] = read_tools_of_response(fields);
   chat["tool_choice"] = read_choice_of_response(fields);

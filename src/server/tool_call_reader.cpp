@@ -5,7 +5,7 @@
 
 #include "server/access.h"
 #include "server/answer_format.h"
-#include "server/text_marks.h"
+#include "text/text_marks.h"
 
 namespace dinfer {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "grammar/schema_grammar.h"
-#include "server/text_marks.h"
+#include "text/text_marks.h"
 
 namespace dinfer {
 

@@ -1,4 +1,3 @@
-#include <array>
 
 #include "text/tokenizer_json.h"
 #include "text/utf8.h"

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <ostream>
+#include <random>
 #include <span>
 #include <string>
 #include <vector>

@@ -3,7 +3,6 @@
 
 #include <map>
 
-#include "base/error.h"
 #include "bootstrap/multinode.h"
 #include "bootstrap/ring_config.h"
 #include "tests/unit/bootstrap/refusal.h"

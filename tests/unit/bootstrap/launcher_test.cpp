@@ -1,7 +1,5 @@
 #include "bootstrap/launcher.h"
 
-#include <algorithm>
-
 #include <gtest/gtest.h>
 
 #include <map>

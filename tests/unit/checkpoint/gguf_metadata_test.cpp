@@ -12,9 +12,9 @@ TEST(GgufMetadata, ReadsEveryKindOfValue) {
   const auto metadata = GgufMetadata::read(kModels / "gguf/llama-k/llama-k-Q4_K.gguf");
   EXPECT_EQ(metadata.get_string("general.architecture"), "llama");
   EXPECT_EQ(metadata.get_int("llama.embedding_length"), 256);
-  EXPECT_FLOAT_EQ(metadata.get_float("llama.attention.layer_norm_rms_epsilon"), 1e-5f);
-  EXPECT_EQ(metadata.get_float("llama.block_count"), 1.0);
-  EXPECT_TRUE(metadata.get_bool("tokenizer.ggml.add_bos_token"));
+  EXPECT_FLOAT_EQ(*metadata.find_float("llama.attention.layer_norm_rms_epsilon"), 1e-5f);
+  EXPECT_EQ(metadata.find_float("llama.block_count"), 1.0);
+  EXPECT_EQ(metadata.find_bool("tokenizer.ggml.add_bos_token"), true);
   EXPECT_EQ(metadata.get_strings("tokenizer.ggml.tokens").size(), 576u);
   EXPECT_EQ(metadata.get_strings("tokenizer.ggml.tokens")[2], "</s>");
   EXPECT_EQ(metadata.get_ints("tokenizer.ggml.token_type")[1], 3);

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
 #include "tests/support/temporary_directory.h"
 #include "tests/unit/checkpoint/model_bytes.h"
 

@@ -11,7 +11,6 @@
 #include "cli/plan_calibration.h"
 #include "cli/plan_layouts.h"
 #include "cli/start_offload.h"
-#include "placement/device_layers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace dinfer {

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <map>
 #include <mutex>
-#include <numeric>
 #include <random>
 
 #include <gtest/gtest.h>

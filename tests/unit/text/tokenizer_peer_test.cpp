@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "text/load_text.h"
 
