@@ -22,13 +22,6 @@ class FewThreads {
   FewThreads& operator=(const FewThreads&) = delete;
   ~FewThreads() { setrlimit(RLIMIT_AS, &before_); }
 
-  // Sanitizers take address space as they like.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  static constexpr bool kPossible = false;
-#else
-  static constexpr bool kPossible = true;
-#endif
-
  private:
   rlimit before_{};
 };

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "tests/support/few_threads.h"
+#include "tests/support/sanitizers.h"
 
 namespace dinfer {
 namespace {
@@ -24,7 +25,7 @@ TEST(ReadAhead, GivesResultsInTheOrderOfTheJobs) {
 }
 
 TEST(ReadAhead, MakesDoWithTheThreadsThatTheSystemGives) {
-  if (!test::FewThreads::kPossible) GTEST_SKIP();
+  if (test::kSanitized) GTEST_SKIP();
   std::vector<ReadAhead<int>::Job> jobs(1000, [] { return 7; });
   const test::FewThreads few;
   ReadAhead<int> ahead(std::move(jobs), 1000, 6);
