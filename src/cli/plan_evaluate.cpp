@@ -167,6 +167,7 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
     memory.push_back({.free = device.free,
                       .weights = layout.bytes(rank, shard.units),
                       .activations = Transformer::activation_bytes(config, shard, limits),
+                      .position = Transformer::bytes_per_position(config, shard, limits.positions),
                       .kv_block = KvCache::bytes_per_block(config, shard, model.kv_type(),
                                                            options.kv_block_size),
                       .device = device.kind.name,

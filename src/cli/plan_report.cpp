@@ -31,7 +31,7 @@ std::string rank_lines(const PlanReport& report, const PlannedLayout& layout) {
         fmt::format("rank {}: node={} device={} units={} weights={} activations={} kv={} free={}\n",
                     rank, device_of(report, layout.candidate, rank).node, own.device,
                     units_text(layout.candidate.shard_of(static_cast<int>(rank)), report.layers),
-                    size_text(own.weights), size_text(own.activations),
+                    size_text(own.weights), size_text(own.working(layout.evaluation.kv.max_seq_len)),
                     size_text(blocks * own.kv_block), size_text(own.free));
   }
   if (memory.size() > kMostLines)
@@ -99,7 +99,7 @@ OrderedJson layout_json(const PlanReport& report, const PlannedLayout& layout) {
          {"device", own.device},
          {"units", units_text(candidate.shard_of(static_cast<int>(rank)), report.layers)},
          {"weight_bytes", own.weights},
-         {"activation_bytes", own.activations},
+         {"activation_bytes", own.working(e.kv.max_seq_len)},
          {"kv_bytes", static_cast<uint64_t>(e.kv.blocks) * own.kv_block},
          {"free_bytes", own.free}});
   }

@@ -124,7 +124,7 @@ ServedLayout served_layout(const Head& head) {
                              .units = head.units[rank],
                              .weight_bytes = memory.weights,
                              .kv_bytes = memory.kv_block * kv_blocks,
-                             .activation_bytes = memory.activations});
+                             .activation_bytes = memory.working(head.engine.limits().max_seq_len)});
   }
   return layout;
 }

@@ -14,6 +14,17 @@ int64_t blocks_for(int64_t tokens, int64_t block_size) {
 
 std::string text(uint64_t bytes) { return gibibytes(static_cast<double>(bytes)); }
 
+// KV blocks that fit into `room` bytes. Those of the longest sequence, `full` of them, bring
+// rotation tables for their positions.
+int64_t blocks_within(double room, const RankMemory& memory, int64_t full, int64_t block_size) {
+  const auto block = static_cast<double>(memory.kv_block);
+  const double tables = static_cast<double>(memory.position) * static_cast<double>(block_size);
+  const double together = static_cast<double>(full) * (block + tables);
+  return static_cast<int64_t>(room < together
+                                  ? room / (block + tables)
+                                  : (room - static_cast<double>(full) * tables) / block);
+}
+
 constexpr const char* kWhatHelps =
     "use more ranks, --quant 8 or 4 where the weights are plain, --kv-dtype f8, a smaller "
     "--max-seq-len, --max-seqs or --max-batch-tokens";
@@ -39,6 +50,7 @@ std::optional<KvType> wanted_kv_type(const Options& options) {
 KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
                const std::vector<RankMemory>& ranks) {
   const int64_t block_size = options.kv_block_size;
+  const int64_t full = blocks_for(seq_len, block_size);
   int64_t fitting = INT32_MAX;  // blocks that every rank has room for
   size_t tightest = 0;          // the rank with the least room
   bool shared = false;
@@ -54,14 +66,13 @@ KvPlan plan_kv(const Options& options, int64_t seqs, int64_t seq_len,
     if (memory.kv_block == 0) continue;  // it owns no attention
     shared = shared || memory.shared;
     const double room = static_cast<double>(memory.free - taken) * options.kv_memory_fraction;
-    const auto blocks = static_cast<int64_t>(room / static_cast<double>(memory.kv_block));
+    const int64_t blocks = blocks_within(room, memory, full, block_size);
     if (blocks < fitting) {
       fitting = blocks;
       tightest = rank;
     }
   }
 
-  const int64_t full = blocks_for(seq_len, block_size);
   const int64_t others = shared ? std::min(seq_len, kShortSequence) : seq_len;  // tokens of each
   const int64_t useful = full + (seqs - 1) * blocks_for(others, block_size);
   const int64_t blocks = options.kv_blocks > 0 ? options.kv_blocks : std::min(useful, fitting);
@@ -88,14 +99,16 @@ std::vector<RankMemory> gather_memory(ControlPlane& control, Deadline deadline,
                                       const RankMemory& own) {
   ByteWriter out;
   out.put_text(own.device);
-  for (uint64_t value : {own.free, own.weights, own.activations, own.kv_block}) out.put(value);
+  for (uint64_t value : {own.free, own.weights, own.activations, own.position, own.kv_block})
+    out.put(value);
   out.put<uint8_t>(own.shared);
   std::vector<RankMemory> ranks;
   for (const Bytes& message : control.all_gather(out.take(), deadline)) {
     ByteReader in(message, "memory of a rank");
     RankMemory memory;
     memory.device = in.get_text();
-    for (uint64_t* value : {&memory.free, &memory.weights, &memory.activations, &memory.kv_block}) {
+    for (uint64_t* value :
+         {&memory.free, &memory.weights, &memory.activations, &memory.position, &memory.kv_block}) {
       *value = in.get<uint64_t>();
     }
     memory.shared = in.get<uint8_t>() != 0;

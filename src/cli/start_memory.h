@@ -16,10 +16,16 @@ namespace dinfer {
 struct RankMemory {
   uint64_t free = 0;
   uint64_t weights = 0;
-  uint64_t activations = 0;  // with rotation tables and logits
+  uint64_t activations = 0;  // with logits
+  uint64_t position = 0;     // of rotation tables, for each position of the longest sequence
   uint64_t kv_block = 0;     // one KV block, all layers
   std::string device;        // whose memory it is
   bool shared = true;        // with all programs of the host: main memory
+
+  // Activations and the rotation tables of sequences of `tokens`.
+  uint64_t working(int64_t tokens) const {
+    return activations + position * static_cast<uint64_t>(tokens);
+  }
 };
 
 // What the job's KV cache comes to: the same on all ranks.

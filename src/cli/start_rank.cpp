@@ -155,6 +155,7 @@ void StartingRank::plan_memory() {
     own = {.free = free_memory(own_, options_, world()),
            .weights = model_.weight_bytes(shard()),
            .activations = activation_bytes(),
+           .position = Transformer::bytes_per_position(model_.config, shard(), limits_.max_seq_len),
            .kv_block = kv_block_bytes(shard()),
            .device = own_.device->name(),
            .shared = !own_.on_gpu()};

@@ -9,6 +9,9 @@
 namespace dinfer {
 namespace {
 
+// Rows of the tables that are computed together: some milliseconds of work.
+constexpr int64_t kPositionsAtOnce = 4096;
+
 // Single precision where Hugging Face works on f32 tensors, double where on Python numbers, so that
 // angles at high positions agree.
 
@@ -124,13 +127,6 @@ void divide(std::vector<float>& inverse, const std::vector<double>& divisors, co
   for (size_t i = 0; i < inverse.size(); ++i) inverse[i] /= static_cast<float>(divisors[i]);
 }
 
-std::unique_ptr<Buffer> upload_floats(Device& device, const std::vector<float>& values) {
-  const auto bytes = std::as_bytes(std::span(values));
-  auto buffer = device.allocate(bytes.size());
-  device.copy_in(buffer->data(), bytes);
-  return buffer;
-}
-
 }  // namespace
 
 int64_t rotary_dim(const ModelConfig& config) {
@@ -183,32 +179,52 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length) {
 }
 
 Rope::Rope(Device& device, const ModelConfig& config, int64_t positions)
-    : original_(original_context(config)) {
+    : device_(device), original_(original_context(config)), positions_(positions) {
   const bool two = depends_on_length(config.rope) && positions > original_;
   for (int64_t length : two ? std::vector{original_, positions} : std::vector{int64_t{1}}) {
-    const RopeFrequencies frequencies = rope_frequencies(config, length);
-    const size_t half = frequencies.inverse.size();
-    std::vector<float> cosine(static_cast<size_t>(positions) * half);
-    std::vector<float> sine(cosine.size());
-    for (size_t at = 0; at < cosine.size(); ++at) {
-      const float angle = static_cast<float>(at / half) * frequencies.inverse[at % half];
-      cosine[at] = static_cast<float>(std::cos(double{angle})) * frequencies.attention_factor;
-      sine[at] = static_cast<float>(std::sin(double{angle})) * frequencies.attention_factor;
-    }
-    buffers_.push_back(upload_floats(device, cosine));
-    buffers_.push_back(upload_floats(device, sine));
-    tables_.push_back(
-        {.cosine = reinterpret_cast<const float*>(buffers_[buffers_.size() - 2]->data()),
-         .sine = reinterpret_cast<const float*>(buffers_.back()->data()),
-         .positions = positions,
-         .rotary_dim = static_cast<int64_t>(2 * half)});
+    frequencies_.push_back(rope_frequencies(config, length));
+    const size_t half = frequencies_.back().inverse.size();
+    const size_t bytes = static_cast<size_t>(positions) * half * sizeof(float);
+    cosine_.push_back(device.allocate(bytes));
+    sine_.push_back(device.allocate(bytes));
+    tables_.push_back({.cosine = reinterpret_cast<const float*>(cosine_.back()->data()),
+                       .sine = reinterpret_cast<const float*>(sine_.back()->data()),
+                       .positions = positions,
+                       .rotary_dim = static_cast<int64_t>(2 * half)});
   }
 }
 
-size_t Rope::bytes(const ModelConfig& config, int64_t positions) {
+void Rope::prepare(int64_t positions) {
+  check(positions <= positions_, "a position within the rotation tables");
+  if (positions <= prepared_) return;
+  const int64_t wanted = (positions + kPositionsAtOnce - 1) / kPositionsAtOnce * kPositionsAtOnce;
+  const int64_t end = std::min(wanted, positions_);
+  compute(prepared_, end);
+  prepared_ = end;
+}
+
+void Rope::compute(int64_t begin, int64_t end) {
+  for (size_t table = 0; table < tables_.size(); ++table) {
+    const auto& [inverse, factor] = frequencies_[table];
+    std::vector<float> cosine, sine;
+    cosine.reserve(static_cast<size_t>(end - begin) * inverse.size());
+    sine.reserve(cosine.capacity());
+    for (int64_t position = begin; position < end; ++position) {
+      for (const float frequency : inverse) {
+        const float angle = static_cast<float>(position) * frequency;
+        cosine.push_back(static_cast<float>(std::cos(double{angle})) * factor);
+        sine.push_back(static_cast<float>(std::sin(double{angle})) * factor);
+      }
+    }
+    const size_t before = static_cast<size_t>(begin) * inverse.size() * sizeof(float);
+    device_.copy_in(cosine_[table]->data() + before, std::as_bytes(std::span(cosine)));
+    device_.copy_in(sine_[table]->data() + before, std::as_bytes(std::span(sine)));
+  }
+}
+
+size_t Rope::bytes_per_position(const ModelConfig& config, int64_t positions) {
   const bool two = depends_on_length(config.rope) && positions > original_context(config);
-  const auto angles = static_cast<size_t>(positions * (rotary_dim(config) / 2));
-  return angles * 2 * sizeof(float) * (two ? 2 : 1);
+  return static_cast<size_t>(rotary_dim(config)) * sizeof(float) * (two ? 2 : 1);
 }
 
 }  // namespace dinfer

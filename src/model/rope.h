@@ -24,7 +24,8 @@ struct RopeFrequencies {
 // does. Only `dynamic` and `longrope` depend on the length.
 RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length);
 
-// The rotation tables of one model in device memory, for positions [0, positions).
+// The rotation tables of one model in device memory, with room for positions [0, positions). Rows
+// are computed when sequences come near them, so that a model made for long ones starts no later.
 //
 // `dynamic` and `longrope` rotate sequences differently once they are longer than the model's
 // original context. Hugging Face decides at each forward pass from the length so far, which leaves
@@ -43,11 +44,21 @@ class Rope {
   // The table of a sequence that may come to `length` tokens.
   int table_for(int64_t length) const { return tables() > 1 && length > original_ ? 1 : 0; }
 
-  static size_t bytes(const ModelConfig& config, int64_t positions);
+  // Before a step whose tokens stand at positions [0, positions).
+  void prepare(int64_t positions);
+
+  // Device memory of a position, in tables for `positions` of them.
+  static size_t bytes_per_position(const ModelConfig& config, int64_t positions);
 
  private:
+  void compute(int64_t begin, int64_t end);
+
+  Device& device_;
   int64_t original_;
-  std::vector<std::unique_ptr<Buffer>> buffers_;
+  int64_t positions_;
+  int64_t prepared_ = 0;                      // positions whose rows are there
+  std::vector<RopeFrequencies> frequencies_;  // by table
+  std::vector<std::unique_ptr<Buffer>> cosine_, sine_;
   std::vector<RopeTable> tables_;
 };
 

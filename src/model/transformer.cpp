@@ -14,6 +14,12 @@ int64_t wide_floats(const ModelConfig& config, const Shard& shard, const StepLim
                   limits.logit_rows * shard.vocab.size());
 }
 
+bool owns_attention(const ModelConfig& config, const Shard& shard) {
+  for (int64_t layer = 0; layer < config.layers; ++layer)
+    if (shard.owns(unit::attention(layer))) return true;
+  return false;
+}
+
 }  // namespace
 
 // The forward pass reads from here down: stages of units, which are the embedding, attention and
@@ -131,6 +137,7 @@ void Transformer::take_chunks(const StepInput& step) {
     check(chunks_[i].position + chunks_[i].tokens <= limits_.positions,
           "position past limits.positions");
     chunks_[i].rotation = rope_.table_for(step.length_limits[i]);
+    if (attends_) rope_.prepare(chunks_[i].position + chunks_[i].tokens);
   }
 }
 
@@ -165,7 +172,8 @@ Transformer::Transformer(Device& device, const ModelPeers& peers, const ModelCon
       shard_(shard),
       weights_(std::move(weights)),
       cache_(std::move(cache)),
-      rope_(device, config, limits.positions),
+      attends_(owns_attention(config, shard)),
+      rope_(device, config, attends_ ? limits.positions : 0),
       limits_(limits) {
   check(peers.group.rank() == shard.rank && peers.group.size() == shard.size,
         "the shard is of this group");
@@ -184,7 +192,12 @@ size_t Transformer::activation_bytes(const ModelConfig& config, const Shard& sha
   const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
                          limits.rows * shard.heads.size() * config.head_dim +
                          wide_floats(config, shard, limits);
-  return static_cast<size_t>(floats) * sizeof(float) + Rope::bytes(config, limits.positions);
+  return static_cast<size_t>(floats) * sizeof(float);
+}
+
+size_t Transformer::bytes_per_position(const ModelConfig& config, const Shard& shard,
+                                       int64_t positions) {
+  return owns_attention(config, shard) ? Rope::bytes_per_position(config, positions) : 0;
 }
 
 }  // namespace dinfer

@@ -57,9 +57,12 @@ class Transformer {
   // Bytes of hidden states that went into sums over the group, and from and to other stages.
   uint64_t moved_bytes() const { return moved_bytes_; }
 
-  // Device memory of activations and rotation tables.
+  // Device memory of activations.
   static size_t activation_bytes(const ModelConfig& config, const Shard& shard,
                                  const StepLimits& limits);
+  // Device memory of rotation tables, for each of the positions that a sequence may have.
+  static size_t bytes_per_position(const ModelConfig& config, const Shard& shard,
+                                   int64_t positions);
 
  private:
   void compute(int64_t rows, int64_t wanted);
@@ -85,6 +88,7 @@ class Transformer {
   Shard shard_;
   ModelWeights weights_;
   KvCache cache_;
+  bool attends_;
   Rope rope_;
   StepLimits limits_;
   uint64_t moved_bytes_ = 0;

@@ -83,6 +83,19 @@ TEST(PlanKv, is_bound_by_the_rank_with_the_least_room) {
   EXPECT_EQ(plan.max_seq_len, 1440) << "without --max-seq-len the context shrinks";
 }
 
+TEST(PlanKv, long_contexts_take_rotation_tables_only_for_what_the_cache_holds) {
+  RankMemory rank = rank_with(210 * kMiB);
+  rank.position = kMiB / 16;  // as much as keys and values
+  const int64_t longest = int64_t{1} << 31;
+  const KvPlan plan = plan_kv({}, 4, longest, {rank});
+  EXPECT_EQ(plan.blocks, 45);
+  EXPECT_EQ(plan.max_seq_len, 45 * 16);
+  EXPECT_EQ(rank.working(plan.max_seq_len), (10 + 45) * kMiB);
+  // Blocks beyond those of the longest sequence need no more tables: 90 = 10 * 2 + 70.
+  rank.shared = false;
+  EXPECT_EQ(plan_kv({}, 64, 160, {rank}).blocks, 80);
+}
+
 TEST(PlanKv, refuses_what_the_user_asked_for_and_does_not_fit) {
   Options options;
   options.max_seq_len = 2048;

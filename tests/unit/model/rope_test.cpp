@@ -191,7 +191,8 @@ TEST(Rope, RefusesAnOddNumberOfRotatedValues) {
 TEST(Rope, TablesHoldCosineAndSineOfEveryPosition) {
   const auto device = make_reference_device();
   const ModelConfig config = model(8, 512, {.type = RopeType::yarn, .attention_factor = 2.0});
-  const Rope rope(*device, config, 20);
+  Rope rope(*device, config, 20);
+  rope.prepare(20);
   ASSERT_EQ(rope.tables(), 1);
   const RopeTable& table = rope.table(0);
   EXPECT_EQ(table.positions, 20);
@@ -209,7 +210,8 @@ TEST(Rope, TablesHoldCosineAndSineOfEveryPosition) {
 TEST(Rope, ASequencesTableFollowsFromTheLengthItMayComeTo) {
   const auto device = make_reference_device();
   const ModelConfig config = model(16, 131072, longrope());
-  const Rope rope(*device, config, 6000);
+  Rope rope(*device, config, 6000);
+  rope.prepare(1);
   ASSERT_EQ(rope.tables(), 2);
   EXPECT_EQ(rope.table_for(4096), 0);
   EXPECT_EQ(rope.table_for(4097), 1);
@@ -219,7 +221,27 @@ TEST(Rope, ASequencesTableFollowsFromTheLengthItMayComeTo) {
 
   const Rope short_only(*device, config, 4096);
   EXPECT_EQ(short_only.tables(), 1);
-  EXPECT_EQ(Rope::bytes(config, 6000), 2u * 2u * 6000u * 6u * 4u);
+  EXPECT_EQ(Rope::bytes_per_position(config, 6000), 2u * 2u * 6u * 4u);
+  EXPECT_EQ(Rope::bytes_per_position(config, 4096), 2u * 6u * 4u);
+}
+
+TEST(Rope, RowsComeAsSequencesReachThem) {
+  const auto device = make_reference_device();
+  const ModelConfig config = model(8, 512, {});
+  Rope rope(*device, config, 10'000);
+  const auto expect_row = [&](int64_t position) {
+    const float angle = static_cast<float>(position) * rope_frequencies(config, 1).inverse[1];
+    EXPECT_NEAR(rope.table(0).cosine[position * 4 + 1], std::cos(angle), 1e-5) << position;
+    EXPECT_NEAR(rope.table(0).sine[position * 4 + 1], std::sin(angle), 1e-5) << position;
+  };
+  rope.prepare(5);
+  expect_row(4);
+  rope.prepare(9000);
+  for (const int64_t position : {4, 4095, 4096, 8999}) expect_row(position);
+  rope.prepare(3);
+  rope.prepare(10'000);
+  expect_row(9999);
+  EXPECT_THROW(rope.prepare(10'001), Bug);
 }
 
 }  // namespace
