@@ -54,6 +54,12 @@ Heads heads_of(const ModelConfig& config, int64_t ranks, int64_t rank) {
 
 void check_divides(const ModelConfig& config, int ranks, HeadRule rule) {
   if (fits(config, ranks, rule)) return;
+  for (const auto& [size, what] :
+       {std::pair{config.vocab, "tokens in its vocabulary"}, {config.ffn, "columns in its MLPs"}})
+    if (ranks > size)
+      fail(ExitCode::config,
+           "tensor parallelism over {} ranks: the model has {} {}, and each rank needs one", ranks,
+           size, what);
   if (rule == HeadRule::uneven)
     fail(ExitCode::config,
          "tensor parallelism over {} ranks: the model has {} query heads, and each rank needs one",

@@ -112,6 +112,23 @@ TEST(Placement, RefusesWhatCannotBeSplitAndListsWhatCan) {
   }
 }
 
+TEST(Placement, SaysWhatIsTooSmallForTheRanks) {
+  const auto refusal = [](const ModelConfig& config, HeadRule rule) -> std::string {
+    try {
+      tensor_parallel(config, 8, {1, rule});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  for (const HeadRule rule : {HeadRule::even, HeadRule::uneven}) {
+    EXPECT_NE(refusal(shape(8, 8, 96, 5), rule).find("5 tokens in its vocabulary"),
+              std::string::npos);
+    EXPECT_NE(refusal(shape(8, 8, 7, 512), rule).find("7 columns in its MLPs"), std::string::npos);
+    EXPECT_NE(refusal(shape(4, 4, 96, 512), rule).find("4 query heads"), std::string::npos);
+  }
+}
+
 TEST(Placement, UnevenHeadsTileAndKeepTheirOwnKvHead) {
   const ModelConfig config = smollm2();  // 9 query heads, 3 KV heads
   const auto query_heads = [&](int ranks) {
