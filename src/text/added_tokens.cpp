@@ -102,14 +102,14 @@ std::pair<int32_t, size_t> AddedTokens::Tree::longest(std::string_view text, siz
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizers& normalizers)
     : tokens_(std::move(tokens)) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    const AddedToken& token = tokens_[i];
+    AddedToken& token = tokens_[i];
+    token.decoded = token.text;
     by_id_.emplace(token.id, i);
     if (token.text.empty()) continue;
     if (!token.normalized || token.special) raw_.insert(token.text, static_cast<int32_t>(i));
     if (!token.normalized) continue;
-    std::string text = token.text;
-    normalize(normalizers, text);
-    if (!text.empty()) normalized_.insert(text, static_cast<int32_t>(i));
+    normalize(normalizers, token.decoded);
+    if (!token.decoded.empty()) normalized_.insert(token.decoded, static_cast<int32_t>(i));
   }
 }
 

@@ -15,7 +15,8 @@ namespace dinfer {
 // A token that is looked for in the text itself, before the model sees it.
 struct AddedToken {
   int32_t id = 0;
-  std::string text;
+  std::string text;          // as it is written
+  std::string decoded;       // what the id stands for: AddedTokens sets it
   bool special = false;      // recognised only with EncodeOptions::parse_special
   bool normalized = false;   // looked for after normalisation
   bool strip_left = false;   // takes in the white space before it
@@ -33,7 +34,7 @@ struct Segment {
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // Normalised tokens are looked for as the normalizers leave them.
+  // Normalised tokens are looked for as the normalizers leave them, and decoded so.
   AddedTokens(std::vector<AddedToken> tokens, const Normalizers& normalizers);
 
   const std::vector<AddedToken>& all() const { return tokens_; }

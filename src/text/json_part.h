@@ -22,6 +22,11 @@ class JsonPart {
   [[noreturn]] void refuse(std::string_view why) const {
     fail(ExitCode::model_files, "{}: {}", where_, why);
   }
+  // Where a file wants one of several kinds of `what`, none of them in the list `supported`.
+  [[noreturn]] void refuse_kind(std::string_view what, std::string_view kind,
+                                std::string_view supported) const {
+    refuse(fmt::format("the {} \"{}\" is not supported: {} are", what, kind, supported));
+  }
 
   std::optional<JsonPart> find(const char* key) const;  // empty: absent or null
   JsonPart get(const char* key) const;

@@ -112,7 +112,7 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
     }
     const AddedToken* added = parts_.added.find(id);
     if (added != nullptr && added->special && skip_special) continue;
-    const std::string* text = added != nullptr         ? &added->text
+    const std::string* text = added != nullptr         ? &added->decoded
                               : id < vocabulary.size() ? &vocabulary.text(id)
                                                        : nullptr;
     if (text != nullptr && !text->empty()) tokens.push_back(*text);

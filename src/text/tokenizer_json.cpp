@@ -55,7 +55,7 @@ bool read_post_processor(const JsonPart& part, TokenizerParts& parts) {
   }
   if (type == "ByteLevel") return false;  // it only moves offsets
   if (type != "Sequence")
-    part.refuse(fmt::format("the post-processor \"{}\" is not supported", type));
+    part.refuse_kind("post-processor", type, "TemplateProcessing, ByteLevel and Sequence");
   bool decides = false;
   for (const JsonPart& inner : part.get("processors").items()) {
     if (inner.string("type") == "Sequence")

@@ -49,7 +49,7 @@ void refuse_unless_empty(const JsonPart& part, const char* key) {
 Vocabulary read_vocabulary(const JsonPart& model) {
   // Files from before 2020 have no "type"; only BPE models have merges.
   const std::string type = model.string_or("type", model.find("merges") ? "BPE" : "");
-  if (type != "BPE") model.refuse(fmt::format("the model \"{}\" is not supported", type));
+  if (type != "BPE") model.refuse(fmt::format("the model \"{}\" is not supported: BPE is", type));
   const JsonPart part = model.get("vocab");
   if (!part.value().is_object()) part.refuse("is not an object");
   const auto& entries = part.value().get_ref<const Json::object_t&>();

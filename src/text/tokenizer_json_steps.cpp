@@ -11,9 +11,13 @@ constexpr std::string_view kWordsOrOthers =
     R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}\s]+)";
 constexpr int kNestedSequences = 16;
 
-[[noreturn]] void refuse_type(const JsonPart& part, std::string_view kind, std::string_view type) {
-  part.refuse(fmt::format("the {} \"{}\" is not supported", kind, type));
-}
+constexpr std::string_view kNormalizers =
+    "NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Prepend, Replace, Strip and Sequence";
+constexpr std::string_view kPreTokenizers =
+    "ByteLevel, Split, CharDelimiterSplit, Digits, Punctuation, Whitespace, WhitespaceSplit, "
+    "Metaspace and Sequence";
+constexpr std::string_view kDecoders =
+    "ByteLevel, ByteFallback, Metaspace, Fuse, Strip, Replace and Sequence";
 
 Pattern read_pattern(const JsonPart& part) {
   if (part.value().is_string()) return Pattern::literal(part.as_string());
@@ -30,10 +34,11 @@ SplitBehavior read_behavior(const JsonPart& part) {
   if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
-  part.refuse(fmt::format("the behavior \"{}\" is not supported", name));
+  part.refuse_kind("behavior", name,
+                   "Removed, Isolated, MergedWithPrevious, MergedWithNext and Contiguous");
 }
 
-// One character, as Metaspace and Strip want it.
+// One character, as Metaspace, Strip and CharDelimiterSplit want it.
 std::string read_one_character(const JsonPart& part, const char* key, std::string_view otherwise) {
   const std::string text = part.string_or(key, otherwise);
   if (text.empty() || read_character(text, 0).bytes != text.size()) {
@@ -53,7 +58,7 @@ PrependScheme read_prepend_scheme(const JsonPart& part) {
   if (name == "always") return PrependScheme::always;
   if (name == "first") return PrependScheme::first;
   if (name == "never") return PrependScheme::never;
-  scheme->refuse(fmt::format("the prepend scheme \"{}\" is not supported", name));
+  scheme->refuse_kind("prepend scheme", name, "always, first and never");
 }
 
 size_t read_count(const JsonPart& part, const char* key) {
@@ -88,7 +93,7 @@ void read_normalizer_at(const JsonPart& part, int depth, Normalizers& normalizer
     normalizers.push_back(
         make_strip(part.flag_or("strip_left", true), part.flag_or("strip_right", true)));
   } else {
-    refuse_type(part, "normalizer", type);
+    part.refuse_kind("normalizer", type, kNormalizers);
   }
 }
 
@@ -114,6 +119,9 @@ void read_pre_tokenizer_at(const JsonPart& part, int depth, PreTokenizers& steps
     steps.push_back(make_pattern_split(read_pattern(part.get("pattern")),
                                        read_behavior(part.get("behavior")),
                                        part.flag_or("invert", false)));
+  } else if (type == "CharDelimiterSplit") {
+    steps.push_back(make_pattern_split(Pattern::literal(read_one_character(part, "delimiter", "")),
+                                       SplitBehavior::removed, false));
   } else if (type == "Digits") {
     const bool each = part.flag_or("individual_digits", false);
     steps.push_back(make_character_split(
@@ -131,7 +139,7 @@ void read_pre_tokenizer_at(const JsonPart& part, int depth, PreTokenizers& steps
     steps.push_back(make_metaspace(read_one_character(part, "replacement", kMetaspace),
                                    read_prepend_scheme(part), part.flag_or("split", true)));
   } else {
-    refuse_type(part, "pre-tokenizer", type);
+    part.refuse_kind("pre-tokenizer", type, kPreTokenizers);
   }
 }
 
@@ -164,7 +172,7 @@ void read_decoder_at(const JsonPart& part, int depth, bool& fused, TokenDecoders
     decoders.push_back(
         make_replace_decoder(read_pattern(part.get("pattern")), part.string("content")));
   } else {
-    refuse_type(part, "decoder", type);
+    part.refuse_kind("decoder", type, kDecoders);
   }
 }
 

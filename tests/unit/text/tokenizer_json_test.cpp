@@ -79,6 +79,8 @@ TEST(PreTokenizer, OtherKinds) {
   EXPECT_EQ(pieces_of({{"type", "Punctuation"}}, "a$!\u3002b"),
             (Texts{"a", "$", "!", "\u3002", "b"}));
   EXPECT_EQ(pieces_of({{"type", "WhitespaceSplit"}}, " a\u00a0b "), (Texts{"a", "b"}));
+  EXPECT_EQ(pieces_of({{"type", "CharDelimiterSplit"}, {"delimiter", "_"}}, "a__b_"),
+            (Texts{"a", "b"}));
   EXPECT_EQ(pieces_of({{"type", "Whitespace"}}, "a b!?"), (Texts{"a", "b", "!?"}));
   EXPECT_EQ(pieces_of({{"type", "Whitespace"}}, "z\u200d\u24b6_\u2163-\u00bd"),
             (Texts{"z\u200d\u24b6_\u2163", "-\u00bd"}));
@@ -136,6 +138,17 @@ TEST(TokenDecoder, Kinds) {
   EXPECT_EQ(decoded({{"type", "ByteLevel"}}, {"\u0120a", "\u20ac"}), " a\u20ac|");
 }
 
+TEST(TokenizerJson, NormalizedAddedTokensAreDecodedAsTheNormalizersLeaveThem) {
+  Json json = small_tokenizer();
+  json["normalizer"] = {
+      {"type", "Sequence"},
+      {"normalizers", {{{"type", "Lowercase"}}, {{"type", "Prepend"}, {"prepend", "_"}}}}};
+  json["added_tokens"].push_back(added_token(261, "<TOOL>", false, {{"normalized", true}}));
+  json["added_tokens"].push_back(added_token(262, "<RAW>", false));
+  const auto tokenizer = load_small(json);
+  EXPECT_EQ(tokenizer->decode(std::vector{97, 261, 262}, false), "a_<tool><RAW>");
+}
+
 // What is not supported is refused with the file, the place and its name.
 void expect_refused(const Json& json, const std::vector<std::string>& words) {
   try {
@@ -156,14 +169,18 @@ TEST(TokenizerJson, RefusesByName) {
     json[Json::json_pointer(pointer)] = value;
     return json;
   };
-  expect_refused(with("/normalizer", {{"type", "Precompiled"}}), {"normalizer", "\"Precompiled\""});
+  expect_refused(with("/normalizer", {{"type", "Precompiled"}}),
+                 {"normalizer", "\"Precompiled\"", "NFC, "});
   expect_refused(with("/pre_tokenizer",
                       {{"type", "Sequence"}, {"pretokenizers", {{{"type", "UnicodeScripts"}}}}}),
-                 {"pretokenizers[0]", "\"UnicodeScripts\""});
-  expect_refused(with("/decoder", {{"type", "WordPiece"}}), {"decoder", "\"WordPiece\""});
-  expect_refused(with("/post_processor", {{"type", "BertProcessing"}}), {"\"BertProcessing\""});
-  expect_refused(with("/model/type", "Unigram"), {"model", "\"Unigram\""});
+                 {"pretokenizers[0]", "\"UnicodeScripts\"", "CharDelimiterSplit, "});
+  expect_refused(with("/decoder", {{"type", "WordPiece"}}), {"decoder", "\"WordPiece\"", "Fuse, "});
+  expect_refused(with("/post_processor", {{"type", "BertProcessing"}}),
+                 {"\"BertProcessing\"", "TemplateProcessing, "});
+  expect_refused(with("/model/type", "Unigram"), {"model", "\"Unigram\"", "BPE is"});
   expect_refused(with("/model/continuing_subword_prefix", "##"), {"continuing_subword_prefix"});
+  expect_refused(with("/pre_tokenizer", {{"type", "CharDelimiterSplit"}, {"delimiter", "ab"}}),
+                 {"delimiter", "one character"});
   expect_refused(with("/model/dropout", 0.1), {"dropout"});
   expect_refused(with("/model/merges", {"a zz"}), {"merges", "\"zz\""});
   expect_refused(with("/model/merges", {"a"}), {"merges", "not a pair"});
