@@ -13,6 +13,9 @@
 namespace dinfer {
 namespace {
 
+// After which a rank says for whom it waits; the head again at twice that, and so on.
+constexpr std::chrono::duration<double> kFirstNotice{3};
+
 enum class Answer : uint32_t { roster = 1, refusal, missing };
 
 void send_text(Channel& to, Answer type, const std::string& text) {
@@ -61,10 +64,19 @@ class Gathering {
       : plan_(plan), reception_(listener, plan.secret), seats_(static_cast<size_t>(plan.size)) {}
 
   Star run(Deadline deadline) {
-    while (!complete()) {
-      std::optional<Guest> guest = reception_.next(deadline);
-      if (!guest) fail_missing();
-      seat(std::move(*guest));
+    std::chrono::duration<double> patience = kFirstNotice;
+    for (Deadline notice = Deadline::after(patience); !complete();) {
+      std::optional<Guest> guest =
+          reception_.next(notice.remaining() < deadline.remaining() ? notice : deadline);
+      if (guest) {
+        seat(std::move(*guest));
+      } else if (deadline.expired()) {
+        fail_missing();
+      } else if (notice.expired()) {
+        log::info("the head waits for ranks: {}", attendance());
+        patience *= 2;
+        notice = Deadline::after(patience);
+      }
     }
     return form();
   }
@@ -117,15 +129,24 @@ class Gathering {
     throw Error(ExitCode::config, why);
   }
 
-  [[noreturn]] void fail_missing() {
-    std::vector<std::string> missing;
+  // Who is missing, who has come, and who was here and is gone.
+  std::string attendance() {
+    std::vector<std::string> missing, here, gone;
     for (int rank = 1; rank < plan_.size; ++rank) {
-      const Seat& seat = seats_[static_cast<size_t>(rank)];
-      if (!seat.control || !seat.pulse) missing.push_back(plan_.describe(rank));
+      Seat& seat = seats_[static_cast<size_t>(rank)];
+      const bool came = seat.control && seat.pulse;
+      std::vector<std::string>& list = !came ? missing : is_there(*seat.control) ? here : gone;
+      list.push_back(plan_.describe(rank));
     }
+    std::string text;
+    if (!here.empty()) text += fmt::format("connected: {}; ", fmt::join(here, ", "));
+    if (!gone.empty()) text += fmt::format("came and ended: {}; ", fmt::join(gone, ", "));
+    return text + fmt::format("no connection from {}", fmt::join(missing, ", "));
+  }
+
+  [[noreturn]] void fail_missing() {
     const std::string why =
-        fmt::format("not all ranks came within --start-timeout: no connection from {}{}",
-                    fmt::join(missing, ", "),
+        fmt::format("not all ranks came within --start-timeout: {}{}", attendance(),
                     reception_.last_refusal().empty()
                         ? ": are they started, and can they reach this host's port?"
                         : "; turned away: " + reception_.last_refusal());
@@ -202,7 +223,13 @@ Star join_head(const StarPlan& plan, Deadline deadline) {
                 deadline, look);
   };
   Star star;
-  star.control.push_back(connect(Purpose::control, [] {}));
+  bool told = false;
+  const Look waiting = [&, notice = Deadline::after(kFirstNotice)] {
+    if (!told && notice.expired())
+      log::info("nobody answers yet at the head's {}", plan.head.text());
+    told = told || notice.expired();
+  };
+  star.control.push_back(connect(Purpose::control, waiting));
   Channel& head = star.control.front();
   // A head that does not want this rank says so over the first connection and is gone.
   const Look refused = [&] { listen_to_head(plan, head); };

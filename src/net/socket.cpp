@@ -202,7 +202,10 @@ Socket connect_to(const HostPort& to, Deadline deadline, const Look& look) {
     std::this_thread::sleep_for(std::min(pause, deadline.remaining()));
     pause = std::min<std::chrono::milliseconds>(2 * pause, kLongestPause);
   } while (!deadline.expired());
-  fail(ExitCode::peer, "cannot connect to {}: {}", to.text(), why);
+  fail(
+      ExitCode::peer,
+      "cannot connect to {}: {}: is the rank that listens there started, and is the address right?",
+      to.text(), why);
 }
 
 std::string local_address(const Socket& socket) { return address_text(socket.fd(), getsockname); }

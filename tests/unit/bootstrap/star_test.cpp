@@ -4,6 +4,7 @@
 
 #include <future>
 #include <string>
+#include <thread>
 
 #include "bootstrap/tcp_session.h"
 
@@ -77,6 +78,25 @@ TEST_F(Meeting, TheDeadlineHoldsWhereNobodyComes) {
         << error.what();
   }
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+}
+
+TEST_F(Meeting, WhoHasComeAndWhoIsMissingIsTold) {
+  std::string to_head, to_rank;
+  std::thread rank([&] {
+    try {
+      join_head(plan(2, 3, 1), Deadline::after(std::chrono::seconds(2)));
+    } catch (const Error& error) {
+      to_rank = error.what();
+    }
+  });
+  try {
+    gather_ranks(listener_, plan(0, 3, 1), Deadline::after(std::chrono::seconds(1)));
+  } catch (const Error& error) {
+    to_head = error.what();
+  }
+  rank.join();
+  for (const std::string& text : {to_head, to_rank})
+    EXPECT_NE(text.find("connected: rank 2; no connection from rank 1"), std::string::npos) << text;
 }
 
 }  // namespace
