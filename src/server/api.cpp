@@ -149,6 +149,11 @@ void Api::check_access(const HttpRequest& request, const Route& route) const {
     throw ApiError(415, "invalid_request_error", "unsupported_media_type",
                    "the Content-Type must be application/json");
   }
+  const std::string& encoding = request.header("content-encoding");
+  if (!encoding.empty() && encoding != "identity") {
+    throw ApiError(415, "invalid_request_error", "unsupported_media_type",
+                   "bodies with a Content-Encoding are not read: send it as it is");
+  }
 }
 
 void Api::handle(HttpRequest request, Reply reply) {

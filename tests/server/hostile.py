@@ -130,6 +130,7 @@ def check_bad_json(server):
         assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error", error
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         assert post(BODY, headers={"Content-Type": kind})[0] == 415
+    assert post(BODY, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})[0] == 415
     assert server.request("GET", "/v1/completions")[0] == 405
     assert server.request("GET", "/nothing")[0] == 404
     assert server.request("POST", "/v1/embeddings", {})[0] == 404
