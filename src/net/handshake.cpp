@@ -19,6 +19,7 @@ constexpr uint32_t kVersion = 1;
 constexpr std::array<char, 8> kMagic = {'d', 'i', 'n', 'f', 'e', 'r', '\r', '\n'};
 constexpr size_t kMostVisitors = 64;
 constexpr std::chrono::seconds kVisitorPatience{5};
+constexpr std::chrono::seconds kProofPatience{2};  // where others want to come in
 constexpr int kRefusalsLogged = 5;
 constexpr std::chrono::milliseconds kLookEvery{200};
 constexpr size_t kPrefixBytes = 16;  // magic, version, bytes: the same in every version
@@ -172,18 +173,30 @@ std::optional<Guest> Reception::next(Deadline deadline) {
 
 void Reception::take_new() {
   while (std::optional<Socket> socket = accept_from(listener_)) {
-    // The one that has been silent longest makes room.
-    if (visitors_.size() == kMostVisitors) {
-      const auto silent = std::ranges::find_if(
-          visitors_, [](const Visitor& visitor) { return visitor.received.empty(); });
-      visitors_.erase(silent == visitors_.end() ? visitors_.begin() : silent);
-    }
+    if (visitors_.size() == kMostVisitors && !make_room()) continue;  // it may call again
     std::string from = peer_address(*socket);
     visitors_.push_back({.socket = std::move(*socket),
                          .from = std::move(from),
                          .patience = Deadline::after(kVisitorPatience)});
     if (advance(visitors_.back()) == Progress::leaves) visitors_.pop_back();
   }
+}
+
+// Those who have greeted keep their places for a while: they believe themselves connected once they
+// have sent their proof. Of the others the one that has been silent longest leaves.
+bool Reception::make_room() {
+  const auto greeted = [](const Visitor& visitor) { return !visitor.greeting.empty(); };
+  auto leaving = std::ranges::find_if(visitors_, [&](const Visitor& visitor) {
+    return !greeted(visitor) && visitor.received.empty();
+  });
+  if (leaving == visitors_.end()) leaving = std::ranges::find_if_not(visitors_, greeted);
+  if (leaving == visitors_.end())
+    leaving = std::ranges::find_if(visitors_, [](const Visitor& visitor) {
+      return visitor.patience.remaining() < kVisitorPatience - kProofPatience;
+    });
+  if (leaving == visitors_.end()) return false;
+  visitors_.erase(leaving);
+  return true;
 }
 
 Reception::Progress Reception::advance(Visitor& visitor) {

@@ -66,6 +66,7 @@ class Reception {
   enum class Progress { waits, leaves, is_guest };
 
   void take_new();
+  bool make_room();  // for one more visitor
   Progress advance(Visitor& visitor);
   bool is_understood(const Visitor& visitor);  // as far as it has come
   Progress greet(Visitor& visitor);

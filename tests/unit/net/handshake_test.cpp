@@ -36,6 +36,24 @@ class Handshake : public testing::Test {
     return call(here_, secret, introduce(Purpose::control, rank, 4, 2), within(5));
   }
 
+  // What a caller sends first, taken from the wire by a listener in between.
+  static std::string recorded_greeting() {
+    const Socket middle = listen_at({"127.0.0.1", 0});
+    const auto calling = std::async(std::launch::async, [&] {
+      EXPECT_THROW(call({"127.0.0.1", port_of(middle)}, kSecret,
+                        introduce(Purpose::control, 1, 4, 2), within(0.5)),
+                   Error);
+    });
+    EXPECT_TRUE(wait_ready(middle.fd(), POLLIN, within(5)));
+    const std::optional<Socket> victim = accept_from(middle);
+    std::string greeting(512, '\0');
+    EXPECT_TRUE(victim && wait_ready(victim->fd(), POLLIN, within(5)));
+    const ssize_t bytes = recv(victim->fd(), greeting.data(), greeting.size(), 0);
+    EXPECT_GT(bytes, 100);
+    greeting.resize(static_cast<size_t>(bytes));
+    return greeting;
+  }
+
   static void send_text(const Socket& socket, std::string_view text) {
     EXPECT_EQ(send(socket.fd(), text.data(), text.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(text.size()));
@@ -112,29 +130,32 @@ TEST_F(Handshake, GarbageAndSilenceKeepNobodyOut) {
 }
 
 TEST_F(Handshake, ARecordedGreetingIsOfNoUse) {
+  const std::string recorded = recorded_greeting();
   auto receiving = receive(1.5);
-  // What a caller sends, taken from the wire by a listener in between.
-  const Socket middle = listen_at({"127.0.0.1", 0});
-  auto calling = std::async(std::launch::async, [&] {
-    call({"127.0.0.1", port_of(middle)}, kSecret, introduce(Purpose::control, 1, 4, 2), within(1));
-  });
-  ASSERT_TRUE(wait_ready(middle.fd(), POLLIN, within(5)));
-  const std::optional<Socket> victim = accept_from(middle);
-  ASSERT_TRUE(victim);
-  std::array<char, 512> recorded{};
-  ASSERT_TRUE(wait_ready(victim->fd(), POLLIN, within(5)));
-  const ssize_t bytes = recv(victim->fd(), recorded.data(), recorded.size(), 0);
-  ASSERT_GT(bytes, 100);
   // The attacker plays it again and, having no secret, answers with the listener's own proof.
   const Socket attacker = connect();
-  send_text(attacker, std::string_view(recorded.data(), static_cast<size_t>(bytes)));
+  send_text(attacker, recorded);
   std::array<char, 80> reply{};
   ASSERT_TRUE(wait_ready(attacker.fd(), POLLIN, within(5)));
   ASSERT_EQ(recv(attacker.fd(), reply.data(), reply.size(), 0), 80);
   send_text(attacker, std::string_view(reply.data() + 48, 32));
   EXPECT_FALSE(receiving.get());
   EXPECT_NE(refusal_.find("another secret"), std::string::npos) << refusal_;
-  EXPECT_THROW(calling.get(), Error);
+}
+
+// As many ranks as you like may call at once.
+TEST_F(Handshake, ACallerThatHasGreetedIsNotPushedOutByOthers) {
+  const std::string greeting = recorded_greeting();
+  auto receiving = receive(1);
+  const Socket greeted = connect();
+  send_text(greeted, greeting);
+  std::array<char, 80> reply{};
+  ASSERT_TRUE(wait_ready(greeted.fd(), POLLIN, within(5)));
+  ASSERT_EQ(recv(greeted.fd(), reply.data(), reply.size(), 0), 80);
+  std::vector<Socket> others;
+  for (int i = 0; i < 200; ++i) others.push_back(connect());
+  EXPECT_FALSE(wait_ready(greeted.fd(), POLLIN, within(0.5))) << "the connection was closed";
+  EXPECT_FALSE(receiving.get());
 }
 
 TEST(Address, HostsAndPortsAreReadInAllForms) {
