@@ -36,7 +36,8 @@ int64_t wanted_seq_len(const Options& options, const ModelConfig& config) {
   if (options.max_seq_len > config.max_position) {
     fail(ExitCode::config,
          "sequences of {} tokens are asked for (--max-seq-len, or the largest row of bench), the "
-         "model was made for at most {}",
+         "model was made for at most {}: ask for shorter ones (bench: --prefill, --context, "
+         "--bench-tokens)",
          options.max_seq_len, config.max_position);
   }
   return options.max_seq_len;
