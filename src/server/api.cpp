@@ -370,10 +370,6 @@ void Api::parse(
 // Error(429) where so many sequences more would not fit the queue.
 void Api::admit(size_t sequences) {
   const size_t waiting = driver_->waiting() + parsing_;
-  if (sequences > options_.most_waiting) {
-    throw ApiError::bad_field("n", fmt::format("{} sequences in one request, at most {} may wait",
-                                               sequences, options_.most_waiting));
-  }
   if (waiting + sequences <= options_.most_waiting) return;
   metrics_.count_refusal("queue_full");
   throw ApiError::overloaded(
@@ -407,6 +403,11 @@ std::unique_ptr<AnswerFormat> Api::format_of(Generation& generation, const std::
 
 void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
   if (state_ != State::ready) throw state_error(state_);
+  if (generation.sequences() > options_.most_waiting)
+    throw ApiError::bad_field(
+        generation.n > 1 ? "n" : "prompt",
+        fmt::format("{} sequences in one request, at most {} may wait (--max-queue)",
+                    generation.sequences(), options_.most_waiting));
   admit(generation.sequences());
   std::vector<std::pair<std::string, std::string>> headers{{"X-Request-Id", call->id}};
   if (!generation.ignored.empty())

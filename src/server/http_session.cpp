@@ -117,6 +117,11 @@ class Session {
     }
   }
 
+  std::string too_much() const {
+    return fmt::format("the body has more than the {} bytes that are read (--max-body-bytes)",
+                       limits_.body_bytes);
+  }
+
   // One request with its answer; false: the connection ends.
   asio::awaitable<bool> serve_one(bool last) {
     if (!co_await read_head()) co_return false;
@@ -132,16 +137,14 @@ class Session {
     co_await http::async_read_header(stream_, buffer_, parser,
                                      asio::redirect_error(asio::use_awaitable, error));
     if (error) {
-      co_await refuse(error == http::error::body_limit ? 413 : 400, error.message());
+      if (error == http::error::body_limit)
+        co_await refuse(413, too_much());
+      else
+        co_await refuse(400, error.message());
       co_return false;
     }
     const uint64_t expected =
         parser.content_length().value_or(parser.chunked() ? limits_.body_bytes : uint64_t{0});
-    if (expected > limits_.body_bytes) {
-      co_await refuse(413, fmt::format("the body has {} bytes, at most {} are read", expected,
-                                       limits_.body_bytes));
-      co_return false;
-    }
     if (context_.counts.body_bytes + expected > limits_.all_bodies_bytes) {
       co_await refuse(503, "too many request bodies are being read: try again later");
       co_return false;
@@ -200,8 +203,7 @@ class Session {
     co_await http::async_read(stream_, buffer_, parser,
                               asio::redirect_error(asio::use_awaitable, error));
     if (!error) co_return true;
-    if (error == http::error::body_limit)
-      co_await refuse(413, fmt::format("the body has more than {} bytes", limits_.body_bytes));
+    if (error == http::error::body_limit) co_await refuse(413, too_much());
     if (error.category() == make_error_code(http::error::bad_chunk).category() &&
         error != http::error::body_limit)
       co_await refuse(400, error.message());

@@ -118,8 +118,9 @@ def check_fields(server):
     many = "[" + ",".join('"s%d"' % i for i in range(10_000)) + "]"
     for body, named in (('{"prompt": "a", "stop": %s}' % many, "stop"), ({"prompt": "a", "stop": ""}, "stop"),
                         ({"prompt": "a", "stop": [""]}, "stop"), ({"prompt": "a", "stop": "x" * 300}, "stop"),
-                        ({"prompt": "a", "n": 10**6}, "n"), ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(2000)}},
-                                                             "logit_bias"),
+                        ({"prompt": "a", "n": 10**6}, "n"), ({"prompt": ["a"] * 600}, "prompt: 600 sequences"),
+                        ({"prompt": ["a"] * 100, "n": 16}, "n: 1600 sequences"),
+                        ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(2000)}}, "logit_bias"),
                         ({"prompt": "a", "logit_bias": {"99999999": 1}}, "logit_bias"),
                         ({"prompt": "a", "logit_bias": {"-1": 1}}, "logit_bias"),
                         ({"prompt": "a", "logit_bias": {"1": 101}}, "logit_bias"), ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
