@@ -47,7 +47,8 @@ struct Scheduler::Sequence {
   int64_t left() const { return length() - planned; }  // tokens that no step takes yet
 };
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits) {
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), by_slot_(static_cast<size_t>(limits.replicas * limits.max_seqs)) {
   check(limits.max_logit_rows >= limits.max_seqs, "every slot must be able to sample in one step");
   check(limits.max_seq_len <= int64_t{limits.blocks} * limits.block_size,
         "one sequence of full length must fit into the KV blocks");
@@ -114,7 +115,7 @@ std::optional<StepPlan> Scheduler::next() {
   const bool admits = preemptions_ == preemptions_before;
   if (admits) let_pass(plan, budgets);
   for (const auto& sequence : running_) {
-    if (!sequence->decoding() && !has_work(plan, sequence->slot))
+    if (sequence->left() > 0 && !sequence->decoding() && !has_work(plan, sequence->slot))
       schedule_chunk(*sequence, {}, plan, budgets[sequence->replica]);
   }
   while (admits && !waiting_.empty() && admit(0, plan, budgets)) {
@@ -128,10 +129,8 @@ std::optional<StepPlan> Scheduler::next() {
 
 // By work item.
 std::vector<uint64_t> Scheduler::sequences_of(const StepPlan& plan) const {
-  std::unordered_map<uint32_t, uint64_t> by_slot;
-  for (const auto& sequence : running_) by_slot[sequence->slot] = sequence->id;
   std::vector<uint64_t> sequences;
-  for (const SlotWork& work : plan.work) sequences.push_back(by_slot.at(work.slot));
+  for (const SlotWork& work : plan.work) sequences.push_back(by_slot_[work.slot]->id);
   return sequences;
 }
 
@@ -147,13 +146,10 @@ std::vector<Outcome> Scheduler::commit(const StepPlan& plan, std::span<const int
   const std::vector<uint64_t> ids = std::move(under_way_.front());
   under_way_.pop_front();
   check(ids.size() == plan.work.size(), "commit() takes the steps in their order");
-  std::unordered_map<uint64_t, Sequence*> by_id;
-  for (const auto& sequence : running_) by_id[sequence->id] = sequence.get();
   for (size_t i = 0; i < plan.work.size(); ++i) {
     const SlotWork& work = plan.work[i];
-    const auto found = by_id.find(ids[i]);
-    if (found == by_id.end()) continue;
-    Sequence& sequence = *found->second;
+    if (!by_slot_[work.slot] || by_slot_[work.slot]->id != ids[i]) continue;  // removed
+    Sequence& sequence = *by_slot_[work.slot];
     sequence.computed = work.position + work.token_count();
     publish(sequence);
     if (work.rows == LogitRows::all) sequence.scored = sequence.computed;
@@ -233,6 +229,7 @@ bool Scheduler::grow(Sequence& sequence, std::vector<int32_t>& appended) {
 void Scheduler::release(Sequence& sequence) {
   blocks_of(sequence).give_back(std::exchange(sequence.blocks, {}));
   releases_.push_back(sequence.slot);
+  by_slot_[sequence.slot] = nullptr;
   std::vector<uint32_t>& slots = replicas_[sequence.replica].free_slots;
   slots.insert(std::ranges::lower_bound(slots, sequence.slot, std::greater<>()), sequence.slot);
 }
@@ -393,6 +390,7 @@ bool Scheduler::admit(size_t place, StepPlan& plan, Budgets& budgets) {
                              .cached_ids = sequence.penalized_prefix(),
                              .sampling = sequence.spec.sampling,
                              .report = sequence.spec.report});
+  by_slot_[sequence.slot] = &sequence;
   running_.push_back(std::move(waiting_[place]));
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(place));
   schedule_chunk(sequence, std::move(appended), plan, budgets[sequence.replica]);

@@ -7,7 +7,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/kv_blocks.h"
@@ -160,6 +159,7 @@ class Scheduler {
   std::vector<Replica> replicas_;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
+  std::vector<Sequence*> by_slot_;                  // the running ones
   std::vector<uint32_t> releases_;                  // slots that the next plan frees
   uint64_t next_id_ = 0;
   uint64_t step_ = 0;
