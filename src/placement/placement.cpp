@@ -1,6 +1,7 @@
 #include "placement/placement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include <fmt/ranges.h>
@@ -13,6 +14,16 @@ namespace {
 // Vocabulary cuts fall on multiples of this where there are enough rows: whole cache lines of
 // logits.
 constexpr int64_t kVocabAlignment = 16;
+
+// Of a request's tokens those that meet the head: the answer's, where it is twice as long as the
+// prompt.
+constexpr double kAnswerShare = 2.0 / 3;
+
+// The head's work as so many layers.
+double head_in_layers(const ModelConfig& config) {
+  const int64_t layer = 2 * (config.heads + config.kv_heads) * config.head_dim + 3 * config.ffn;
+  return kAnswerShare * static_cast<double>(config.vocab) / static_cast<double>(layer);
+}
 
 bool heads_fit(const ModelConfig& config, int64_t ranks) {
   const int64_t kv = config.kv_heads;
@@ -154,18 +165,18 @@ Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules
   if (stages > config.layers)
     fail(ExitCode::config, "--pp {}: the model has {} layers, and each stage needs one: --pp {}",
          stages, config.layers, config.layers);
+  const double work = (static_cast<double>(config.layers) + head_in_layers(config)) / stages;
   std::vector<std::vector<int>> groups(static_cast<size_t>(stages));
-  std::vector<int> owners;
-  owners.reserve(static_cast<size_t>(unit::count(config.layers)));
-  owners.push_back(0);
+  std::vector<int> owners{0};
+  int64_t layer = 0;
   for (int stage = 0; stage < stages; ++stage) {
     std::vector<int>& group = groups[static_cast<size_t>(stage)];
     group.resize(static_cast<size_t>(tp));
     std::iota(group.begin(), group.end(), stage * tp);
-    // Rounded up, so that what is left over goes to the first stages.
-    const auto boundary = [&](int64_t s) { return (config.layers * s + stages - 1) / stages; };
-    owners.insert(owners.end(), static_cast<size_t>(2 * (boundary(stage + 1) - boundary(stage))),
-                  stage);
+    const int64_t most = config.layers - (stages - stage - 1);  // each stage after it needs one
+    const int64_t end = std::min<int64_t>(std::llround(work * (stage + 1)), most);
+    owners.insert(owners.end(), static_cast<size_t>(2 * (end - layer)), stage);
+    layer = end;
   }
   owners.push_back(stages - 1);
   return place(config, groups, owners, rules);

@@ -94,8 +94,9 @@ Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& 
 // One stage over all ranks.
 Placement tensor_parallel(const ModelConfig& config, int ranks, const CutRules& rules);
 
-// `stages` runs of whole layers, each owned by the next `tp` ranks, as even in layers as can be
-// (the later ones shorter, since the head is work, too). More stages than layers: Error(config).
+// `stages` runs of whole layers, each owned by the next `tp` ranks, as even as can be in the work
+// of a request, to which the head belongs: the last stage has fewer layers. More stages than
+// layers: Error(config).
 Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules& rules);
 
 // The rank counts up to `most` that tensor_parallel accepts with even heads, ascending.

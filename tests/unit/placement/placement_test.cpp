@@ -176,18 +176,33 @@ TEST(Placement, UnitsAreNamedInTheirOrder) {
     EXPECT_EQ(unit::name(u, 2), names[static_cast<size_t>(u)]);
 }
 
-TEST(Placement, APipelineGivesItsFirstStagesTheLayersLeftOver) {
-  ModelConfig config = shape(4, 2, 160, 512);
+TEST(Placement, APipelineSharesOutLayersAndHeadByTheirWork) {
+  ModelConfig config = shape(4, 2, 160, 512);  // 1248 columns a layer, the head counts for 341
   config.layers = 7;
   const Placement placement = pipeline(config, 2, 3, 32);
   ASSERT_EQ(placement.stages.size(), 3u);
-  EXPECT_EQ(placement.stages[0].units, (Range{0, unit::attention(3)}));
-  EXPECT_EQ(placement.stages[1].units, (Range{unit::attention(3), unit::attention(5)}));
+  EXPECT_EQ(placement.stages[0].units, (Range{0, unit::attention(2)}));
+  EXPECT_EQ(placement.stages[1].units, (Range{unit::attention(2), unit::attention(5)}));
   EXPECT_EQ(placement.stages[2].units, (Range{unit::attention(5), unit::count(7)}));
   EXPECT_EQ(placement.stages[2].ranks, (Sizes{4, 5}));
   EXPECT_EQ(placement.group_of(3), (Sizes{2, 3}));
   EXPECT_EQ(placement.shards[5].rank, 1);
   EXPECT_EQ(placement.shards[5].heads, (Range{2, 4}));
+}
+
+TEST(Placement, TheStageWithTheHeadOfALargeVocabularyHasFewerLayers) {
+  const auto first_of_two = [](const ModelConfig& config) {
+    return pipeline(config, 1, 2, 32).stages[0].units.size() / 2;
+  };
+  ModelConfig config = smollm2();
+  config.layers = 30;
+  EXPECT_EQ(first_of_two(config), 18);
+  config = shape(32, 8, 14336, 128256);
+  config.head_dim = 128;
+  config.layers = 32;
+  EXPECT_EQ(first_of_two(config), 17) << "Llama-3.1-8B";
+  config.layers = 2;
+  EXPECT_EQ(first_of_two(config), 1);
 }
 
 TEST(Placement, EveryStageOfAPipelineHasALayer) {
