@@ -95,23 +95,43 @@ int cpu_ranks(const Options& options, const ModelConfig& config) {
   return static_cast<int>(asked);
 }
 
+// What a rank can read, in GB/s: while all ranks of its host do, and alone.
+struct CpuReads {
+  double share = 0, alone = 0;
+};
+
+// Measured in turns, since a host whose memory is shared with others may double its speed within a
+// minute: what counts is how one figure compares with the other.
+CpuReads measure_reads(int threads, int ranks, int cores) {
+  constexpr int kTurns = 3;
+  const auto all = make_cpu_device({.threads = std::min(threads * ranks, cores)});
+  const auto one = make_cpu_device({.threads = threads});
+  CpuReads reads;
+  for (int turn = 0; turn < (ranks > 1 ? kTurns : 1); ++turn) {
+    reads.share = std::max(reads.share, all->measure_read_bandwidth() / ranks);
+    if (ranks > 1) reads.alone = std::max(reads.alone, one->measure_read_bandwidth());
+  }
+  if (ranks == 1) reads.alone = reads.share;
+  return reads;
+}
+
 // One of so many ranks of this host's CPU, each with `threads` of them; 0: its share of the cores.
-// What they can read is measured.
-DeviceKindSpec cpu_rank(int threads, int ranks) {
-  const int cores = std::max(1, static_cast<int>(host_cores().allowed.size()));
+DeviceKindSpec cpu_rank(int threads, int ranks, int cores) {
   const int fair = std::max(1, cores / ranks);
   const int own = threads > 0 ? std::min(threads, fair) : fair;
-  const auto share = static_cast<double>(ranks);
-  const auto all = make_cpu_device({.threads = std::min(own * ranks, cores)});
+  const CpuReads reads = measure_reads(own, ranks, cores);
   DeviceKindSpec kind = server_cpu();
-  kind.memory = all->free_memory() / static_cast<uint64_t>(ranks);
-  kind.read_gb_s = all->measure_read_bandwidth() / share;
-  kind.alone_gb_s =
-      ranks == 1 ? kind.read_gb_s : make_cpu_device({.threads = own})->measure_read_bandwidth();
+  kind.memory = make_cpu_device({})->free_memory() / static_cast<uint64_t>(ranks);
+  kind.read_gb_s = reads.share;
+  kind.alone_gb_s = reads.alone;
   kind.sharers = ranks;
   kind.tflops = kCpuTflopsACore * own;
   kind.measured = true;
   return kind;
+}
+
+std::string count_text(int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 // Whether a driver's name for a GPU ("NVIDIA A100-SXM4-80GB") has all parts of a kind's.
@@ -293,12 +313,15 @@ PlannedMachines this_machine(const Options& options, const ModelConfig& config) 
     machines.devices.push_back(device_of(spec_of(*known), 0));
   }
   const int ranks = gpus.empty() ? cpu_ranks(options, config) : 1;
-  const DeviceKindSpec kind = cpu_rank(options.threads, ranks);
+  const HostCores host = host_cores();
+  const int cores = std::max(1, static_cast<int>(host.allowed.size()));
+  const DeviceKindSpec kind = cpu_rank(options.threads, ranks, cores);
   for (int rank = 0; rank < ranks; ++rank)
     machines.devices.push_back({.kind = kind, .free = kind.memory});
-  machines.text = gpus.empty()
-                      ? fmt::format("this machine: {} CPU rank{}", ranks, ranks == 1 ? "" : "s")
-                      : fmt::format("this machine: {} x {}", gpus.size(), gpus[0]);
+  const std::string what =
+      gpus.empty() ? count_text(ranks, "CPU rank") : fmt::format("{} x {}", gpus.size(), gpus[0]);
+  machines.text = fmt::format("this machine: {}, {} on {}", what, count_text(cores, "core"),
+                              count_text(host.sockets, "socket"));
   return machines;
 }
 

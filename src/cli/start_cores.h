@@ -13,6 +13,7 @@ namespace dinfer {
 struct HostCores {
   std::vector<int> allowed;  // this process may use them
   size_t present = 0;        // on this host, as far as its control group lets one see
+  int sockets = 1;           // of this host
 };
 
 HostCores host_cores();
