@@ -109,6 +109,19 @@ void PrepareRow(const Rows& in, int64_t r, int64_t begin, int64_t end, float* ou
   if (c < end) PrepareTail(d, in, row, c, end, inverse, out + c - begin);
 }
 
+void AddNormedRow(const float* row, const float* norm, float epsilon, int64_t columns, float* out) {
+  const DF d;
+  const int64_t n = hn::Lanes(d);
+  const float inverse = InverseRms(row, columns, epsilon);
+  const VF inverses = hn::Set(d, inverse);
+  int64_t c = 0;
+  for (; c + n <= columns; c += n) {
+    const VF normed = hn::Mul(hn::LoadU(d, row + c), inverses);
+    hn::StoreU(hn::MulAdd(normed, hn::LoadU(d, norm + c), hn::LoadU(d, out + c)), d, out + c);
+  }
+  for (; c < columns; ++c) out[c] += row[c] * inverse * norm[c];
+}
+
 // Puts the even bytes of each 8 first.
 void EvenOdd(int8_t* bytes, int count) {
 #if HWY_TARGET == HWY_SCALAR
@@ -184,6 +197,7 @@ namespace dinfer::cpu {
 
 HWY_EXPORT(PrepareRow);
 HWY_EXPORT(QuantizeRow);
+HWY_EXPORT(AddNormedRow);
 
 void prepare_row(const Rows& in, int64_t row, int64_t begin, int64_t end, float* out) {
   HWY_DYNAMIC_DISPATCH(PrepareRow)(in, row, begin, end, out);
@@ -192,6 +206,11 @@ void prepare_row(const Rows& in, int64_t row, int64_t begin, int64_t end, float*
 void quantize_row(const Rows& in, int64_t row, int64_t begin, int64_t end,
                   const QuantizedRows& out) {
   HWY_DYNAMIC_DISPATCH(QuantizeRow)(in, row, begin, end, out);
+}
+
+void add_normed_row(const float* row, const float* norm, float epsilon, int64_t columns,
+                    float* out) {
+  HWY_DYNAMIC_DISPATCH(AddNormedRow)(row, norm, epsilon, columns, out);
 }
 
 }  // namespace dinfer::cpu

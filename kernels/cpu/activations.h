@@ -51,4 +51,8 @@ void prepare_row(const Rows& in, int64_t row, int64_t begin, int64_t end, float*
 void quantize_row(const Rows& in, int64_t row, int64_t begin, int64_t end,
                   const QuantizedRows& out);
 
+// out[c] += rms_norm(row)[c] * norm[c], of `columns` columns.
+void add_normed_row(const float* row, const float* norm, float epsilon, int64_t columns,
+                    float* out);
+
 }  // namespace dinfer::cpu

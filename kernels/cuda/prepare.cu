@@ -4,23 +4,13 @@
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/activation.cuh"
+#include "kernels/cuda/block_sum.cuh"
 
 namespace dinfer::cuda {
 namespace {
 
 constexpr int kThreads = 512;
 constexpr int kPiece = 2048;  // columns of a block, where rows may be cut
-
-// The sum over the block, in all threads.
-__device__ float block_sum(float value) {
-  __shared__ float of_warp[kThreads / 32];
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
-  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
-  __syncthreads();
-  float sum = 0.0f;
-  for (float part : of_warp) sum += part;
-  return sum;
-}
 
 // Columns c .. c + 3 of `columns`; zeros past them.
 __device__ float4 quad(const float* x, int64_t c, int64_t columns) {
@@ -60,7 +50,7 @@ __global__ void __launch_bounds__(kThreads)
       const float4 v = quad(row, c, in.columns);
       squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
     }
-    inverse = rsqrtf(block_sum(squares) / static_cast<float>(in.columns) + in.epsilon);
+    inverse = rsqrtf(block_sum<kThreads>(squares) / static_cast<float>(in.columns) + in.epsilon);
   }
   const int64_t begin = blockIdx.y * piece, end = min(begin + piece, stride);
   for (int64_t c = begin + 4 * threadIdx.x; c < end; c += 4 * kThreads) {

@@ -48,9 +48,9 @@ std::optional<StorageType> storage_type(uint32_t ggml_type) {
 }
 
 void add_tensors(FileCheckpoint& checkpoint, uint32_t file, const GgufHeader& header,
-                 bool fused_mlp) {
+                 const std::string& architecture) {
   for (const GgufTensor& tensor : header.tensors) {
-    const std::string name = huggingface_name(tensor.name, fused_mlp);
+    const std::string name = huggingface_name(tensor.name, architecture);
     if (const auto type = storage_type(tensor.type)) {
       checkpoint.add({name, *type, tensor.shape, file, tensor.offset, tensor.bytes});
     } else {
@@ -95,7 +95,7 @@ int64_t split_count(const GgufMetadata& metadata) {
 
 // Adds all files but the first; returns how many tensors they have.
 size_t add_splits(FileCheckpoint& checkpoint, const std::filesystem::path& first, int64_t count,
-                  bool fused_mlp) {
+                  const std::string& architecture) {
   size_t tensors = 0;
   for (int64_t i = 1; i < count; ++i) {
     File file(split_path(first, i, count));
@@ -107,7 +107,7 @@ size_t add_splits(FileCheckpoint& checkpoint, const std::filesystem::path& first
            file.path().string(), number, total, i, count);
     }
     const uint32_t index = checkpoint.add_file(std::move(file), header.data_begin);
-    add_tensors(checkpoint, index, header, fused_mlp);
+    add_tensors(checkpoint, index, header, architecture);
     tensors += header.tensors.size();
   }
   return tensors;
@@ -118,14 +118,14 @@ size_t add_splits(FileCheckpoint& checkpoint, const std::filesystem::path& first
 std::unique_ptr<Checkpoint> open_gguf(const std::filesystem::path& path) {
   File file(path);
   const GgufHeader header = read_gguf_header(file);
-  const std::string* architecture = header.metadata.find_string("general.architecture");
-  const bool fused_mlp = architecture && *architecture == "phi3";
+  const std::string* named = header.metadata.find_string("general.architecture");
+  const std::string architecture = named ? *named : std::string();
   const int64_t count = split_count(header.metadata);
 
   auto checkpoint = std::make_unique<FileCheckpoint>();
   add_tensors(*checkpoint, checkpoint->add_file(std::move(file), header.data_begin), header,
-              fused_mlp);
-  const size_t tensors = header.tensors.size() + add_splits(*checkpoint, path, count, fused_mlp);
+              architecture);
+  const size_t tensors = header.tensors.size() + add_splits(*checkpoint, path, count, architecture);
   const auto expected = header.metadata.find_int("split.tensors.count");
   if (count > 1 && expected && *expected != static_cast<int64_t>(tensors)) {
     fail(ExitCode::model_files, "{}: split.tensors.count is {}, but the {} files hold {} tensors",

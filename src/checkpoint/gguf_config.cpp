@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "checkpoint/config_limits.h"
+#include "checkpoint/gemma_config.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_checkpoint.h"
 #include "checkpoint/printable.h"
@@ -15,7 +16,8 @@ namespace dinfer {
 
 namespace {
 
-constexpr std::string_view kArchitectures[] = {"llama", "qwen2", "qwen3", "phi3"};
+constexpr std::string_view kArchitectures[] = {"llama", "qwen2", "qwen3",
+                                               "phi3",  "gemma", "gemma3"};
 
 // Metadata under the prefix of the model's architecture, with ranges checked.
 class ArchitectureKeys {
@@ -209,6 +211,28 @@ void read_windows(const GgufMetadata& metadata, const ArchitectureKeys& keys, Mo
   }
 }
 
+// What files of Gemma 3 leave to those who read them. Their norms have the offset in them.
+void complete_gemma3(const GgufMetadata& metadata, const ArchitectureKeys& keys,
+                     ModelConfig& config) {
+  constexpr double kMostCap = 1e9;
+  constexpr int64_t kLayersOf27B = 62;
+  if (keys.number("final_logit_softcapping", 0, kMostCap).value_or(0) > 0) {
+    fail(ExitCode::model_files, "{}: {} is set: soft-capping of logits is not supported",
+         metadata.path().string(), keys.name("final_logit_softcapping"));
+  }
+  set_gemma3(config);
+  config.window_rope->theta = keys.number("rope.freq_base_swa", kLeastRopeNumber, kMostRopeNumber)
+                                  .value_or(kGemma3WindowTheta);
+  config.window_rope->partial_rotary_factor = config.rope.partial_rotary_factor;
+  // The one size whose scores are not divided by the root of head_dim.
+  if (config.layers == kLayersOf27B)
+    config.score_divisor = static_cast<double>(config.hidden / config.heads);
+  constexpr const char* kPattern = "attention.sliding_window_pattern";
+  if (keys.is_array(kPattern)) return;  // of a value a layer, which read_windows knows
+  const int64_t period = keys.integer(kPattern, 1, kMostLayers).value_or(kGemma3Period);
+  config.window = gemma3_windows(config.layers, config.window.front(), period);
+}
+
 int32_t token(const GgufMetadata& metadata, std::string_view key) {
   const int64_t id = metadata.find_int(key).value_or(-1);
   if (id < -1 || id > kMostVocab) {
@@ -241,6 +265,8 @@ ModelConfig read_gguf_config(const std::filesystem::path& path) {
   read_features(*checkpoint, config);
   read_rope(metadata, keys, *checkpoint, config);
   read_windows(metadata, keys, config);
+  if (config.architecture == "gemma") set_gemma(config);
+  if (config.architecture == "gemma3") complete_gemma3(metadata, keys, config);
   read_special_tokens(metadata, config);
   check_config(config, path.string());
   return config;

@@ -24,10 +24,22 @@ constexpr Pair kLayerParts[] = {
     {"attn_output", "self_attn.o_proj"},
     {"attn_q_norm", "self_attn.q_norm"},
     {"attn_k_norm", "self_attn.k_norm"},
+    {"post_attention_norm", "post_attention_layernorm"},
     {"ffn_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
     {"ffn_gate", "mlp.gate_proj"},
     {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
+};
+
+struct Exception {
+  std::string_view architecture;
+  Pair part;
+};
+
+constexpr Exception kExceptions[] = {
+    {"phi3", {"ffn_up", "mlp.gate_up_proj"}},  // gate and up in one
+    {"gemma3", {"ffn_norm", "pre_feedforward_layernorm"}},
 };
 
 template <size_t N>
@@ -36,9 +48,17 @@ std::string_view translate(const Pair (&table)[N], std::string_view part) {
   return at == table + N ? std::string_view() : at->second;
 }
 
+std::string_view layer_part(std::string_view part, std::string_view architecture) {
+  for (const Exception& exception : kExceptions) {
+    if (exception.architecture == architecture && exception.part.first == part)
+      return exception.part.second;
+  }
+  return translate(kLayerParts, part);
+}
+
 }  // namespace
 
-std::string huggingface_name(std::string_view gguf_name, bool fused_mlp) {
+std::string huggingface_name(std::string_view gguf_name, std::string_view architecture) {
   // [blk.<layer>.]<part>.<weight or bias>
   const size_t last_dot = gguf_name.rfind('.');
   if (last_dot == std::string_view::npos) return std::string(gguf_name);
@@ -53,8 +73,7 @@ std::string huggingface_name(std::string_view gguf_name, bool fused_mlp) {
   if (dot == std::string_view::npos) return std::string(gguf_name);
   const std::string_view layer = part.substr(0, dot);
   part.remove_prefix(dot + 1);
-  const std::string_view name =
-      fused_mlp && part == "ffn_up" ? "mlp.gate_up_proj" : translate(kLayerParts, part);
+  const std::string_view name = layer_part(part, architecture);
   if (name.empty()) return std::string(gguf_name);
   return "model.layers." + std::string(layer) + "." + std::string(name) + std::string(suffix);
 }

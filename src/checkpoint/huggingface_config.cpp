@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "checkpoint/config_limits.h"
+#include "checkpoint/gemma_config.h"
 #include "checkpoint/json_fields.h"
 
 namespace dinfer {
@@ -18,7 +19,17 @@ constexpr uint64_t kMostConfigBytes = 16 << 20;
 enum class Windows : uint8_t {
   never,   // its config class has no such key: some files carry it over from their ancestors
   always,  // in all layers, or those of "layer_types"
+  period,  // in all but the last of each "sliding_window_pattern", or those of "layer_types"
   option,  // only with "use_sliding_window", in layers chosen by the config
+};
+
+// Values of further keys left out, where they are not required. 0: required.
+struct Defaults {
+  int64_t heads = 0;
+  int64_t vocab = 0;
+  int64_t max_position = 0;
+  double theta = 10000.0;
+  bool tied_head = false;
 };
 
 // What an architecture fixes, and the values that its config class has for keys left out.
@@ -34,7 +45,14 @@ struct Family {
   bool partial_rotation;  // "partial_rotary_factor" leaves a part of each head as it is
   Windows windows;
   int64_t window;  // for a key left out; 0: none
+  int gemma = 0;   // which generation of Gemma; 0: none
+  Defaults more = {};
+  bool nested = false;  // the keys are those of "text_config", beside a part for images
 };
+
+constexpr Defaults kGemma1{.tied_head = true};
+constexpr Defaults kGemma3{
+    .heads = 8, .vocab = 262208, .max_position = 131072, .theta = 1e6, .tied_head = true};
 
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", 0, 0, 1e-6, false, true, false, false, false, Windows::never, 0},
@@ -42,6 +60,12 @@ constexpr Family kFamilies[] = {
     {"Qwen2ForCausalLM", 32, 0, 1e-6, true, false, false, false, false, Windows::option, 4096},
     {"Qwen3ForCausalLM", 32, 128, 1e-6, false, true, true, false, false, Windows::option, 4096},
     {"Phi3ForCausalLM", 0, 0, 1e-5, false, false, false, true, true, Windows::always, 0},
+    {"GemmaForCausalLM", 16, 256, 1e-6, false, true, false, false, false, Windows::never, 0, 1,
+     kGemma1},
+    {"Gemma3ForCausalLM", 4, 256, 1e-6, false, true, true, false, false, Windows::period, 4096, 3,
+     kGemma3},
+    {"Gemma3ForConditionalGeneration", 4, 256, 1e-6, false, true, true, false, false,
+     Windows::period, 4096, 3, kGemma3, true},
 };
 constexpr int64_t kDefaultMaxWindowLayers = 28;
 
@@ -70,15 +94,16 @@ void refuse_quantised(const JsonFields& json) {
        json.where(), named ? printable(method->get<std::string>()) : "an unnamed method");
 }
 
-Activation read_activation(const JsonFields& json) {
-  const std::string name = json.string("hidden_act").value_or("silu");
+Activation read_activation(const JsonFields& json, const Family& family) {
+  const char* key = family.gemma > 0 ? "hidden_activation" : "hidden_act";
+  const std::string name =
+      json.string(key).value_or(family.gemma > 0 ? "gelu_pytorch_tanh" : "silu");
   if (name == "silu" || name == "swish") return Activation::silu;
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::gelu_tanh;
   fail(ExitCode::model_files,
-       "{}: hidden_act {} is not supported; supported are silu, gelu, "
-       "gelu_new and gelu_pytorch_tanh",
-       json.where(), printable(name));
+       "{}: {} {} is not supported; supported are silu, gelu, gelu_new and gelu_pytorch_tanh",
+       json.where(), key, printable(name));
 }
 
 RopeType rope_type(const JsonFields& json) {
@@ -141,11 +166,15 @@ void read_rope_scaling(const JsonFields& scaling, const JsonFields& top, ModelCo
 
 void read_rope(const JsonFields& json, const Family& family, ModelConfig& config) {
   RopeConfig& rope = config.rope;
-  rope.theta = json.number("rope_theta", kLeastRopeNumber, kMostRopeNumber).value_or(10000.0);
+  rope.theta =
+      json.number("rope_theta", kLeastRopeNumber, kMostRopeNumber).value_or(family.more.theta);
   rope.partial_rotary_factor = json.number("partial_rotary_factor", 0, 1).value_or(1.0);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (const Json* scaling = json.find(key)) {
-      read_rope_scaling(JsonFields(*scaling, json.where() + ": " + key), json, config);
+      const JsonFields fields(*scaling, json.where() + ": " + key);
+      const Json* full = fields.find("full_attention");  // where kinds of layers differ
+      read_rope_scaling(full ? JsonFields(*full, fields.where() + ": full_attention") : fields,
+                        json, config);
       break;
     }
   }
@@ -176,6 +205,11 @@ std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, 
     }
     windows[i] = types[i] == "sliding_attention" ? window : 0;
   }
+  if (types.empty() && family.windows == Windows::period) {
+    auto period = json.integer("sliding_window_pattern", 1, kMostLayers);
+    if (!period) period = json.integer("_sliding_window_pattern", 1, kMostLayers);
+    return gemma3_windows(layers, window, period.value_or(kGemma3Period));
+  }
   if (types.empty() && option) {
     const int64_t first =
         json.integer("max_window_layers", 0, kMostLayers).value_or(kDefaultMaxWindowLayers);
@@ -194,9 +228,13 @@ void add_eos(const JsonFields& json, ModelConfig& config) {
 }
 
 void read_sizes(const JsonFields& json, const Family& family, ModelConfig& config) {
+  const auto size = [&](const char* key, int64_t otherwise, int64_t most) {
+    return otherwise > 0 ? json.integer(key, 1, most).value_or(otherwise)
+                         : json.required_integer(key, 1, most);
+  };
   config.hidden = json.required_integer("hidden_size", 1, kMostHidden);
   config.layers = json.required_integer("num_hidden_layers", 1, kMostLayers);
-  config.heads = json.required_integer("num_attention_heads", 1, kMostHeads);
+  config.heads = size("num_attention_heads", family.more.heads, kMostHeads);
   const int64_t kv_heads =
       json.contains("num_key_value_heads") || family.kv_heads == 0 ? config.heads : family.kv_heads;
   config.kv_heads = json.integer("num_key_value_heads", 1, kMostHeads).value_or(kv_heads);
@@ -209,9 +247,17 @@ void read_sizes(const JsonFields& json, const Family& family, ModelConfig& confi
   config.head_dim =
       head_dim.value_or(family.head_dim != 0 ? family.head_dim : config.hidden / config.heads);
   config.ffn = json.required_integer("intermediate_size", 1, kMostFfn);
-  config.vocab = json.required_integer("vocab_size", 1, kMostVocab);
-  config.max_position = json.required_integer("max_position_embeddings", 1, kMostPosition);
+  config.vocab = size("vocab_size", family.more.vocab, kMostVocab);
+  config.max_position = size("max_position_embeddings", family.more.max_position, kMostPosition);
   config.norm_epsilon = json.number("rms_norm_eps", 1e-30, 1).value_or(family.norm_epsilon);
+}
+
+// The keys of the language model: those of a model for images too are an object of their own.
+JsonFields text_fields(const JsonFields& whole, const Family& family) {
+  if (!family.nested) return whole;
+  const Json* text = whole.find("text_config");
+  if (!text) fail(ExitCode::model_files, "{}: has no \"text_config\"", whole.where());
+  return {*text, whole.where() + ": text_config"};
 }
 
 }  // namespace
@@ -220,26 +266,30 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
   const auto path = directory / "config.json";
   const Json text =
       parse_json(read_text_file(path, kMostConfigBytes), path.string(), ExitCode::model_files);
-  const JsonFields json(text, path.string());
-  const Family& family = find_family(json);
-  refuse_quantised(json);
+  const JsonFields whole(text, path.string());
+  const Family& family = find_family(whole);
+  refuse_quantised(whole);
+  const JsonFields json = text_fields(whole, family);
 
   ModelConfig config;
   config.architecture = family.architecture;
   read_sizes(json, family, config);
   const bool all_biases = family.bias_option && json.boolean("attention_bias").value_or(false);
-  config.tied_head = json.boolean("tie_word_embeddings").value_or(false);
+  config.tied_head = json.boolean("tie_word_embeddings").value_or(family.more.tied_head);
   config.qkv_bias = family.qkv_bias || all_biases;
   config.output_bias = all_biases;
   config.mlp_bias = json.boolean("mlp_bias").value_or(false);
   config.qk_norm = family.qk_norm;
   config.fused_qkv = family.fused;
   config.fused_gate_up = family.fused;
-  config.activation = read_activation(json);
+  if (family.gemma > 0) config.norm_offset = 1.0f;
+  if (family.gemma == 1) set_gemma(config);
+  if (family.gemma == 3) read_gemma3(json, config);
+  config.activation = read_activation(json, family);
   config.window = read_windows(json, family, config.layers);
   config.bos = static_cast<int32_t>(json.integer("bos_token_id", -1, kMostVocab).value_or(-1));
   read_rope(json, family, config);
-  add_eos(json, config);
+  for (const JsonFields& fields : {json, whole}) add_eos(fields, config);
   const auto generation = directory / "generation_config.json";
   if (is_present(generation)) {
     const Json extra = parse_json(read_text_file(generation, kMostConfigBytes), generation.string(),

@@ -52,8 +52,13 @@ struct ModelConfig {
   bool fused_qkv = false;     // stored as one tensor (Phi-3)
   bool fused_gate_up = false;
   bool interleaved_rope = false;  // stored for rotation of (2i, 2i+1) pairs (GGUF llama)
+  bool post_norms = false;    // RMSNorm of what attention and MLP add, before it is added (Gemma 3)
+  float norm_offset = 0.0f;   // what the file's norm weights lack (Gemma: 1); added while loading
+  float embedding_scale = 1.0f;   // what embeddings are multiplied by
+  double score_divisor = 0;   // attention scores are divided by its square root; 0: head_dim
   Activation activation = Activation::silu;
   RopeConfig rope;
+  std::optional<RopeConfig> window_rope;  // of layers with a window, where it differs
   std::vector<int64_t> window;    // a layer: tokens a position sees, itself included; 0: all
   std::vector<int32_t> eos;       // token ids that end a text
   int32_t bos = -1;

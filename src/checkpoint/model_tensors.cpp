@@ -36,11 +36,12 @@ void add_attention(TensorList& list, const ModelConfig& c, const std::string& la
     list.vector(attention + "q_norm.weight", c.head_dim);
     list.vector(attention + "k_norm.weight", c.head_dim);
   }
+  if (c.post_norms) list.vector(layer + "post_attention_layernorm.weight", c.hidden);
 }
 
 void add_mlp(TensorList& list, const ModelConfig& c, const std::string& layer) {
   const std::string mlp = layer + "mlp.";
-  list.vector(layer + "post_attention_layernorm.weight", c.hidden);
+  list.vector(layer + mlp_norm_name(c), c.hidden);
   if (c.fused_gate_up) {
     list.linear(mlp + "gate_up_proj", 2 * c.ffn, c.hidden, c.mlp_bias);
   } else {
@@ -48,9 +49,14 @@ void add_mlp(TensorList& list, const ModelConfig& c, const std::string& layer) {
     list.linear(mlp + "up_proj", c.ffn, c.hidden, c.mlp_bias);
   }
   list.linear(mlp + "down_proj", c.hidden, c.ffn, c.mlp_bias);
+  if (c.post_norms) list.vector(layer + "post_feedforward_layernorm.weight", c.hidden);
 }
 
 }  // namespace
+
+const char* mlp_norm_name(const ModelConfig& config) {
+  return config.post_norms ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight";
+}
 
 std::vector<ModelTensor> model_tensors(const ModelConfig& config) {
   TensorList list;

@@ -17,6 +17,9 @@ struct ModelTensor {
   bool is_matrix() const { return shape.size() == 2; }
 };
 
+// Of a layer's norm before its MLP: where there are post-norms, the usual name is one of theirs.
+const char* mlp_norm_name(const ModelConfig& config);
+
 // Every tensor that this config needs, in the order of their use: what the loader asks for.
 std::vector<ModelTensor> model_tensors(const ModelConfig& config);
 

@@ -1,5 +1,7 @@
 #include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -19,11 +21,26 @@ constexpr uint64_t kMostIndexBytes = 64 << 20;
 // The names of tensors that each shard must hold.
 using Shards = std::map<std::string, std::set<std::string>>;
 
+// In models for images too, tensors of the language model have a prefix, which depends on the
+// version of transformers that wrote them: here they are named as in a model of text alone.
+std::string text_name(const std::string& name) {
+  constexpr std::pair<std::string_view, std::string_view> kPrefixes[] = {
+      {"language_model.model.", "model."},
+      {"language_model.lm_head.", "lm_head."},
+      {"model.language_model.", "model."},
+  };
+  for (const auto& [prefix, instead] : kPrefixes) {
+    if (name.starts_with(prefix)) return std::string(instead) + name.substr(prefix.size());
+  }
+  return name;
+}
+
 void add_tensor(FileCheckpoint& checkpoint, uint32_t file, const SafetensorsTensor& tensor) {
+  const std::string name = text_name(tensor.name);
   if (tensor.type) {
-    checkpoint.add({tensor.name, *tensor.type, tensor.shape, file, tensor.offset, tensor.bytes});
+    checkpoint.add({name, *tensor.type, tensor.shape, file, tensor.offset, tensor.bytes});
   } else {
-    checkpoint.add_unsupported(tensor.name, file, tensor.dtype);
+    checkpoint.add_unsupported(name, file, tensor.dtype);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "checkpoint/gemma_config.h"
 
 namespace dinfer {
 
@@ -17,6 +18,8 @@ struct Shape {
   int64_t hidden, layers, heads, kv_heads, head_dim, ffn, vocab, max_position;
   double theta;
   bool tied_head = false, qkv_bias = false, qk_norm = false;
+  int64_t gemma3_window = 0;  // 0: no Gemma 3
+  double score_divisor = 0;
 };
 
 constexpr auto kShapes = std::to_array<Shape>({
@@ -37,6 +40,11 @@ constexpr auto kShapes = std::to_array<Shape>({
     {"qwen3-8b", 4096, 36, 32, 8, 128, 12288, 151936, 40960, 1e6, false, false, true},
     {"qwen3-32b", 5120, 64, 64, 8, 128, 25600, 151936, 40960, 1e6, false, false, true},
     {"phi-3-mini", 3072, 32, 32, 32, 96, 8192, 32064, 4096, 1e4},
+    {"gemma-3-1b", 1152, 26, 4, 1, 256, 6912, 262144, 32768, 1e6, true, false, true, 512},
+    {"gemma-3-4b", 2560, 34, 8, 4, 256, 10240, 262208, 131072, 1e6, true, false, true, 1024},
+    {"gemma-3-12b", 3840, 48, 16, 8, 256, 15360, 262208, 131072, 1e6, true, false, true, 1024},
+    {"gemma-3-27b", 5376, 62, 32, 16, 128, 21504, 262208, 131072, 1e6, true, false, true, 1024,
+     168},
 });
 
 }  // namespace
@@ -59,6 +67,11 @@ ModelConfig published_shape(const std::string& name) {
     config.qk_norm = shape.qk_norm;
     config.rope.theta = shape.theta;
     config.window.assign(static_cast<size_t>(shape.layers), 0);
+    config.score_divisor = shape.score_divisor;
+    if (shape.gemma3_window > 0) {
+      set_gemma3(config);
+      config.window = gemma3_windows(shape.layers, shape.gemma3_window, kGemma3Period);
+    }
     return config;
   }
   std::vector<std::string_view> known;

@@ -7,6 +7,7 @@
 #include "device/cpu_attention.h"
 #include "device/cpu_linear.h"
 #include "device/cpu_weight.h"
+#include "kernels/cpu/activations.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/thread_pool.h"
@@ -146,6 +147,16 @@ class CpuDevice final : public Device {
   void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
                     Tensor out, Output output) override {
     multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out, output);
+  }
+
+  void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) override {
+    check(in.rows == out.rows && in.columns == out.columns, "add_normed: shapes");
+    for_parts(in.rows, in.columns, [&](Range rows) {
+      for (int64_t i = rows.begin; i < rows.end; ++i) {
+        cpu::add_normed_row(in.data + i * in.columns, norm, epsilon, in.columns,
+                            out.data + i * out.columns);
+      }
+    });
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,

@@ -136,6 +136,9 @@ class Device {
   virtual void gated_linear(Tensor in, Activation activation, const Weight& weight,
                             const float* bias, Tensor out, Output output = Output::replaced) = 0;
 
+  // out += rms_norm(in) * norm, a row at a time, as norm_linear norms.
+  virtual void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) = 0;
+
   // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
   // them by the table that each chunk names, appends k and v to the cache, and writes
   // softmax(scale * q K^T) V, causal and within the window, to out [rows, heads * head_dim], where

@@ -11,6 +11,7 @@
 #include "device/gpu_recordings.h"
 #include "device/gpu_step.h"
 #include "device/gpu_stream.h"
+#include "kernels/cuda/add_normed.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
@@ -172,6 +173,11 @@ class GpuDevice final : public Device {
   void gated_linear(Tensor in, Activation activation, const Weight& weight, const float* bias,
                     Tensor out, Output output) override {
     multiply({.kind = Rows::Kind::gated, .activation = activation}, in, weight, bias, out, output);
+  }
+
+  void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) override {
+    check(in.rows == out.rows && in.columns == out.columns, "add_normed: shapes");
+    cuda::add_normed(launches_, in.data, norm, epsilon, in.rows, in.columns, out.data);
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,

@@ -110,8 +110,9 @@ class CheckpointSource final : public WeightSource {
   }
 
   DeviceVector norm(const std::string& name, int64_t size) override {
-    const std::vector<float> values = load_vector(checkpoint_, find_tensor(checkpoint_, name));
+    std::vector<float> values = load_vector(checkpoint_, find_tensor(checkpoint_, name));
     check(std::ssize(values) == size, "check_tensors has seen every shape");
+    for (float& value : values) value += config_.norm_offset;
     return {device_, values};
   }
 

@@ -28,6 +28,19 @@ bool depends_on_length(const RopeConfig& rope) {
          (rope.type == RopeType::dynamic || rope.type == RopeType::longrope);
 }
 
+// How many tables sequences of up to `positions` tokens choose from.
+size_t lengths(const ModelConfig& config, int64_t positions) {
+  return depends_on_length(config.rope) && positions > original_context(config) ? 2 : 1;
+}
+
+// The model as its layers without a window have it, and as those with one have it, where they
+// rotate otherwise.
+std::vector<ModelConfig> kinds_of_layers(const ModelConfig& config) {
+  std::vector<ModelConfig> kinds{config};
+  if (config.window_rope) kinds.emplace_back(config).rope = *config.window_rope;
+  return kinds;
+}
+
 // theta^(2i / dim) for pair i.
 std::vector<float> periods(double theta, int64_t dim) {
   std::vector<float> result(static_cast<size_t>(dim / 2));
@@ -179,19 +192,26 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length) {
 }
 
 Rope::Rope(Device& device, const ModelConfig& config, int64_t positions)
-    : device_(device), original_(original_context(config)), positions_(positions) {
-  const bool two = depends_on_length(config.rope) && positions > original_;
-  for (int64_t length : two ? std::vector{original_, positions} : std::vector{int64_t{1}}) {
-    frequencies_.push_back(rope_frequencies(config, length));
-    const size_t half = frequencies_.back().inverse.size();
-    const size_t bytes = static_cast<size_t>(positions) * half * sizeof(float);
-    cosine_.push_back(device.allocate(bytes));
-    sine_.push_back(device.allocate(bytes));
-    tables_.push_back({.cosine = reinterpret_cast<const float*>(cosine_.back()->data()),
-                       .sine = reinterpret_cast<const float*>(sine_.back()->data()),
-                       .positions = positions,
-                       .rotary_dim = static_cast<int64_t>(2 * half)});
+    : device_(device),
+      original_(original_context(config)),
+      positions_(positions),
+      lengths_(lengths(config, positions)) {
+  for (const ModelConfig& layers : kinds_of_layers(config)) {
+    for (size_t i = 0; i < lengths_; ++i)
+      add_table(rope_frequencies(layers, i == 0 ? original_ : positions));
   }
+}
+
+void Rope::add_table(RopeFrequencies frequencies) {
+  const size_t half = frequencies.inverse.size();
+  const size_t bytes = static_cast<size_t>(positions_) * half * sizeof(float);
+  frequencies_.push_back(std::move(frequencies));
+  cosine_.push_back(device_.allocate(bytes));
+  sine_.push_back(device_.allocate(bytes));
+  tables_.push_back({.cosine = reinterpret_cast<const float*>(cosine_.back()->data()),
+                     .sine = reinterpret_cast<const float*>(sine_.back()->data()),
+                     .positions = positions_,
+                     .rotary_dim = static_cast<int64_t>(2 * half)});
 }
 
 void Rope::prepare(int64_t positions) {
@@ -223,8 +243,10 @@ void Rope::compute(int64_t begin, int64_t end) {
 }
 
 size_t Rope::bytes_per_position(const ModelConfig& config, int64_t positions) {
-  const bool two = depends_on_length(config.rope) && positions > original_context(config);
-  return static_cast<size_t>(rotary_dim(config)) * sizeof(float) * (two ? 2 : 1);
+  size_t columns = 0;
+  for (const ModelConfig& layers : kinds_of_layers(config))
+    columns += static_cast<size_t>(rotary_dim(layers)) * lengths(config, positions);
+  return columns * sizeof(float);
 }
 
 }  // namespace dinfer

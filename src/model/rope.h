@@ -33,16 +33,18 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length);
 // tokens it may come to: up to the original context the usual angles, beyond it longrope's long
 // factors, or for dynamic the base that belongs to a length of `positions`. Sequences that end
 // within the original context, and longrope prompts beyond it, get exactly Hugging Face's angles.
+//
+// Where layers with a window rotate by other frequencies (Gemma 3), they have as many tables.
 class Rope {
  public:
   Rope(Device& device, const ModelConfig& config, int64_t positions);
 
-  // Tables of the model: 1, or 2 where the length matters.
-  int tables() const { return static_cast<int>(tables_.size()); }
-  std::span<const RopeTable> all() const { return tables_; }
-  const RopeTable& table(int index) const { return tables_[static_cast<size_t>(index)]; }
-  // The table of a sequence that may come to `length` tokens.
-  int table_for(int64_t length) const { return tables() > 1 && length > original_ ? 1 : 0; }
+  // Of the layers with a window, or of the others: one table, or two where the length matters.
+  std::span<const RopeTable> of_layers(bool windowed) const {
+    return std::span(tables_).subspan(windowed ? tables_.size() - lengths_ : 0, lengths_);
+  }
+  // Which of them a sequence has that may come to `length` tokens.
+  int table_for(int64_t length) const { return lengths_ > 1 && length > original_ ? 1 : 0; }
 
   // Before a step whose tokens stand at positions [0, positions).
   void prepare(int64_t positions);
@@ -51,11 +53,13 @@ class Rope {
   static size_t bytes_per_position(const ModelConfig& config, int64_t positions);
 
  private:
+  void add_table(RopeFrequencies frequencies);
   void compute(int64_t begin, int64_t end);
 
   Device& device_;
   int64_t original_;
   int64_t positions_;
+  size_t lengths_;                            // tables of each kind of layer
   int64_t prepared_ = 0;                      // positions whose rows are there
   std::vector<RopeFrequencies> frequencies_;  // by table
   std::vector<std::unique_ptr<Buffer>> cosine_, sine_;

@@ -14,6 +14,15 @@ int64_t wide_floats(const ModelConfig& config, const Shard& shard, const StepLim
                   limits.logit_rows * shard.vocab.size());
 }
 
+double score_divisor(const ModelConfig& config) {
+  return config.score_divisor > 0 ? config.score_divisor : static_cast<double>(config.head_dim);
+}
+
+// Of what attention or MLP adds, where it is normed by itself.
+int64_t branch_floats(const ModelConfig& config, const StepLimits& limits) {
+  return config.post_norms ? limits.rows * config.hidden : 0;
+}
+
 bool owns_attention(const ModelConfig& config, const Shard& shard) {
   for (int64_t layer = 0; layer < config.layers; ++layer)
     if (shard.owns(unit::attention(layer))) return true;
@@ -57,32 +66,34 @@ void Transformer::run_unit(int64_t unit, Tensor hidden, int64_t wanted) {
 }
 
 void Transformer::embed(Tensor hidden) {
-  device_.embed(*weights_.embedding, shard_.vocab.begin, 1.0f, hidden);
+  device_.embed(*weights_.embedding, shard_.vocab.begin, config_.embedding_scale, hidden);
   sum_over_group(hidden);
 }
 
-// hidden += output(attend(qkv(norm(hidden))))
+// hidden += post_norm(output(attend(qkv(norm(hidden)))))
 void Transformer::attention(int64_t layer, Tensor hidden) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   Tensor qkv = view(*wide_, hidden.rows, w.qkv->rows());
   Tensor mixed = view(*mixed_, hidden.rows, w.output->columns());
+  Tensor out = branch(hidden);
 
   device_.norm_linear(hidden, w.attention_norm.data(), epsilon(), *w.qkv, w.qkv_bias.data(), qkv);
-  device_.attend(qkv, attention_spec(layer), rope_.all(), cache_.layer(layer), mixed);
-  device_.linear(mixed, *w.output, w.output_bias.data(), hidden, residual_output());
-  sum_over_group(hidden);
+  device_.attend(qkv, attention_spec(layer), rotations(layer), cache_.layer(layer), mixed);
+  device_.linear(mixed, *w.output, w.output_bias.data(), out, branch_output());
+  join(out, w.output_norm, hidden);
 }
 
-// hidden += down(activation(gate(norm(hidden))) * up(norm(hidden)))
+// hidden += post_norm(down(activation(gate(norm(hidden))) * up(norm(hidden))))
 void Transformer::mlp(int64_t layer, Tensor hidden) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   Tensor gate_up = view(*wide_, hidden.rows, w.gate_up->rows());
+  Tensor out = branch(hidden);
 
   device_.norm_linear(hidden, w.mlp_norm.data(), epsilon(), *w.gate_up, w.gate_up_bias.data(),
                       gate_up);
-  device_.gated_linear(gate_up, config_.activation, *w.down, w.down_bias.data(), hidden,
-                       residual_output());
-  sum_over_group(hidden);
+  device_.gated_linear(gate_up, config_.activation, *w.down, w.down_bias.data(), out,
+                       branch_output());
+  join(out, w.down_norm, hidden);
 }
 
 // logits = head(norm(hidden)), of the rows that are wanted
@@ -94,9 +105,20 @@ void Transformer::head(Tensor hidden, int64_t wanted) {
   device_.norm_linear(last, weights_.final_norm.data(), epsilon(), *weights_.head, nullptr, logits);
 }
 
-// The residual stream is a term of one rank's partial sum.
-Output Transformer::residual_output() const {
-  return peers_.group.rank() == 0 ? Output::added_to : Output::replaced;
+// Where what attention or MLP adds is written: into the residual stream itself, as a term of one
+// rank's partial sum, unless it is to be normed, whole, before.
+Tensor Transformer::branch(Tensor hidden) {
+  return config_.post_norms ? view(*branch_, hidden.rows, hidden.columns) : hidden;
+}
+
+Output Transformer::branch_output() const {
+  const bool added = !config_.post_norms && peers_.group.rank() == 0;
+  return added ? Output::added_to : Output::replaced;
+}
+
+void Transformer::join(Tensor branch, const DeviceVector& post_norm, Tensor hidden) {
+  sum_over_group(branch);
+  if (config_.post_norms) device_.add_normed(branch, post_norm.data(), epsilon(), hidden);
 }
 
 void Transformer::sum_over_group(Tensor part) {
@@ -120,11 +142,15 @@ uint64_t Transformer::moved_bytes_per_row() const {
 AttentionSpec Transformer::attention_spec(int64_t layer) const {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   return {.heads = shard_.heads.size(),
-          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+          .scale = static_cast<float>(1.0 / std::sqrt(score_divisor(config_))),
           .window = config_.window[static_cast<size_t>(layer)],
           .q_norm = w.q_norm.data(),
           .k_norm = w.k_norm.data(),
           .norm_epsilon = epsilon()};
+}
+
+std::span<const RopeTable> Transformer::rotations(int64_t layer) const {
+  return rope_.of_layers(config_.window[static_cast<size_t>(layer)] > 0);
 }
 
 // Checks the step against the limits and gives its chunks their rotations.
@@ -185,13 +211,14 @@ Transformer::Transformer(Device& device, const ModelPeers& peers, const ModelCon
   last_ = floats(limits.logit_rows * config.hidden);
   mixed_ = floats(limits.rows * shard.heads.size() * config.head_dim);
   wide_ = floats(wide_floats(config, shard, limits));
+  branch_ = floats(branch_floats(config, limits));
 }
 
 size_t Transformer::activation_bytes(const ModelConfig& config, const Shard& shard,
                                      const StepLimits& limits) {
   const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
                          limits.rows * shard.heads.size() * config.head_dim +
-                         wide_floats(config, shard, limits);
+                         wide_floats(config, shard, limits) + branch_floats(config, limits);
   return static_cast<size_t>(floats) * sizeof(float);
 }
 

@@ -71,13 +71,16 @@ class Transformer {
   void head(Tensor hidden, int64_t wanted);
   void attention(int64_t layer, Tensor hidden);
   void mlp(int64_t layer, Tensor hidden);
+  Tensor branch(Tensor hidden);
+  Output branch_output() const;
+  void join(Tensor branch, const DeviceVector& post_norm, Tensor hidden);
   void sum_over_group(Tensor part);
-  Output residual_output() const;
 
   void take_chunks(const StepInput& step);
   void take_rows(const StepInput& step);
   uint64_t moved_bytes_per_row() const;
   AttentionSpec attention_spec(int64_t layer) const;
+  std::span<const RopeTable> rotations(int64_t layer) const;
   float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
 
@@ -97,6 +100,7 @@ class Transformer {
   std::unique_ptr<Buffer> last_;    // [logit rows, hidden]: those that go to the head
   std::unique_ptr<Buffer> mixed_;   // [rows, heads * head_dim]: what attention gathered
   std::unique_ptr<Buffer> wide_;    // never needed together: q|k|v, gate|up, logits
+  std::unique_ptr<Buffer> branch_;  // [rows, hidden] where what layers add is normed, else empty
   std::vector<int32_t> tokens_;     // of the step at work, as all that follows
   std::vector<int64_t> logit_rows_;
   std::vector<SequenceChunk> chunks_;  // with their rotations

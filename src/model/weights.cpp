@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include "checkpoint/model_tensors.h"
 #include "model/weight_source.h"
 
 namespace dinfer {
@@ -27,13 +28,15 @@ LayerWeights assemble_layer(const ModelConfig& config, const Shard& shard, int64
     w.output = source.matrix(slices.output, MatrixKind::layer);
     // Outputs of row-parallel matrices are summed over the group: one rank adds the bias.
     if (first && config.output_bias) w.output_bias = source.bias(slices.output);
+    if (config.post_norms) w.output_norm = norm("post_attention_layernorm.weight", config.hidden);
   }
   if (shard.owns(unit::mlp(layer))) {
-    w.mlp_norm = norm("post_attention_layernorm.weight", config.hidden);
+    w.mlp_norm = norm(mlp_norm_name(config), config.hidden);
     w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
     if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
     w.down = source.matrix(slices.down, MatrixKind::layer);
     if (first && config.mlp_bias) w.down_bias = source.bias(slices.down);
+    if (config.post_norms) w.down_norm = norm("post_feedforward_layernorm.weight", config.hidden);
   }
   return w;
 }

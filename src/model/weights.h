@@ -37,11 +37,13 @@ struct LayerWeights {
   DeviceVector q_norm, k_norm;      // [head_dim], or none
   std::unique_ptr<Weight> output;   // [hidden, heads * head_dim]
   DeviceVector output_bias;         // [hidden] on rank 0 of the group, or none
+  DeviceVector output_norm;         // [hidden] of what attention adds, or none
   DeviceVector mlp_norm;            // [hidden]
   std::unique_ptr<Weight> gate_up;  // [2 ffn, hidden] = [gate; up]
   DeviceVector gate_up_bias;        // [2 ffn], or none
   std::unique_ptr<Weight> down;     // [hidden, ffn]
   DeviceVector down_bias;           // [hidden] on rank 0 of the group, or none
+  DeviceVector down_norm;           // [hidden] of what the MLP adds, or none
 };
 
 struct ModelWeights {

@@ -21,18 +21,21 @@ struct UnitTensor {
   std::optional<int64_t> layer;  // none: embedding, head
 };
 
-UnitTensor unit_tensor(const ModelTensor& tensor, int64_t layers) {
+UnitTensor unit_tensor(const ModelTensor& tensor, const ModelConfig& config) {
   constexpr std::string_view prefix = "model.layers.";
   UnitTensor result{.name = tensor.name, .is_matrix = tensor.is_matrix()};
   if (!tensor.name.starts_with(prefix)) {
-    result.unit = tensor.name == "model.embed_tokens.weight" ? unit::kEmbed : unit::head(layers);
+    result.unit =
+        tensor.name == "model.embed_tokens.weight" ? unit::kEmbed : unit::head(config.layers);
     return result;
   }
   int64_t layer = 0;
   const char* end = tensor.name.data() + tensor.name.size();
   const char* rest = std::from_chars(tensor.name.data() + prefix.size(), end, layer).ptr;
   const std::string_view module(rest + 1, end);
-  const bool attention = module.starts_with("self_attn.") || module.starts_with("input_layernorm.");
+  const bool post_norm = config.post_norms && module.starts_with("post_attention_layernorm.");
+  const bool attention =
+      module.starts_with("self_attn.") || module.starts_with("input_layernorm.") || post_norm;
   result.unit = attention ? unit::attention(layer) : unit::mlp(layer);
   result.layer = layer;
   return result;
@@ -41,7 +44,7 @@ UnitTensor unit_tensor(const ModelTensor& tensor, int64_t layers) {
 std::vector<UnitTensor> unit_tensors(const ModelConfig& config) {
   std::vector<UnitTensor> tensors;
   for (const ModelTensor& tensor : model_tensors(config))
-    tensors.push_back(unit_tensor(tensor, config.layers));
+    tensors.push_back(unit_tensor(tensor, config));
   return tensors;
 }
 

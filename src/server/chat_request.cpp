@@ -22,8 +22,10 @@ OrderedJson content_text(const OrderedJson& content, const std::string& path) {
     const bool is_text = part.is_object() && part.contains("type") && part["type"] == "text" &&
                          part.contains("text") && part["text"].is_string();
     if (!is_text) {
-      throw ApiError::bad_field(part_path,
-                                "only parts {\"type\": \"text\", \"text\": ...} are read");
+      throw ApiError::bad_field(
+          part_path,
+          "only parts {\"type\": \"text\", \"text\": ...} are read: no images, "
+          "sounds or files");
     }
     if (i > 0) text += '\n';
     text += part["text"].get_ref<const std::string&>();

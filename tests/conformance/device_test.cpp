@@ -124,6 +124,25 @@ TEST_P(DeviceConformance, NormLinearNormsFirst) {
   }
 }
 
+TEST_P(DeviceConformance, NormedRowsAreAdded) {
+  for (const int64_t columns : {1, 37, 160, 1152, 5376, 9000}) {
+    for (const int64_t rows : {1, 3, 70}) {
+      std::vector<float> results[2];
+      Device* devices[2] = {&*device, reference.get()};
+      for (int i = 0; i < 2; ++i) {
+        const DeviceFloats in(*devices[i], random_floats(rows * columns, 2, 20.0f));
+        const DeviceFloats norm(*devices[i], random_floats(columns, 3));
+        const DeviceFloats out(*devices[i], random_floats(rows * columns, 4));
+        devices[i]->add_normed(in.tensor(rows, columns), norm.data(), 1e-5f,
+                               out.tensor(rows, columns));
+        results[i] = out.values();
+      }
+      EXPECT_LE(relative_error(results[0], results[1]), std::min(tolerance(), 1e-5))
+          << rows << " x " << columns;
+    }
+  }
+}
+
 TEST_P(DeviceConformance, GatedLinearMultipliesTheActivatedGateWithUp) {
   for (const auto activation : {Activation::silu, Activation::gelu, Activation::gelu_tanh}) {
     const Linear call = [&](Device& d, Tensor in, const Weight& w, const float* bias, Tensor out) {

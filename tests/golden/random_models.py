@@ -23,7 +23,7 @@ from dinfer import MODELS, must_run
 
 TOKENIZER = MODELS / "hf/llama-4h"  # of 512 tokens
 FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
-            "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM"}
+            "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"}
 PROMPT_LENGTHS = (1, 7, 45, 150)
 GREEDY_TOKENS = 12
 REFERENCE = ["--cpu", "--cpu-math", "f32", "--threads", 1]
@@ -31,13 +31,13 @@ CPU_LIMIT, GPU_LIMIT = 2e-3, 3e-2  # of the norm of the logits
 CPU_GAP, GPU_GAP = 0.02, 0.3  # greedy steps with a smaller gap between first and second may differ
 
 
-def draw_config(draw):
-    """config.json of a model of one to three layers."""
-    family = draw.choice(list(FAMILIES))
+def draw_config(seed):
+    """config.json of a model of one to three layers. The families take turns."""
+    family, draw = list(FAMILIES)[seed % len(FAMILIES)], random.Random(seed)
     kv_heads = draw.choice((1, 1, 2, 2, 3, 4))
     heads = kv_heads * draw.choice((1, 1, 2, 3, 4, 5, 7, 8))
     head_dim = draw.choice((16, 32, 40, 64, 64, 80, 96, 112, 128, 128, 160, 192, 256))
-    free_width = family in ("llama", "mistral", "qwen3")
+    free_width = family in ("llama", "mistral", "qwen3", "gemma3_text")
     hidden = draw.choice((64, 72, 96, 130, 200, 256, 320, 514)) if free_width else heads * head_dim
     config = {
         "architectures": [FAMILIES[family]], "model_type": family, "hidden_act": "silu",
@@ -56,6 +56,10 @@ def draw_config(draw):
         config["rope_scaling"] = draw.choice((None, None, {
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64}, {"rope_type": "linear", "factor": 2.0}))
+    if family == "gemma3_text":
+        config.update(sliding_window=draw.choice((16, 33)), sliding_window_pattern=draw.choice((2, 3)),
+                      query_pre_attn_scalar=draw.choice((24, head_dim)), rope_local_base_freq=draw.choice((1e3, 1e4)),
+                      rope_scaling=draw.choice((None, {"rope_type": "linear", "factor": 8.0})))
     if family == "mistral":
         config["sliding_window"] = draw.choice((None, 16, 33, 100))
     return config
@@ -68,6 +72,7 @@ def draw_weights(config, draw):
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim", width // heads)
     family = config["model_type"]
+    gemma = family == "gemma3_text"  # whose norms are 1 + weight, and embeddings multiplied by the root of the width
     tensors = {}
 
     def normal(name, *shape, scale):
@@ -79,13 +84,16 @@ def draw_weights(config, draw):
             normal(name + ".bias", outputs, scale=0.2)
 
     def norm(name, size):
-        tensors[name + ".weight"] = draw.uniform(0.5, 1.5, size).astype(np.float32)
+        tensors[name + ".weight"] = (draw.uniform(0.5, 1.5, size) - gemma).astype(np.float32)
 
     normal("model.embed_tokens.weight", config["vocab_size"], width, scale=1)
     for layer in range(config["num_hidden_layers"]):
         prefix = "model.layers.%d." % layer
         norm(prefix + "input_layernorm", width)
         norm(prefix + "post_attention_layernorm", width)
+        if gemma:
+            norm(prefix + "pre_feedforward_layernorm", width)
+            norm(prefix + "post_feedforward_layernorm", width)
         attention, bias = prefix + "self_attn.", config.get("attention_bias", False)
         if family == "phi3":
             linear(attention + "qkv_proj", (heads + 2 * kv_heads) * head_dim, width)
@@ -97,13 +105,13 @@ def draw_weights(config, draw):
                 linear(prefix + "mlp." + name, ffn, width, config.get("mlp_bias", False))
         linear(attention + "o_proj", width, heads * head_dim, bias)
         linear(prefix + "mlp.down_proj", width, ffn, config.get("mlp_bias", False))
-        if family == "qwen3":
+        if family == "qwen3" or gemma:
             norm(attention + "q_norm", head_dim)
             norm(attention + "k_norm", head_dim)
     norm("model.norm", width)
     if not config["tie_word_embeddings"]:
         linear("lm_head", config["vocab_size"], width)
-    else:
+    if config["tie_word_embeddings"] or gemma:
         tensors["model.embed_tokens.weight"] *= 3 * width ** -0.5
     return tensors
 
@@ -188,7 +196,7 @@ def cpu_layouts(config):
 
 
 def check_model(seed, gpus):
-    config = draw_config(random.Random(seed))
+    config = draw_config(seed)
     numbers = np.random.default_rng(seed)
     prompts = [numbers.integers(0, 500, length).tolist() for length in PROMPT_LENGTHS]
     with tempfile.TemporaryDirectory() as scratch:
@@ -208,13 +216,13 @@ def check_model(seed, gpus):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--models", type=int, default=6)
+    parser.add_argument("--models", type=int, default=len(FAMILIES))
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     gpus = len((json.loads(must_run(1, "--version", "--json"))["cuda"] or {}).get("gpus", []))
     failed = 0
     for seed in range(arguments.seed, arguments.seed + arguments.models):
-        config = draw_config(random.Random(seed))
+        config = draw_config(seed)
         shape = "seed %d: %s, %d layers, %d wide, %d, %d and %s heads, vocabulary %d" % (
             seed, config["model_type"], config["num_hidden_layers"], config["hidden_size"],
             config["num_attention_heads"], config["num_key_value_heads"], config.get("head_dim", "fitting"),

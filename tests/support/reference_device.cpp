@@ -193,6 +193,15 @@ class ReferenceDevice final : public Device {
     linear({gated.data(), in.rows, n}, weight, bias, out, output);
   }
 
+  void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) override {
+    check(in.rows == out.rows && in.columns == out.columns, "add_normed: shapes");
+    std::vector<float> normed(in.columns);
+    for (int64_t i = 0; i < in.rows; ++i) {
+      rms_norm(in.data + i * in.columns, norm, epsilon, in.columns, normed.data());
+      for (int64_t c = 0; c < in.columns; ++c) out.data[i * in.columns + c] += normed[c];
+    }
+  }
+
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
     check(cache.type != KvType::f16, "attend: the reference device has no f16 KV cache");

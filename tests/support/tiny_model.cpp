@@ -81,6 +81,10 @@ std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uin
     const std::string layer = "model.layers." + std::to_string(i);
     norm(layer + ".input_layernorm.weight", config.hidden);
     norm(layer + ".post_attention_layernorm.weight", config.hidden);
+    if (config.post_norms) {
+      norm(layer + ".pre_feedforward_layernorm.weight", config.hidden);
+      norm(layer + ".post_feedforward_layernorm.weight", config.hidden);
+    }
     if (config.fused_qkv) {
       linear(layer + ".self_attn.qkv_proj", q + 2 * kv, config.hidden, config.qkv_bias);
     } else {

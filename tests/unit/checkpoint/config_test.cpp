@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "checkpoint/model_files.h"
@@ -252,13 +255,101 @@ TEST(HuggingFaceConfig, NamesTheKeyOfEveryImpossibleValue) {
       std::string::npos);
 }
 
+// What every Gemma 3 has, as read from any file.
+void expect_gemma3(const ModelConfig& config) {
+  EXPECT_TRUE(config.post_norms && config.qk_norm && config.tied_head);
+  EXPECT_EQ(config.activation, Activation::gelu_tanh);
+  EXPECT_FLOAT_EQ(config.embedding_scale, std::sqrt(static_cast<float>(config.hidden)));
+  ASSERT_TRUE(config.window_rope);
+  EXPECT_EQ(config.window_rope->type, RopeType::none);
+  EXPECT_EQ(config.window_rope->theta, 1e4);
+}
+
+TEST(GemmaConfig, ReadsTheKeysOfTransformers4And5Alike) {
+  const ModelConfig v5 = read_model_config({kModels / "hf/gemma3", false});
+  Json json = parse_json(read_text_file(kModels / "hf/gemma3/config.json", 1 << 20), "config",
+                         ExitCode::model_files);
+  json.erase("rope_parameters");
+  json.update({{"rope_theta", 1e6},
+               {"rope_local_base_freq", 1e4},
+               {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}}});
+  for (const ModelConfig& config : {v5, config_of(json)}) {
+    expect_gemma3(config);
+    EXPECT_EQ(config.norm_offset, 1.0f);
+    EXPECT_EQ(config.score_divisor, 24);
+    EXPECT_EQ(config.rope.type, RopeType::linear);
+    EXPECT_EQ(config.rope.theta, 1e6);
+    EXPECT_EQ(config.rope.factor, 8.0);
+    EXPECT_EQ(config.window, (std::vector<int64_t>{16, 16, 0, 16, 0}));
+    EXPECT_EQ(config.eos, (std::vector<int32_t>{1, 5}));
+  }
+}
+
+// gemma-3-4b-it's config.json says no more of its language model than this.
+TEST(GemmaConfig, ReadsTheTextPartOfAModelForImages) {
+  const Json text = {{"hidden_size", 2560},
+                     {"intermediate_size", 10240},
+                     {"model_type", "gemma3_text"},
+                     {"num_hidden_layers", 34},
+                     {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                     {"sliding_window", 1024}};
+  const Json whole = {{"architectures", {"Gemma3ForConditionalGeneration"}},
+                      {"eos_token_id", {1, 106}},
+                      {"text_config", text},
+                      {"vision_config", {{"hidden_size", 1152}}}};
+  const ModelConfig config = config_of(whole);
+  expect_gemma3(config);
+  EXPECT_EQ(config.heads, 8);
+  EXPECT_EQ(config.kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 256);
+  EXPECT_EQ(config.vocab, 262208);
+  EXPECT_EQ(config.max_position, 131072);
+  EXPECT_EQ(config.score_divisor, 256);
+  EXPECT_EQ(config.rope.theta, 1e6);
+  EXPECT_EQ(config.rope.factor, 8.0);
+  EXPECT_EQ(config.eos, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(std::ranges::count(config.window, 1024), 29);
+  for (const size_t full : {5, 11, 17, 23, 29}) EXPECT_EQ(config.window[full], 0);
+  EXPECT_NE(model_error([] {
+              config_of({{"architectures", {"Gemma3ForConditionalGeneration"}}});
+            }).find("no \"text_config\""),
+            std::string::npos);
+}
+
+TEST(GemmaConfig, TheFirstGenerationHasNoPostNorms) {
+  const ModelConfig config =
+      config_of(other("GemmaForCausalLM", {{"head_dim", 256}, {"hidden_act", "gelu"}}));
+  EXPECT_EQ(config.norm_offset, 1.0f);
+  EXPECT_EQ(config.embedding_scale, 8.0f);
+  EXPECT_EQ(config.activation, Activation::gelu_tanh);
+  EXPECT_TRUE(config.tied_head);
+  EXPECT_FALSE(config.post_norms || config.qk_norm || config.window_rope);
+}
+
+TEST(GemmaConfig, RefusesWhatItDoesNotCompute) {
+  const auto error = [](const Json& more) {
+    return model_error([&] { config_of(other("Gemma3ForCausalLM", more)); });
+  };
+  EXPECT_EQ(error({{"final_logit_softcapping", nullptr}}), "");
+  EXPECT_NE(error({{"final_logit_softcapping", 30.0}}).find("final_logit_softcapping"),
+            std::string::npos);
+  EXPECT_NE(error({{"attn_logit_softcapping", 50.0}}).find("attn_logit_softcapping"),
+            std::string::npos);
+  EXPECT_NE(error({{"use_bidirectional_attention", true}}).find("use_bidirectional_attention"),
+            std::string::npos);
+  EXPECT_NE(
+      error({{"rope_parameters", {{"sliding_attention", {{"rope_type", "yarn"}}}}}}).find("yarn"),
+      std::string::npos);
+  EXPECT_NE(error({{"query_pre_attn_scalar", 0}}).find("query_pre_attn_scalar"), std::string::npos);
+  EXPECT_NE(model_error([] { config_of(other("Gemma2ForCausalLM")); }).find("Gemma2ForCausalLM"),
+            std::string::npos);
+}
+
 // The GGUF files carry, in golden.json, the config.json that they were made from.
 TEST(GgufConfig, AgreesWithTheConfigJsonOfTheSameModel) {
-  const std::pair<const char*, const char*> models[] = {{"llama-4h", "Q4_0"},
-                                                        {"qwen2-tied", "F16"},
-                                                        {"qwen3", "Q8_0"},
-                                                        {"llama-rope3", "F16"},
-                                                        {"llama-k", "Q4_K"}};
+  const std::pair<const char*, const char*> models[] = {
+      {"llama-4h", "Q4_0"},   {"qwen2-tied", "F16"}, {"qwen3", "Q8_0"},
+      {"llama-rope3", "F16"}, {"llama-k", "Q4_K"},   {"gemma3", "BF16"}};
   for (const auto& [model, type] : models) {
     const auto directory = kModels / "gguf" / model;
     const Json golden = parse_json(read_text_file(directory / "golden.json", 1 << 20), "golden",
@@ -283,6 +374,11 @@ TEST(GgufConfig, AgreesWithTheConfigJsonOfTheSameModel) {
     EXPECT_EQ(config.rope.theta, expected.rope.theta);
     EXPECT_EQ(config.rope.partial_rotary_factor, 1.0);
     EXPECT_EQ(config.window, expected.window);
+    EXPECT_EQ(config.post_norms, expected.post_norms);
+    EXPECT_EQ(config.activation, expected.activation);
+    EXPECT_EQ(config.embedding_scale, expected.embedding_scale);
+    EXPECT_EQ(config.window_rope.has_value(), expected.window_rope.has_value());
+    EXPECT_EQ(config.norm_offset, 0.0f);
     EXPECT_EQ(config.bos, expected.bos);
     EXPECT_EQ(config.interleaved_rope, std::string_view(model).starts_with("llama"));
     check_tensors(*open_checkpoint(files), config);
@@ -339,6 +435,32 @@ TEST_F(GgufConfigKeys, GiveRopeScalingWindowAndEndTokens) {
   EXPECT_EQ(config.rope.partial_rotary_factor, 0.5);
   EXPECT_EQ(config.window, std::vector<int64_t>{2047});
   EXPECT_EQ(config.eos, (std::vector<int32_t>{7, 9}));
+}
+
+// What the files of Gemma 3 leave out follows from the number of layers.
+TEST_F(GgufConfigKeys, OfGemma3HaveDefaults) {
+  const auto gemma = [](uint32_t layers) {
+    GgufBytes bytes;
+    bytes.string("general.architecture", "gemma3").u32("gemma3.embedding_length", 5376);
+    bytes.u32("gemma3.block_count", layers).u32("gemma3.attention.head_count", 32);
+    bytes.u32("gemma3.attention.head_count_kv", 16).u32("gemma3.attention.key_length", 128);
+    bytes.u32("gemma3.feed_forward_length", 96).u32("gemma3.context_length", 4096);
+    bytes.u32("gemma3.attention.sliding_window", 1024).f32("gemma3.rope.freq_base", 1e6);
+    bytes.tensor("token_embd.weight", {5376, 2}, 2, 0);
+    return bytes;
+  };
+  const ModelConfig small = read(gemma(8));
+  expect_gemma3(small);
+  EXPECT_EQ(small.window, (std::vector<int64_t>{1024, 1024, 1024, 1024, 1024, 0, 1024, 1024}));
+  EXPECT_EQ(small.rope.theta, 1e6);
+  EXPECT_EQ(small.score_divisor, 0);
+  EXPECT_EQ(read(gemma(62)).score_divisor, 168);
+  EXPECT_EQ(read(gemma(8).u32("gemma3.attention.sliding_window_pattern", 2)).window[1], 0);
+  EXPECT_EQ(read(gemma(8).f32("gemma3.rope.freq_base_swa", 5e4)).window_rope->theta, 5e4);
+  EXPECT_NE(model_error([&] {
+              read(gemma(8).f32("gemma3.final_logit_softcapping", 30));
+            }).find("final_logit_softcapping"),
+            std::string::npos);
 }
 
 TEST_F(GgufConfigKeys, GiveLongropeByItsTensors) {

@@ -84,7 +84,7 @@ TEST(CheckTensors, AcceptsEveryReferenceModel) {
     check_tensors(*open_checkpoint(files), read_model_config(files));
     ++models;
   }
-  EXPECT_EQ(models, 8);
+  EXPECT_EQ(models, 9);
 }
 
 TEST(CheckTensors, NamesAMissingOrMisshapenTensor) {

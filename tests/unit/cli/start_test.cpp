@@ -135,6 +135,8 @@ TEST(PublishedShape, has_the_parameters_that_the_name_says) {
   EXPECT_NEAR(billions("qwen2.5-7b"), 7.62, 0.01);
   EXPECT_NEAR(billions("qwen3-32b"), 32.76, 0.01);
   EXPECT_NEAR(billions("phi-3-mini"), 3.82, 0.01);
+  EXPECT_NEAR(billions("gemma-3-4b"), 3.88, 0.01);
+  EXPECT_NEAR(billions("gemma-3-27b"), 27.01, 0.01);
   EXPECT_THROW(published_shape("llama"), Error);
 }
 

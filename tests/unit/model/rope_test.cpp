@@ -193,8 +193,8 @@ TEST(Rope, TablesHoldCosineAndSineOfEveryPosition) {
   const ModelConfig config = model(8, 512, {.type = RopeType::yarn, .attention_factor = 2.0});
   Rope rope(*device, config, 20);
   rope.prepare(20);
-  ASSERT_EQ(rope.tables(), 1);
-  const RopeTable& table = rope.table(0);
+  ASSERT_EQ(rope.of_layers(false).size(), 1u);
+  const RopeTable& table = rope.of_layers(false)[0];
   EXPECT_EQ(table.positions, 20);
   EXPECT_EQ(table.rotary_dim, 8);
   const std::vector<float> inverse = rope_frequencies(config, 20).inverse;
@@ -212,17 +212,34 @@ TEST(Rope, ASequencesTableFollowsFromTheLengthItMayComeTo) {
   const ModelConfig config = model(16, 131072, longrope());
   Rope rope(*device, config, 6000);
   rope.prepare(1);
-  ASSERT_EQ(rope.tables(), 2);
+  ASSERT_EQ(rope.of_layers(false).size(), 2u);
   EXPECT_EQ(rope.table_for(4096), 0);
   EXPECT_EQ(rope.table_for(4097), 1);
   const float factor = 1.19023807f;
-  EXPECT_NEAR(rope.table(0).sine[6], std::sin(1.0) * factor, 1e-6);
-  EXPECT_NEAR(rope.table(1).sine[6], std::sin(0.909090877) * factor, 1e-6);
+  EXPECT_NEAR(rope.of_layers(false)[0].sine[6], std::sin(1.0) * factor, 1e-6);
+  EXPECT_NEAR(rope.of_layers(false)[1].sine[6], std::sin(0.909090877) * factor, 1e-6);
 
   const Rope short_only(*device, config, 4096);
-  EXPECT_EQ(short_only.tables(), 1);
+  EXPECT_EQ(short_only.of_layers(false).size(), 1u);
   EXPECT_EQ(Rope::bytes_per_position(config, 6000), 2u * 2u * 6u * 4u);
   EXPECT_EQ(Rope::bytes_per_position(config, 4096), 2u * 6u * 4u);
+}
+
+TEST(Rope, LayersWithAWindowMayHaveTablesOfTheirOwn) {
+  const auto device = make_reference_device();
+  ModelConfig config = model(8, 512, {.type = RopeType::linear, .theta = 1e6, .factor = 8.0});
+  EXPECT_EQ(Rope::bytes_per_position(config, 20), 2u * 4u * 4u);
+  config.window_rope = RopeConfig{.theta = 1e4};
+  EXPECT_EQ(Rope::bytes_per_position(config, 20), 2u * 2u * 4u * 4u);
+  Rope rope(*device, config, 20);
+  rope.prepare(20);
+  ASSERT_EQ(rope.of_layers(true).size(), 1u);
+  for (const auto& [windowed, turn] : {std::pair{false, 1.0 / 8}, {true, 1.0}}) {
+    const RopeTable& table = rope.of_layers(windowed)[0];
+    const double second = turn * std::pow(windowed ? 1e4 : 1e6, -0.25);
+    EXPECT_NEAR(table.sine[19 * 4], std::sin(19 * turn), 1e-5);
+    EXPECT_NEAR(table.sine[19 * 4 + 1], std::sin(19 * second), 1e-5);
+  }
 }
 
 TEST(Rope, RowsComeAsSequencesReachThem) {
@@ -231,8 +248,9 @@ TEST(Rope, RowsComeAsSequencesReachThem) {
   Rope rope(*device, config, 10'000);
   const auto expect_row = [&](int64_t position) {
     const float angle = static_cast<float>(position) * rope_frequencies(config, 1).inverse[1];
-    EXPECT_NEAR(rope.table(0).cosine[position * 4 + 1], std::cos(angle), 1e-5) << position;
-    EXPECT_NEAR(rope.table(0).sine[position * 4 + 1], std::sin(angle), 1e-5) << position;
+    EXPECT_NEAR(rope.of_layers(false)[0].cosine[position * 4 + 1], std::cos(angle), 1e-5)
+        << position;
+    EXPECT_NEAR(rope.of_layers(false)[0].sine[position * 4 + 1], std::sin(angle), 1e-5) << position;
   };
   rope.prepare(5);
   expect_row(4);

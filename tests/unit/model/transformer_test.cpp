@@ -59,6 +59,55 @@ TEST(Transformer, AnyNumberOfRanksEqualsOne) {
   expect_ranks_agree(rich_config(6, 3, 128), {}, {3, 6});
 }
 
+// With a norm of what each layer adds, and rotations of their own where there is a window.
+ModelConfig post_norm_config() {
+  ModelConfig config = rich_config(4, 1, 96);
+  config.post_norms = true;
+  config.embedding_scale = 8.0f;
+  config.score_divisor = 24;
+  config.activation = Activation::gelu_tanh;
+  config.window_rope = RopeConfig{.theta = 100.0};
+  return config;
+}
+
+TEST(Transformer, WhatIsAddedIsNormedWhole) {
+  expect_ranks_agree(post_norm_config(), {}, {2, 4});
+  expect_ranks_agree(post_norm_config(), {.bits = 8, .group = 32}, {2});
+}
+
+TEST(Transformer, NormsLackWhatTheConfigSays) {
+  ModelConfig config = post_norm_config();
+  const auto whole = tiny_checkpoint(config, 3);
+  const std::vector<int32_t> prompt = prompt_of(12, config.vocab);
+  MemoryCheckpoint lacking;
+  for (const TensorInfo& info : whole->tensors()) {
+    std::vector<float> values = whole->values(info.name);
+    if (info.name.ends_with("norm.weight"))
+      for (float& value : values) value -= 1.0f;
+    lacking.add(info.name, info.shape, std::move(values));
+  }
+  const std::vector<float> expected = logits_of(*whole, config, prompt);
+  config.norm_offset = 1.0f;
+  EXPECT_LT(relative_error(logits_of(lacking, config, prompt), expected), kRounding);
+}
+
+// Each of these features moves the logits: none is read and forgotten.
+TEST(Transformer, EveryFeatureOfGemmaCounts) {
+  const ModelConfig config = post_norm_config();
+  const auto checkpoint = tiny_checkpoint(config, 4);
+  const std::vector<int32_t> prompt = prompt_of(12, config.vocab);
+  const std::vector<float> expected = logits_of(*checkpoint, config, prompt);
+  const auto moved = [&](auto change) {
+    ModelConfig changed = config;
+    change(changed);
+    return relative_error(logits_of(*checkpoint, changed, prompt), expected);
+  };
+  EXPECT_GT(moved([](ModelConfig& c) { c.post_norms = false; }), 1e-3);
+  EXPECT_GT(moved([](ModelConfig& c) { c.embedding_scale = 4.0f; }), 1e-3);
+  EXPECT_GT(moved([](ModelConfig& c) { c.score_divisor = 0; }), 1e-3);
+  EXPECT_GT(moved([](ModelConfig& c) { c.window_rope.reset(); }), 1e-3);
+}
+
 // A group that counts its sums.
 class CountingGroup final : public Communicator {
  public:
