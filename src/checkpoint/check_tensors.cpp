@@ -21,7 +21,7 @@ void check_tensors(const Checkpoint& checkpoint, const ModelConfig& config) {
            checkpoint.file_of(*tensor), printable(needed.name), fmt::join(tensor->shape, ", "),
            fmt::join(needed.shape, ", "));
     }
-    if (!needed.is_matrix() && traits_of(tensor->type).block_elements > 1) {
+    if (!needed.is_matrix() && stored_group(*tensor) > 0) {
       fail(ExitCode::model_files,
            "{}: tensor {} is stored as {}; norms and biases must be F32, F16 or BF16",
            checkpoint.file_of(*tensor), printable(needed.name), traits_of(tensor->type).name);

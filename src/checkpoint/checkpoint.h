@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,7 +12,10 @@ namespace dinfer {
 
 // How a tensor's elements are stored in a file. The quantised ones are the block formats of GGUF
 // (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; the block layouts are in ggml-common.h).
-enum class StorageType : uint8_t { f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k };
+// i8 to f8_e4m3 are parts of packed matrices, `packed` is such a matrix (checkpoint/packed_weight.h).
+enum class StorageType : uint8_t {
+  f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, i8, i32, i64, f8_e4m3, packed
+};
 
 struct StorageTraits {
   std::string_view name;
@@ -21,6 +25,8 @@ struct StorageTraits {
 
 const StorageTraits& traits_of(StorageType type);
 
+struct PackedWeight;
+
 struct TensorInfo {
   std::string name;            // Hugging Face name, e.g. "model.layers.0.self_attn.q_proj.weight"
   StorageType type = StorageType::f32;
@@ -28,7 +34,12 @@ struct TensorInfo {
   uint32_t file = 0;           // which of the checkpoint's files
   uint64_t offset = 0;         // bytes from the start of that file
   uint64_t bytes = 0;
+  std::shared_ptr<const PackedWeight> packed = nullptr;  // where several tensors make this matrix
 };
+
+// Columns of the matrix that share a scale and stay together when it is loaded, whatever --quant
+// says; 0: the matrix is plain once loaded.
+int64_t stored_group(const TensorInfo& tensor);
 
 // The weights of one model on disk. Opening one checks every length, offset and shape against the
 // files, so that a TensorInfo can be trusted; a violation is an Error(model_files) that names file,

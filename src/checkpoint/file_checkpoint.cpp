@@ -45,14 +45,14 @@ uint32_t FileCheckpoint::add_file(File file, uint64_t header_bytes) {
 }
 
 void FileCheckpoint::check_new(const std::string& name, uint32_t file) const {
-  if (index_.contains(name) || unsupported_.contains(name)) {
+  if (index_.contains(name) || parts_.contains(name) || unsupported_.contains(name)) {
     fail(ExitCode::model_files, "{}: tensor {} stands twice in the model",
          files_[file].path().string(), printable(name));
   }
 }
 
 void FileCheckpoint::add(TensorInfo tensor) {
-  check_new(tensor.name, tensor.file);
+  if (!tensor.packed || index_.contains(tensor.name)) check_new(tensor.name, tensor.file);
   index_.emplace(tensor.name, tensors_.size());
   tensors_.push_back(std::move(tensor));
 }
@@ -63,15 +63,45 @@ void FileCheckpoint::add_unsupported(const std::string& name, uint32_t file,
   unsupported_.emplace(name, Unsupported{file, type});
 }
 
+void FileCheckpoint::add_part(TensorInfo tensor) {
+  check_new(tensor.name, tensor.file);
+  parts_.emplace(tensor.name, std::move(tensor));
+}
+
+std::vector<std::string> FileCheckpoint::names() const {
+  std::vector<std::string> names;
+  for (const TensorInfo& tensor : tensors_) names.push_back(tensor.name);
+  for (const auto& [name, part] : parts_) names.push_back(name);
+  for (const auto& [name, unsupported] : unsupported_) names.push_back(name);
+  return names;
+}
+
+bool FileCheckpoint::is_part(std::string_view name, StorageType type) const {
+  const auto at = parts_.find(name);
+  return at != parts_.end() && at->second.type == type;
+}
+
+const TensorInfo* FileCheckpoint::find_part(std::string_view name) const {
+  const auto at = parts_.find(name);
+  return at != parts_.end() ? &at->second : find(name);
+}
+
 const TensorInfo* FileCheckpoint::find(std::string_view name) const {
   if (const auto at = index_.find(name); at != index_.end()) return &tensors_[at->second];
+  if (const auto at = parts_.find(name); at != parts_.end()) {
+    refuse(name, at->second.file, traits_of(at->second.type).name);
+  }
   if (const auto at = unsupported_.find(name); at != unsupported_.end()) {
-    fail(ExitCode::model_files,
-         "{}: tensor {} is stored as {}, which is not supported: convert the model to F32, F16, "
-         "BF16 or one of GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K",
-         files_[at->second.file].path().string(), printable(name), at->second.type);
+    refuse(name, at->second.file, at->second.type);
   }
   return nullptr;
+}
+
+void FileCheckpoint::refuse(std::string_view name, uint32_t file, std::string_view type) const {
+  fail(ExitCode::model_files,
+       "{}: tensor {} is stored as {}, which is not supported: convert the model to F32, F16, "
+       "BF16 or one of GGUF's Q4_0 to Q8_0 and Q2_K to Q6_K",
+       files_[file].path().string(), printable(name), type);
 }
 
 void FileCheckpoint::read(const TensorInfo& tensor, uint64_t offset,

@@ -24,6 +24,16 @@ class FileCheckpoint final : public Checkpoint {
   // A tensor that find() refuses to hand out: `type` is what its elements are, for the message.
   void add_unsupported(const std::string& name, uint32_t file, const std::string& type);
 
+  // A tensor that is no weight by itself: of integers or 8-bit floats. find() refuses it, unless a
+  // packed matrix of the same name has been added.
+  void add_part(TensorInfo tensor);
+
+  // Of all tensors, as they stand in the files.
+  std::vector<std::string> names() const;
+  bool is_part(std::string_view name, StorageType type) const;
+  // Any tensor, also a part; nullptr where there is none, the error of find() for unsupported ones.
+  const TensorInfo* find_part(std::string_view name) const;
+
   std::span<const TensorInfo> tensors() const override { return tensors_; }
   const TensorInfo* find(std::string_view name) const override;
   void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override;
@@ -37,10 +47,12 @@ class FileCheckpoint final : public Checkpoint {
   };
 
   void check_new(const std::string& name, uint32_t file) const;
+  [[noreturn]] void refuse(std::string_view name, uint32_t file, std::string_view type) const;
 
   std::vector<File> files_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
+  std::map<std::string, TensorInfo, std::less<>> parts_;
   std::map<std::string, Unsupported, std::less<>> unsupported_;
   std::string fingerprint_;
 };

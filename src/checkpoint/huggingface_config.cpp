@@ -81,19 +81,6 @@ const Family& find_family(const JsonFields& json) {
        json.where(), printable(names.front()), known);
 }
 
-void refuse_quantised(const JsonFields& json) {
-  const Json* quantisation = json.find("quantization_config");
-  if (!quantisation) return;
-  const auto method =
-      quantisation->is_object() ? quantisation->find("quant_method") : quantisation->end();
-  const bool named =
-      quantisation->is_object() && method != quantisation->end() && method->is_string();
-  fail(ExitCode::model_files,
-       "{}: the weights are quantised by {}, which is not supported yet: use the model with plain "
-       "weights (with --quant 4 or 8 if wished), or as GGUF",
-       json.where(), named ? printable(method->get<std::string>()) : "an unnamed method");
-}
-
 Activation read_activation(const JsonFields& json, const Family& family) {
   const char* key = family.gemma > 0 ? "hidden_activation" : "hidden_act";
   const std::string name =
@@ -268,7 +255,6 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
       parse_json(read_text_file(path, kMostConfigBytes), path.string(), ExitCode::model_files);
   const JsonFields whole(text, path.string());
   const Family& family = find_family(whole);
-  refuse_quantised(whole);
   const JsonFields json = text_fields(whole, family);
 
   ModelConfig config;

@@ -5,6 +5,7 @@
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/huggingface_config.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/packed_parts.h"
 #include "checkpoint/safetensors.h"
 
 namespace dinfer {
@@ -16,7 +17,10 @@ constexpr uint64_t kMostGenerationBytes = 1 << 20;
 }  // namespace
 
 std::unique_ptr<Checkpoint> open_checkpoint(const ModelFiles& files) {
-  return files.gguf ? open_gguf(files.path) : open_safetensors(files.path);
+  if (files.gguf) return open_gguf(files.path);
+  std::unique_ptr<FileCheckpoint> checkpoint = open_safetensors(files.path);
+  join_packed_matrices(*checkpoint, read_quantization_config(files.path));
+  return checkpoint;
 }
 
 ModelConfig read_model_config(const ModelFiles& files) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/file.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/file_checkpoint.h"
 
 namespace dinfer {
 
@@ -17,7 +17,7 @@ namespace dinfer {
 struct SafetensorsTensor {
   std::string name;
   std::string dtype;                // as in the file: "BF16", "F8_E4M3", ...
-  std::optional<StorageType> type;  // none: a dtype that is not read as weights
+  std::optional<StorageType> type;  // none: a dtype that is never read
   std::vector<int64_t> shape;
   uint64_t offset = 0;  // bytes from the start of the file
   uint64_t bytes = 0;
@@ -32,6 +32,6 @@ SafetensorsHeader read_safetensors_header(const File& file);
 
 // Opens one .safetensors file, or the model in a directory: model.safetensors, or the shards that
 // model.safetensors.index.json names.
-std::unique_ptr<Checkpoint> open_safetensors(const std::filesystem::path& path);
+std::unique_ptr<FileCheckpoint> open_safetensors(const std::filesystem::path& path);
 
 }  // namespace dinfer

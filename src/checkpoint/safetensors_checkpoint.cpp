@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "checkpoint/file_checkpoint.h"
 #include "checkpoint/printable.h"
 #include "checkpoint/safetensors.h"
 
@@ -20,6 +19,10 @@ constexpr uint64_t kMostIndexBytes = 64 << 20;
 
 // The names of tensors that each shard must hold.
 using Shards = std::map<std::string, std::set<std::string>>;
+
+bool is_weight(StorageType type) {
+  return type == StorageType::f32 || type == StorageType::f16 || type == StorageType::bf16;
+}
 
 // In models for images too, tensors of the language model have a prefix, which depends on the
 // version of transformers that wrote them: here they are named as in a model of text alone.
@@ -37,10 +40,12 @@ std::string text_name(const std::string& name) {
 
 void add_tensor(FileCheckpoint& checkpoint, uint32_t file, const SafetensorsTensor& tensor) {
   const std::string name = text_name(tensor.name);
-  if (tensor.type) {
-    checkpoint.add({name, *tensor.type, tensor.shape, file, tensor.offset, tensor.bytes});
+  if (!tensor.type) return checkpoint.add_unsupported(name, file, tensor.dtype);
+  TensorInfo info{name, *tensor.type, tensor.shape, file, tensor.offset, tensor.bytes};
+  if (is_weight(*tensor.type)) {
+    checkpoint.add(std::move(info));
   } else {
-    checkpoint.add_unsupported(name, file, tensor.dtype);
+    checkpoint.add_part(std::move(info));
   }
 }
 
@@ -113,7 +118,7 @@ Shards read_index(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::unique_ptr<Checkpoint> open_safetensors(const std::filesystem::path& path) {
+std::unique_ptr<FileCheckpoint> open_safetensors(const std::filesystem::path& path) {
   auto checkpoint = std::make_unique<FileCheckpoint>();
   std::error_code unreadable;  // then opening the file says why
   if (!std::filesystem::is_directory(path, unreadable)) {

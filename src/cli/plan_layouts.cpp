@@ -193,7 +193,7 @@ QuantChoice PlannedModel::quant_at(int bits) const {
 
 bool PlannedModel::is_plain() const {
   return !checkpoint_ || std::ranges::any_of(checkpoint_->tensors(), [](const TensorInfo& tensor) {
-    return tensor.shape.size() == 2 && traits_of(tensor.type).block_elements == 1;
+    return tensor.shape.size() == 2 && stored_group(tensor) == 0;
   });
 }
 

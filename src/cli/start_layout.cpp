@@ -94,7 +94,7 @@ int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
   for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
     const TensorInfo* down =
         checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
-    if (down) alignment = std::max<int64_t>(alignment, traits_of(down->type).block_elements);
+    if (down) alignment = std::max(alignment, stored_group(*down));
   }
   return alignment;
 }

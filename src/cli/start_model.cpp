@@ -1,8 +1,29 @@
 #include "cli/start_model.h"
 
+#include "base/log.h"
+#include "checkpoint/packed_weight.h"
 #include "cli/start_layout.h"
 
 namespace dinfer {
+
+namespace {
+
+// Quantised weights whose form the devices do not have take more memory than their files.
+void say_what_grows(const Checkpoint& checkpoint) {
+  int fp8 = 0, by_activation = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (!tensor.packed || stored_group(tensor) > 0) continue;
+    ++(tensor.packed->layout == CodeLayout::fp8 ? fp8 : by_activation);
+  }
+  constexpr const char* kAdvice = "--quant 8 or 4 groups them anew";
+  if (fp8 > 0) log::info("weights: {} FP8 matrices are held as f16; {}", fp8, kAdvice);
+  if (by_activation > 0) {
+    log::info("weights: {} matrices whose inputs are grouped by activation are held as f16; {}",
+              by_activation, kAdvice);
+  }
+}
+
+}  // namespace
 
 uint64_t ModelSource::weight_bytes(const Shard& shard) const {
   return checkpoint ? planned_weight_bytes(*checkpoint, config, shard, quant)
@@ -25,6 +46,7 @@ ModelSource open_model(const Options& options, const StartRequest& request) {
     model.checkpoint = open_checkpoint(model.files);
     model.config = read_model_config(model.files);
     check_tensors(*model.checkpoint, model.config);
+    say_what_grows(*model.checkpoint);
     model.identity = model.checkpoint->fingerprint();
   }
   model.quant = wanted_quantization(options, model.config);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/read_ahead.h"
+#include "checkpoint/packed_weight.h"
 #include "model/rope.h"
 #include "model/weight_source.h"
 #include "quant/plain_matrix_reader.h"
@@ -29,11 +30,22 @@ uint64_t stored_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
   return static_cast<uint64_t>(static_cast<double>(tensor.bytes) * part / all);
 }
 
-// What quantisation does to one tensor. Block types keep their own grouping.
+// What quantisation does to one tensor. What the file has in groups keeps them.
 QuantSpec tensor_quantization(const QuantChoice& asked, const std::string& module, MatrixKind kind,
                               const TensorInfo& tensor) {
-  if (traits_of(tensor.type).block_elements > 1) return {};
+  if (stored_group(tensor) > 0) return {};
   return matrix_quantization(asked, module, kind, tensor.shape.at(1));
+}
+
+// About the device memory of a slice that keeps the form of its file.
+uint64_t kept_bytes(const TensorInfo& tensor, const ModuleSlice& slice) {
+  if (!tensor.packed) return stored_bytes(tensor, slice);
+  const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
+  const PackedWeight& packed = *tensor.packed;
+  if (packed.group == 0) return elements * bytes_of(plain_type(tensor));
+  // Scales fit f16 as a rule, minimums do not, and have scales at their side that take as much.
+  const uint64_t groups = elements / static_cast<uint64_t>(packed.group);
+  return elements * static_cast<uint64_t>(packed.bits) / 8 + groups * (packed.symmetric ? 2 : 8);
 }
 
 // Rows of heads stored for pairs (2i, 2i + 1), in the order for pairs (i, i + rotary / 2).
@@ -144,12 +156,15 @@ class CheckpointSource final : public WeightSource {
     for (const ModuleSlice& slice : entry.slices) {
       const TensorInfo& tensor = find_tensor(checkpoint_, slice.module + ".weight");
       const bool quantised =
-          traits_of(tensor.type).block_elements > 1 ||
+          stored_group(tensor) > 0 ||
           tensor_quantization(quant_, slice.module, entry.kind, tensor).bits != 0;
-      if (quantised || interleaved(slice) || slice.rows.size() * slice.columns.size() == 0)
+      // Bands of rows are small pieces of each row of such files.
+      const bool transposed = tensor.packed && tensor.packed->transposed();
+      if (quantised || transposed || interleaved(slice) ||
+          slice.rows.size() * slice.columns.size() == 0)
         return nullptr;
       parts.push_back({&tensor, stored_slice(slice)});
-      if (tensor.type != parts[0].tensor->type) return nullptr;
+      if (plain_type(tensor) != plain_type(*parts[0].tensor)) return nullptr;
     }
     return std::make_shared<PlainMatrixReader>(checkpoint_, std::move(parts), memory);
   }
@@ -225,7 +240,7 @@ uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& c
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");
     const QuantSpec spec = tensor_quantization(quant, slice.module, kind, tensor);
-    bytes += spec.bits == 0 ? stored_bytes(tensor, slice) : quantized_bytes(slice, spec);
+    bytes += spec.bits == 0 ? kept_bytes(tensor, slice) : quantized_bytes(slice, spec);
   });
   return bytes;
 }

@@ -64,7 +64,7 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
 // Reads this rank's slices and uploads them. Plain matrices are grouped as `quant` says; embedding
 // and head, where it does not name them, at 8 bits, with 4 as with 8: the head's error goes
-// straight into the logits. Matrices that the file has quantised stay as they are; groups follow
+// straight into the logits. Matrices that the file has in groups stay as they are; groups follow
 // fitting_quantization.
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config,
                           const Shard& shard, const QuantChoice& quant, Device& device,

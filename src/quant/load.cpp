@@ -6,16 +6,16 @@
 #include "checkpoint/printable.h"
 #include "quant/blocks.h"
 #include "quant/grouped.h"
+#include "quant/packed.h"
 #include "quant/plain.h"
 #include "quant/quantize.h"
 #include "quant/quantize_groups.h"
+#include "quant/read_rows.h"
 
 namespace dinfer {
 
 namespace {
 
-constexpr int64_t kPieceBytes = 256 << 10;   // of a file at a time: stays in a core's cache
-constexpr int64_t kOwnReadBytes = 16 << 10;  // of a row: from here a read of its own is better
 constexpr int kLeastGroup = 16;
 
 std::string where(const Checkpoint& checkpoint, const TensorInfo& tensor) {
@@ -25,40 +25,14 @@ std::string where(const Checkpoint& checkpoint, const TensorInfo& tensor) {
 void check_plain_finite(const Checkpoint& checkpoint, const TensorInfo& tensor,
                         const std::byte* data, int64_t count, int64_t first_row,
                         int64_t first_column, int64_t columns) {
-  const auto at = find_not_finite(plain_type(tensor.type), data, count);
+  const auto at = find_not_finite(plain_type(tensor), data, count);
   if (!at) return;
   fail(ExitCode::model_files, "{}: the weight at row {}, column {} is NaN or infinite",
        where(checkpoint, tensor), first_row + *at / columns, first_column + *at % columns);
 }
 
-// Bytes [begin, end) of rows [row_begin, row_end), each `row_bytes` long in the file. Hands them to
-// use(row, rows, data, stride) in pieces: `data` is where the bytes of the first row begin, and
-// each row follows `stride` bytes after the one before.
-template <class Use>
-void read_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t row_bytes,
-               int64_t row_begin, int64_t row_end, int64_t begin, int64_t end, Use use) {
-  const int64_t wanted = end - begin;
-  const bool own_reads = wanted < row_bytes && wanted >= kOwnReadBytes;
-  const int64_t stride = own_reads ? wanted : row_bytes;
-  const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / stride);
-  std::vector<std::byte> piece;
-  for (int64_t row = row_begin; row < row_end; row += rows_a_piece) {
-    const int64_t rows = std::min(rows_a_piece, row_end - row);
-    piece.resize((rows - 1) * stride + wanted);
-    if (own_reads) {
-      for (int64_t i = 0; i < rows; ++i) {
-        checkpoint.read(tensor, (row + i) * row_bytes + begin,
-                        std::span(piece).subspan(i * wanted, wanted));
-      }
-    } else {
-      checkpoint.read(tensor, row * row_bytes + begin, piece);
-    }
-    use(row, rows, piece.data(), stride);
-  }
-}
-
 DenseMatrix load_dense(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice) {
-  DenseMatrix out{plain_type(tensor.type),
+  DenseMatrix out{plain_type(tensor),
                   slice.row_end - slice.row_begin,
                   slice.column_end - slice.column_begin,
                   {}};
@@ -112,31 +86,58 @@ HostMatrix load_blocked(const Checkpoint& checkpoint, const TensorInfo& tensor,
   return slice_columns(std::move(out), slice.column_begin - shift, slice.column_end - shift);
 }
 
-// Reads the groups that cover the slice and rounds them as they come.
-HostMatrix load_quantized(const Checkpoint& checkpoint, const TensorInfo& tensor,
-                          const Slice& slice, int bits, int group) {
-  const DType type = plain_type(tensor.type);
+// The slice's values row by row: use(row of the slice, values).
+template <class Use>
+void read_values(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                 Use use) {
+  if (tensor.packed) return read_packed_rows(checkpoint, tensor, slice, use);
+  const DType type = plain_type(tensor);
   const auto size = static_cast<int64_t>(bytes_of(type));
-  const int64_t begin = slice.column_begin / group * group;
-  const int64_t end = (slice.column_end + group - 1) / group * group;
-  const int64_t width = end - begin;
-  GroupedMatrix out = make_grouped(bits, group, bits == 8, slice.row_end - slice.row_begin, width);
-  const std::string name = where(checkpoint, tensor);
+  const int64_t begin = slice.column_begin, width = slice.column_end - begin;
   std::vector<float> values(width);
   read_rows(checkpoint, tensor, tensor.shape[1] * size, slice.row_begin, slice.row_end,
-            begin * size, end * size,
+            begin * size, slice.column_end * size,
             [&](int64_t row, int64_t rows, const std::byte* data, int64_t stride) {
               for (int64_t i = 0; i < rows; ++i, data += stride) {
                 check_plain_finite(checkpoint, tensor, data, width, row + i, begin, width);
                 to_f32(type, data, width, values.data());
-                const int64_t to = row + i - slice.row_begin;
-                quantize_groups(
-                    values.data(), width, bits, group, out.codes.data() + to * width * bits / 8,
-                    out.scales.data() + to * out.groups(),
-                    bits == 8 ? nullptr : out.minimums.data() + to * out.groups(), name);
+                use(row + i - slice.row_begin, values.data());
               }
             });
+}
+
+// Reads the groups that cover the slice and rounds them as they come.
+HostMatrix load_quantized(const Checkpoint& checkpoint, const TensorInfo& tensor,
+                          const Slice& slice, int bits, int group) {
+  Slice covering = slice;
+  covering.column_begin = slice.column_begin / group * group;
+  covering.column_end = (slice.column_end + group - 1) / group * group;
+  const int64_t begin = covering.column_begin, width = covering.column_end - begin;
+  GroupedMatrix out = make_grouped(bits, group, bits == 8, slice.row_end - slice.row_begin, width);
+  const std::string name = where(checkpoint, tensor);
+  read_values(checkpoint, tensor, covering, [&](int64_t row, const float* values) {
+    quantize_groups(values, width, bits, group, out.codes.data() + row * width * bits / 8,
+                    out.scales.data() + row * out.groups(),
+                    bits == 8 ? nullptr : out.minimums.data() + row * out.groups(), name);
+  });
   return slice_columns(std::move(out), slice.column_begin - begin, slice.column_end - begin);
+}
+
+// Values that no plain type has as they are: rounded to f16.
+void read_packed_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                       std::byte* to) {
+  const int64_t width = slice.column_end - slice.column_begin;
+  std::vector<uint16_t> halves(width);
+  read_packed_rows(checkpoint, tensor, slice, [&](int64_t row, const float* values) {
+    to_f16(values, width, halves.data());
+    const auto bytes = std::as_bytes(std::span(halves));
+    if (const auto at = find_not_finite(DType::f16, bytes.data(), width)) {
+      fail(ExitCode::model_files,
+           "{}: the weight {} at row {}, column {} is too large for f16: use --quant 8 or 4",
+           where(checkpoint, tensor), values[*at], slice.row_begin + row, slice.column_begin + *at);
+    }
+    std::memcpy(to + row * width * sizeof(uint16_t), bytes.data(), bytes.size());
+  });
 }
 
 void check_slice(const TensorInfo& tensor, const Slice& slice) {
@@ -149,11 +150,12 @@ void check_slice(const TensorInfo& tensor, const Slice& slice) {
 
 }  // namespace
 
-DType plain_type(StorageType type) {
-  switch (type) {
+DType plain_type(const TensorInfo& tensor) {
+  switch (tensor.type) {
     case StorageType::f32:
       return DType::f32;
     case StorageType::f16:
+    case StorageType::packed:
       return DType::f16;
     case StorageType::bf16:
       return DType::bf16;
@@ -171,9 +173,10 @@ QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns) {
 void read_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                 std::byte* to) {
   check_slice(tensor, slice);
+  if (tensor.packed) return read_packed_plain(checkpoint, tensor, slice, to);
   const int64_t columns = tensor.shape[1];
   const int64_t width = slice.column_end - slice.column_begin;
-  const auto size = static_cast<int64_t>(bytes_of(plain_type(tensor.type)));
+  const auto size = static_cast<int64_t>(bytes_of(plain_type(tensor)));
   if (width == columns) {  // contiguous: read in place
     const int64_t rows_a_piece = std::max<int64_t>(1, kPieceBytes / (columns * size));
     for (int64_t row = slice.row_begin; row < slice.row_end; row += rows_a_piece) {
@@ -199,10 +202,11 @@ HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, c
                        const QuantSpec& quant) {
   check_slice(tensor, slice);
   if (is_blocked(tensor.type)) return load_blocked(checkpoint, tensor, slice);
+  if (stored_group(tensor) > 0) return load_packed(checkpoint, tensor, slice);
   const int64_t rows = slice.row_end - slice.row_begin;
   const int64_t columns = slice.column_end - slice.column_begin;
   // A tensor without elements may have a dimension of any size, so nothing is computed from it.
-  if (rows == 0 || columns == 0) return DenseMatrix{plain_type(tensor.type), rows, columns, {}};
+  if (rows == 0 || columns == 0) return DenseMatrix{plain_type(tensor), rows, columns, {}};
   const QuantSpec spec = fitting_quantization(quant, tensor.shape[1]);
   if (spec.bits == 0) return load_dense(checkpoint, tensor, slice);
   return load_quantized(checkpoint, tensor, slice, spec.bits, spec.group);
@@ -221,7 +225,7 @@ std::vector<float> load_vector(const Checkpoint& checkpoint, const TensorInfo& t
     fail(ExitCode::model_files, "{}: is stored as {}; a vector must be F32, F16 or BF16",
          where(checkpoint, tensor), traits_of(tensor.type).name);
   }
-  const DType type = plain_type(tensor.type);
+  const DType type = plain_type(tensor);
   const auto size = static_cast<int64_t>(bytes_of(type));
   std::vector<std::byte> data((end - begin) * size);
   checkpoint.read(tensor, begin * size, data);

@@ -15,11 +15,11 @@ PlainMatrixReader::PlainMatrixReader(const Checkpoint& checkpoint, std::vector<S
                                      std::shared_ptr<RecycledMemory> memory)
     : checkpoint_(checkpoint), memory_(std::move(memory)) {
   const auto width = [](const Slice& slice) { return slice.column_end - slice.column_begin; };
-  matrix_.type = plain_type(parts.at(0).tensor->type);
+  matrix_.type = plain_type(*parts.at(0).tensor);
   matrix_.columns = width(parts[0].slice);
   const int64_t rows_a_band = std::max<int64_t>(1, kBandBytes / std::max<int64_t>(1, row_bytes()));
   for (const auto& [tensor, slice] : parts) {
-    check(plain_type(tensor->type) == matrix_.type && width(slice) == matrix_.columns,
+    check(plain_type(*tensor) == matrix_.type && width(slice) == matrix_.columns,
           "parts of one type and width");
     for (int64_t row = slice.row_begin; row < slice.row_end; row += rows_a_band) {
       Slice band = slice;

@@ -14,7 +14,7 @@ struct StoredSlice {
   Slice slice;
 };
 
-// Reads a matrix that is plain in its files and stays so: each part straight to its place below the
+// Reads a matrix that is plain once loaded and stays so: each part straight to its place below the
 // one before, in bands of rows that several threads can read at once. What it gives equals
 // stack_rows of what load_matrix gives for each part.
 class PlainMatrixReader {

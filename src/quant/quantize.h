@@ -48,20 +48,22 @@ struct QuantChoice {
 QuantSpec fitting_quantization(const QuantSpec& asked, int64_t columns);
 
 // Reads one slice of a 2-d tensor. Reads only the bytes that the slice needs, in large pieces.
-// Plain types become a DenseMatrix of the same type; block types become the GroupedMatrix with the
-// same values. With quant.bits, plain weights become grouped: groups are formed on the whole row
-// before it is cut, so the codes of an element do not depend on the slice. A cut inside a group
-// splits the group (the result's group size is then the greatest common divisor, at least 16;
-// where that is not possible the slice is returned dense in f32). Where quant.group does not divide
-// the columns, fitting_quantization says what becomes of it.
-// NaN or infinite weights or scales: Error(model_files) naming file, tensor and position.
+// Plain types become a DenseMatrix of the same type; block types and packed integers become the
+// GroupedMatrix with the same values. Packed matrices that the family cannot hold (stored_group 0:
+// FP8, groups in the order of activations) count as plain: each value, scale and all, is rounded
+// once to f16, or to what `quant` asks for. With quant.bits, plain weights become grouped: groups
+// are formed on the whole row before it is cut, so the codes of an element do not depend on the
+// slice. A cut inside a group splits the group (the result's group size is then the greatest common
+// divisor, at least 16; where that is not possible the slice is returned dense in f32). Where
+// quant.group does not divide the columns, fitting_quantization says what becomes of it. NaN or
+// infinite weights or scales: Error(model_files) naming file, tensor and position.
 HostMatrix load_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        const QuantSpec& quant);
 
-// What a plain type's elements become; another is a Bug.
-DType plain_type(StorageType type);
+// The type of a matrix that is plain once loaded; another is a Bug.
+DType plain_type(const TensorInfo& tensor);
 
-// The part of load_matrix that reads plain types as they are: to `to`, rows close together.
+// The part of load_matrix for matrices that become or stay plain: to `to`, rows close together.
 void read_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                 std::byte* to);
 

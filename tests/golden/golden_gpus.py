@@ -29,7 +29,7 @@ def main():
         print("no GPU: skipped")
         sys.exit(77)
     os.environ["GOLDEN_GPUS"] = str(min(gpus, MOST_RANKS))
-    models = [[folder] for folder in sorted((MODELS / "hf").iterdir())]
+    models = [[folder] for kind in ("hf", "quant") for folder in sorted((MODELS / kind).iterdir())]
     models += [[form.parent, form.name] for form in sorted((MODELS / "gguf").glob("*/*.gguf"))]
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:

@@ -1,5 +1,5 @@
-# Reference models: every folder of models/hf, every form of models/gguf, and the real one. Each
-# runs under mpirun on 1 to 4 ranks: RUN_SERIAL, since two cores hold no more.
+# Reference models: every folder of models/hf and models/quant, every form of models/gguf, and the
+# real one. Each runs under mpirun on 1 to 4 ranks: RUN_SERIAL, since two cores hold no more.
 function(golden_test name)
   # The interpreter with numpy and h5py is named at test time.
   add_test(NAME golden.${name} COMMAND sh -c "exec \"\${DINFER_PYTHON:-python3}\" \"$@\"" sh ${ARGN})
@@ -9,9 +9,11 @@ function(golden_test name)
 endfunction()
 
 set(here ${CMAKE_CURRENT_SOURCE_DIR})
-file(GLOB folders RELATIVE ${here}/models/hf ${here}/models/hf/*)
-foreach(model ${folders})
-  golden_test(hf.${model} ${here}/golden.py ${here}/models/hf/${model})
+foreach(kind hf quant)
+  file(GLOB folders RELATIVE ${here}/models/${kind} ${here}/models/${kind}/*)
+  foreach(model ${folders})
+    golden_test(${kind}.${model} ${here}/golden.py ${here}/models/${kind}/${model})
+  endforeach()
 endforeach()
 file(GLOB forms RELATIVE ${here}/models/gguf ${here}/models/gguf/*/*.gguf)
 foreach(form ${forms})

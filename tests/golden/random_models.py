@@ -5,7 +5,8 @@ on other layouts, which must give the same logits and greedy tokens.
   random_models.py [--models N] [--seed S]
 
 Layouts are all numbers of ranks up to 4 that fit, stages, and quantised weights; where dinfer sees
-GPUs, GPU ranks as well. A model that differs is named by its seed: --models 1 --seed S draws it again.
+GPUs, GPU ranks as well. Each model also comes as a checkpoint of quantised weights, which must give
+what the same values give as plain weights. A model that differs is named by its seed: --models 1 --seed S draws it again.
 """
 import argparse
 import json
@@ -18,6 +19,8 @@ import tempfile
 import h5py
 import numpy as np
 
+import packed_weights
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import MODELS, must_run
 
@@ -28,6 +31,7 @@ PROMPT_LENGTHS = (1, 7, 45, 150)
 GREEDY_TOKENS = 12
 REFERENCE = ["--cpu", "--cpu-math", "f32", "--threads", 1]
 CPU_LIMIT, GPU_LIMIT = 2e-3, 3e-2  # of the norm of the logits
+F16_LIMIT, F16_GAP = 5e-3, 0.05  # where weights may be rounded to f16
 CPU_GAP, GPU_GAP = 0.02, 0.3  # greedy steps with a smaller gap between first and second may differ
 
 
@@ -130,10 +134,12 @@ def write_model(folder, config, tensors):
     dtype = config["torch_dtype"]
     header, data = {}, b""
     for name, values in tensors.items():
-        content = stored(values, dtype)
-        header[name] = {"dtype": {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}[dtype],
-                        "shape": values.shape, "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
+        if not isinstance(values, packed_weights.Stored):
+            kind = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}[dtype]
+            values = packed_weights.Stored(kind, values.shape, stored(values, dtype))
+        header[name] = {"dtype": values.dtype, "shape": values.shape,
+                        "data_offsets": [len(data), len(data) + len(values.bytes)]}
+        data += values.bytes
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
 
@@ -195,13 +201,29 @@ def cpu_layouts(config):
         yield [*exact, "--tp", 1, "--pp", 2]
 
 
+def check_packed(seed, config, tensors, prompts, numbers):
+    """The model with weights packed in one of the formats, beside a plain one of the same values."""
+    method = list(packed_weights.CONFIGS)[seed % len(packed_weights.CONFIGS)]
+    packed, plain = packed_weights.pack(method, tensors, numbers)
+    config = {**config, "torch_dtype": "float32"}
+    with tempfile.TemporaryDirectory() as plain_folder, tempfile.TemporaryDirectory() as packed_folder:
+        write_model(pathlib.Path(plain_folder), config, plain)
+        write_model(pathlib.Path(packed_folder),
+                    {**config, "quantization_config": packed_weights.CONFIGS[method]}, packed)
+        reference = Reference(plain_folder, [], prompts)
+        reference.folder = packed_folder
+        layouts = [REFERENCE, *cpu_layouts(config), ["--cpu", "--threads", 2]]
+        return max(reference.compare(layout, F16_LIMIT, F16_GAP) for layout in layouts)
+
+
 def check_model(seed, gpus):
     config = draw_config(seed)
     numbers = np.random.default_rng(seed)
     prompts = [numbers.integers(0, 500, length).tolist() for length in PROMPT_LENGTHS]
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        write_model(folder, config, draw_weights(config, numbers))
+        tensors = draw_weights(config, numbers)
+        write_model(folder, config, tensors)
         worst = {"cpu": 0.0, "gpu": 0.0}
         forms = [[], ["--quant", 8], ["--quant", 4]]
         for form in forms if gpus else [forms[0], forms[1 + seed % 2]]:
@@ -211,6 +233,7 @@ def check_model(seed, gpus):
             worst["cpu"] = max(worst["cpu"], reference.compare(["--cpu", "--threads", 2], CPU_LIMIT, CPU_GAP))
             if gpus:
                 worst["gpu"] = max(worst["gpu"], reference.compare(["--tp", 1], GPU_LIMIT, GPU_GAP))
+    worst["cpu"] = max(worst["cpu"], check_packed(seed, config, tensors, prompts, numbers))
     return config, worst
 
 

@@ -194,13 +194,6 @@ TEST(HuggingFaceConfig, RefusesAnUnknownArchitectureAndListsTheKnown) {
   EXPECT_NE(error.find("Phi3ForCausalLM"), std::string::npos) << error;
 }
 
-TEST(HuggingFaceConfig, RefusesQuantisedWeightsByTheirMethod) {
-  const std::string error = model_error([] {
-    config_of(with(llama(), {{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}}));
-  });
-  EXPECT_NE(error.find("gptq"), std::string::npos) << error;
-}
-
 TEST(HuggingFaceConfig, NamesTheKeyOfEveryImpossibleValue) {
   const struct {
     const char* key;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "checkpoint/model_files.h"
 #include "tests/support/reference_device.h"
 #include "tests/support/tiny_model.h"
 #include "tests/unit/model/run_model.h"
@@ -95,6 +96,35 @@ TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
   EXPECT_EQ(random_weight_bytes(config, shard, QuantSpec{.bits = 4, .group = 32}),
             planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 4, .group = 32}));
   EXPECT_EQ(random_weight_bytes(config, shard, {}), static_cast<uint64_t>(2 * elements));
+}
+
+// What the files hold in groups keeps them, with f16 scales or with f32 scales and minimums; FP8
+// becomes f16.
+TEST(Weights, PackedModelsArePlannedByWhatTheyBecome) {
+  const std::pair<const char*, double> models[] = {
+      {"gptq-sym-g128", 4 + 16.0 / 128}, {"gptq-asym-g32", 4 + 64.0 / 32}, {"gptq-act-g32", 16},
+      {"awq-g128", 4 + 64.0 / 128},      {"ct-int4-g32", 4 + 16.0 / 32},   {"fp8-block", 16}};
+  for (const auto& [name, bits] : models) {
+    const ModelFiles files{std::string(DINFER_SOURCE_DIR "/tests/golden/models/quant/") + name,
+                           false};
+    const auto checkpoint = open_checkpoint(files);
+    const ModelConfig config = read_model_config(files);
+    const Shard shard = tensor_parallel(config, 1, 32).shards[0];
+    const double vocabulary =
+        static_cast<double>((config.tied_head ? 1 : 2) * config.vocab * config.hidden);
+    const double layers = static_cast<double>(slice_bytes(config, shard)) / 4 - vocabulary;
+    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}),
+              static_cast<uint64_t>(layers * bits / 8 + vocabulary * 2))
+        << name;
+    const auto device = make_reference_device();
+    uint64_t last = 0;
+    load_weights(*checkpoint, config, shard, {}, *device, [&](uint64_t done, uint64_t total) {
+      EXPECT_GT(done, last);
+      EXPECT_EQ(total, bytes_to_load(*checkpoint, config, shard));
+      last = done;
+    });
+    EXPECT_EQ(last, bytes_to_load(*checkpoint, config, shard)) << name;
+  }
 }
 
 // 144 columns are no multiple of 32, but of 16; 8 bits change little, 4 bits more.
