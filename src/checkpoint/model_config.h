@@ -32,6 +32,17 @@ struct RopeConfig {
   std::vector<double> frequency_divisors;  // GGUF rope_freqs: overrides the type's own scaling
 };
 
+// Mixtures of experts in place of layers' MLPs.
+struct ExpertConfig {
+  int64_t count = 0;        // 0: all MLPs are dense
+  int64_t chosen = 0;       // for each token
+  int64_t ffn = 0;          // of each expert
+  bool normalized = true;   // the weights of the chosen add up to 1
+  std::vector<bool> layers;  // which have experts
+  bool mixtral_names = false;  // block_sparse_moe.experts.E.w1, w3, w2 for mlp.experts.E.gate_proj,
+                               // up_proj, down_proj
+};
+
 // Everything the forward pass needs to know of a model: features, not model names.
 struct ModelConfig {
   std::string architecture;  // as the file says: for messages only
@@ -40,7 +51,7 @@ struct ModelConfig {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t ffn = 0;
+  int64_t ffn = 0;            // of layers without experts; 0: all have them
   int64_t vocab = 0;          // rows of the embedding
   int64_t max_position = 0;   // context length the model was made for
   double norm_epsilon = 1e-5;
@@ -57,11 +68,16 @@ struct ModelConfig {
   float embedding_scale = 1.0f;   // what embeddings are multiplied by
   double score_divisor = 0;   // attention scores are divided by its square root; 0: head_dim
   Activation activation = Activation::silu;
+  ExpertConfig experts;
   RopeConfig rope;
   std::optional<RopeConfig> window_rope;  // of layers with a window, where it differs
   std::vector<int64_t> window;    // a layer: tokens a position sees, itself included; 0: all
   std::vector<int32_t> eos;       // token ids that end a text
   int32_t bos = -1;
+
+  bool has_experts(int64_t layer) const {
+    return experts.count > 0 && experts.layers[static_cast<size_t>(layer)];
+  }
 };
 
 }  // namespace dinfer

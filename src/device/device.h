@@ -83,6 +83,14 @@ struct AttentionSpec {
   float norm_epsilon = 1e-5f;
 };
 
+// How the experts of a layer work together.
+struct ExpertSpec {
+  int64_t experts = 0;
+  int64_t chosen = 0;      // for each row
+  bool normalized = true;  // the weights of the chosen are made to add up to 1
+  Activation activation = Activation::silu;
+};
+
 enum class DeviceKind : uint8_t { cpu, cuda };
 
 // What becomes of the values that a product's output holds already.
@@ -106,7 +114,10 @@ class Device {
 
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;
   virtual std::unique_ptr<Weight> upload(HostMatrix matrix) = 0;
-  // Another matrix of the same values.
+  // `count` matrices of one shape, below each other in `matrix`: rows() of the weight is that of
+  // all. A weight made so is for `experts` alone.
+  virtual std::unique_ptr<Weight> upload_stack(HostMatrix matrix, int64_t count) = 0;
+  // Another matrix, or stack, of the same values.
   virtual std::unique_ptr<Weight> clone(const Weight& weight) = 0;
   virtual void copy_in(std::byte* device, std::span<const std::byte> host) = 0;
   virtual void copy_out(std::span<std::byte> host, const std::byte* device) = 0;
@@ -138,6 +149,18 @@ class Device {
 
   // out += rms_norm(in) * norm, a row at a time, as norm_linear norms.
   virtual void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) = 0;
+
+  // A mixture of experts, a row at a time. With x = rms_norm(in) as in norm_linear and
+  // p = softmax(router x), the `chosen` experts e of the largest p (of equals, the lower number)
+  // give
+  //   out = or += sum over e of w_e * down_e (activation(gate_e x) * (up_e x)),
+  // where w_e = p_e, divided by their sum over the chosen where `normalized`. Scores of the router
+  // are f32 products of f32 inputs: rounding must not flip a choice.
+  // router [experts, hidden]; gate_up a stack of [2 ffn, hidden] = [gate; up]; down a stack of
+  // [hidden, ffn].
+  virtual void experts(Tensor in, const float* norm, float epsilon, const Weight& router,
+                       const Weight& gate_up, const Weight& down, const ExpertSpec& spec,
+                       Tensor out, Output output) = 0;
 
   // qkv [rows, (heads + 2 kv_heads) * head_dim] = [q | k | v]. Norms q and k where asked, rotates
   // them by the table that each chunk names, appends k and v to the cache, and writes

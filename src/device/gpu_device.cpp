@@ -180,6 +180,15 @@ class GpuDevice final : public Device {
     cuda::add_normed(launches_, in.data, norm, epsilon, in.rows, in.columns, out.data);
   }
 
+  // Refused at the start (start_rank.cpp).
+  std::unique_ptr<Weight> upload_stack(HostMatrix, int64_t) override {
+    throw Bug("experts on a GPU");
+  }
+  void experts(Tensor, const float*, float, const Weight&, const Weight&, const Weight&,
+               const ExpertSpec&, Tensor, Output) override {
+    throw Bug("experts on a GPU");
+  }
+
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override;
 

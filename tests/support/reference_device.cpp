@@ -121,6 +121,11 @@ class ReferenceDevice final : public Device {
     return weight;
   }
 
+  std::unique_ptr<Weight> upload_stack(HostMatrix matrix, int64_t count) override {
+    check(count > 0 && rows_of(matrix) % count == 0, "upload_stack: matrices of one shape");
+    return upload(std::move(matrix));
+  }
+
   std::unique_ptr<Weight> clone(const Weight& weight) override {
     return std::make_unique<F32Weight>(static_cast<const F32Weight&>(weight));
   }
@@ -202,6 +207,37 @@ class ReferenceDevice final : public Device {
     }
   }
 
+  void experts(Tensor in, const float* norm, float epsilon, const Weight& router,
+               const Weight& gate_up, const Weight& down, const ExpertSpec& spec, Tensor out,
+               Output output) override {
+    const auto& gates_and_ups = static_cast<const F32Weight&>(gate_up);
+    const auto& downs = static_cast<const F32Weight&>(down);
+    const int64_t hidden = in.columns, ffn = downs.columns();
+    check(spec.chosen >= 1 && spec.chosen <= spec.experts, "experts: how many are chosen");
+    check(router.rows() == spec.experts && router.columns() == hidden &&
+              gates_and_ups.rows() == spec.experts * 2 * ffn && gates_and_ups.columns() == hidden &&
+              downs.rows() == spec.experts * out.columns && in.rows == out.rows,
+          "experts: shapes");
+    std::vector<float> x(hidden), scores(spec.experts), gate(2 * ffn), up(ffn);
+    for (int64_t i = 0; i < in.rows; ++i) {
+      rms_norm(in.data + i * hidden, norm, epsilon, hidden, x.data());
+      linear({x.data(), 1, hidden}, router, nullptr, {scores.data(), 1, spec.experts},
+             Output::replaced);
+      std::vector<double> sums(out.columns, 0.0);
+      for (const auto& [expert, weight] : choose(scores, spec)) {
+        for (int64_t r = 0; r < 2 * ffn; ++r)
+          gate[r] = static_cast<float>(dot(gates_and_ups.row(expert * 2 * ffn + r), x));
+        for (int64_t c = 0; c < ffn; ++c) up[c] = activate(spec.activation, gate[c]) * gate[ffn + c];
+        for (int64_t r = 0; r < out.columns; ++r)
+          sums[r] += weight * dot(downs.row(expert * out.columns + r), up);
+      }
+      for (int64_t r = 0; r < out.columns; ++r) {
+        float& to = out.data[i * out.columns + r];
+        to = static_cast<float>(sums[r] + (output == Output::added_to ? to : 0.0f));
+      }
+    }
+  }
+
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override {
     check(cache.type != KvType::f16, "attend: the reference device has no f16 KV cache");
@@ -239,6 +275,38 @@ class ReferenceDevice final : public Device {
   }
 
  private:
+  static double dot(const float* row, const std::vector<float>& x) {
+    double sum = 0;
+    for (size_t c = 0; c < x.size(); ++c) sum += double{row[c]} * x[c];
+    return sum;
+  }
+
+  struct Choice {
+    int64_t expert;
+    double weight;
+  };
+
+  // The experts of one row, those of higher scores first.
+  static std::vector<Choice> choose(const std::vector<float>& scores, const ExpertSpec& spec) {
+    const float top = *std::max_element(scores.begin(), scores.end());
+    std::vector<Choice> all;
+    double sum = 0;
+    for (int64_t e = 0; e < spec.experts; ++e) {
+      all.push_back({e, std::exp(double{scores[e]} - top)});
+      sum += all.back().weight;
+    }
+    std::stable_sort(all.begin(), all.end(), [&](const Choice& a, const Choice& b) {
+      return scores[a.expert] > scores[b.expert];
+    });
+    all.resize(spec.chosen);
+    if (spec.normalized) {
+      sum = 0;
+      for (const Choice& choice : all) sum += choice.weight;
+    }
+    for (Choice& choice : all) choice.weight /= sum;
+    return all;
+  }
+
   static std::byte* cached(std::byte* base, const KvLayer& cache, const SequenceChunk& chunk,
                            int64_t kv_head, int64_t position) {
     const int64_t block = chunk.blocks[position / cache.block_size];
