@@ -14,7 +14,8 @@ struct Rows {
     gated,   // activation(row[c]) * row[columns + c]
   };
   Kind kind = Kind::plain;
-  const float* data = nullptr;  // [count, stride]
+  const float* data = nullptr;      // rows of `stride`
+  const int64_t* picked = nullptr;  // [count]: which rows these are; none: the first ones
   int64_t count = 0;
   int64_t stride = 0;
   int64_t columns = 0;  // after what is done
@@ -22,7 +23,7 @@ struct Rows {
   float epsilon = 0.0f;
   Activation activation = Activation::silu;
 
-  const float* row(int64_t r) const { return data + r * stride; }
+  const float* row(int64_t r) const { return data + (picked ? picked[r] : r) * stride; }
 };
 
 // Rows as 15-bit integers, a scale a block of columns: value = scale * code. A code is held as two

@@ -19,6 +19,17 @@ void AddTo(float* into, const float* x, int64_t count) {
   for (; i < count; ++i) into[i] += x[i];
 }
 
+void AddScaled(float* into, const float* x, float scale, int64_t count) {
+  const hn::ScalableTag<float> d;
+  const int64_t n = hn::Lanes(d);
+  const auto factor = hn::Set(d, scale);
+  int64_t i = 0;
+  for (; i + n <= count; i += n) {
+    hn::StoreU(hn::MulAdd(factor, hn::LoadU(d, x + i), hn::LoadU(d, into + i)), d, into + i);
+  }
+  for (; i < count; ++i) into[i] += scale * x[i];
+}
+
 uint64_t SumWords(const uint64_t* from, size_t count) {
   const hn::ScalableTag<uint64_t> d;
   const size_t n = hn::Lanes(d);
@@ -42,10 +53,15 @@ HWY_AFTER_NAMESPACE();
 namespace dinfer::cpu {
 
 HWY_EXPORT(AddTo);
+HWY_EXPORT(AddScaled);
 HWY_EXPORT(SumWords);
 
 void add_to(float* into, const float* x, int64_t count) {
   HWY_DYNAMIC_DISPATCH(AddTo)(into, x, count);
+}
+
+void add_scaled(float* into, const float* x, float scale, int64_t count) {
+  HWY_DYNAMIC_DISPATCH(AddScaled)(into, x, scale, count);
 }
 
 uint64_t sum_words(const uint64_t* from, size_t count) {

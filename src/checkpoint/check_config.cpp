@@ -35,6 +35,14 @@ void check_rope(const ModelConfig& config, const std::string& where) {
   }
 }
 
+void check_experts(const ModelConfig& config, const std::string& where) {
+  const ExpertConfig& experts = config.experts;
+  if (experts.count > 0 && (experts.chosen < 1 || experts.chosen > experts.count)) {
+    fail(ExitCode::model_files, "{}: {} experts are chosen for each token, of {}; 1 to {} can be",
+         where, experts.chosen, experts.count, experts.count);
+  }
+}
+
 void check_token(int32_t id, const char* name, const ModelConfig& config,
                  const std::string& where) {
   if (id >= config.vocab) {
@@ -50,6 +58,7 @@ void check_config(const ModelConfig& config, const std::string& where) {
     fail(ExitCode::model_files, "{}: {} attention heads are no multiple of {} key-value heads",
          where, config.heads, config.kv_heads);
   }
+  check_experts(config, where);
   check_rope(config, where);
   check_token(config.bos, "bos", config, where);
   for (const int32_t id : config.eos) check_token(id, "eos", config, where);

@@ -14,6 +14,7 @@ inline constexpr int64_t kMostLayers = 4096;
 inline constexpr int64_t kMostHeads = 1 << 14;
 inline constexpr int64_t kMostHeadDim = 1 << 12;
 inline constexpr int64_t kMostFfn = 1 << 22;
+inline constexpr int64_t kMostExperts = 1 << 12;
 inline constexpr int64_t kMostVocab = 1 << 24;
 inline constexpr int64_t kMostPosition = int64_t{1} << 31;
 inline constexpr double kMostRopeNumber = 1e12;  // theta, factors, divisors

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "checkpoint/config_limits.h"
 #include "checkpoint/file_checkpoint.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_names.h"
@@ -47,11 +48,32 @@ std::optional<StorageType> storage_type(uint32_t ggml_type) {
   }
 }
 
+// The matrices of a tensor that holds those of a layer's experts one after the other, as tensors of
+// their own. False: it is none.
+bool add_experts(FileCheckpoint& checkpoint, uint32_t file, const GgufTensor& tensor,
+                 StorageType type) {
+  const bool is_stack = tensor.shape.size() == 3 && tensor.shape[0] <= kMostExperts &&
+                        !huggingface_expert_name(tensor.name, 0).empty();
+  if (!is_stack) return false;
+  const int64_t experts = tensor.shape[0];
+  for (int64_t expert = 0; expert < experts; ++expert) {
+    const uint64_t bytes = tensor.bytes / static_cast<uint64_t>(experts);
+    checkpoint.add({huggingface_expert_name(tensor.name, expert),
+                    type,
+                    {tensor.shape[1], tensor.shape[2]},
+                    file,
+                    tensor.offset + static_cast<uint64_t>(expert) * bytes,
+                    bytes});
+  }
+  return true;
+}
+
 void add_tensors(FileCheckpoint& checkpoint, uint32_t file, const GgufHeader& header,
                  const std::string& architecture) {
   for (const GgufTensor& tensor : header.tensors) {
     const std::string name = huggingface_name(tensor.name, architecture);
     if (const auto type = storage_type(tensor.type)) {
+      if (add_experts(checkpoint, file, tensor, *type)) continue;
       checkpoint.add({name, *type, tensor.shape, file, tensor.offset, tensor.bytes});
     } else {
       const GgmlType* known = find_ggml_type(tensor.type);

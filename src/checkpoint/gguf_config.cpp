@@ -16,8 +16,14 @@ namespace dinfer {
 
 namespace {
 
-constexpr std::string_view kArchitectures[] = {"llama", "qwen2", "qwen3",
-                                               "phi3",  "gemma", "gemma3"};
+constexpr std::string_view kArchitectures[] = {"llama", "qwen2",  "qwen3",   "phi3",
+                                               "gemma", "gemma3", "qwen3moe"};
+
+// Those of them that may have mixtures of experts ("llama": Mixtral).
+constexpr std::string_view kExpertArchitectures[] = {"llama", "qwen3moe"};
+
+// How experts' scores become weights ("expert_gating_func"): numbers of llama.cpp.
+constexpr int64_t kSoftmaxGating = 1;
 
 // Metadata under the prefix of the model's architecture, with ranges checked.
 class ArchitectureKeys {
@@ -82,9 +88,44 @@ void check_architecture(const GgufMetadata& metadata) {
     fail(ExitCode::model_files, "{}: architecture {} is not supported; supported are {}",
          metadata.path().string(), printable(name), fmt::join(kArchitectures, ", "));
   }
-  if (metadata.find_int(name + ".expert_count").value_or(0) > 0) {
-    fail(ExitCode::model_files, "{}: models with a mixture of experts are not supported",
-         metadata.path().string());
+  if (metadata.find_int(name + ".expert_count").value_or(0) > 0 &&
+      std::ranges::find(kExpertArchitectures, name) == std::end(kExpertArchitectures)) {
+    fail(ExitCode::model_files,
+         "{}: architecture {} with a mixture of experts is not supported; supported with one are "
+         "{}",
+         metadata.path().string(), printable(name), fmt::join(kExpertArchitectures, ", "));
+  }
+}
+
+// Ways of mixing that the forward pass does not have.
+void refuse_other_mixtures(const ArchitectureKeys& keys, const std::string& where) {
+  const auto refuse = [&](std::string_view key, auto value) {
+    fail(ExitCode::model_files,
+         "{}: {} is {}, which is not supported; supported are mixtures as in Mixtral and Qwen3-MoE",
+         where, printable(keys.name(key)), value);
+  };
+  for (const char* key : {"expert_shared_count", "expert_shared_feed_forward_length"})
+    if (const auto shared = keys.integer(key, 0, kMostFfn); shared.value_or(0) > 0)
+      refuse(key, *shared);
+  const auto gating = keys.integer("expert_gating_func", 0, INT32_MAX);
+  if (gating.value_or(0) != 0 && *gating != kSoftmaxGating) refuse("expert_gating_func", *gating);
+  const auto scale = keys.number("expert_weights_scale", 0, kMostRopeNumber);
+  if (scale.value_or(0) != 0 && *scale != 1) refuse("expert_weights_scale", *scale);
+}
+
+// After the sizes. Layers with a dense MLP among those with experts are told by their tensors.
+void read_experts(const GgufMetadata& metadata, const ArchitectureKeys& keys,
+                  const Checkpoint& checkpoint, ModelConfig& config) {
+  ExpertConfig& experts = config.experts;
+  experts.count = keys.integer("expert_count", 0, kMostExperts).value_or(0);
+  if (experts.count == 0) return;
+  refuse_other_mixtures(keys, metadata.path().string());
+  experts.chosen = keys.required_integer("expert_used_count", 0, kMostExperts);
+  experts.ffn = keys.integer("expert_feed_forward_length", 1, kMostFfn).value_or(config.ffn);
+  experts.normalized = metadata.find_bool(keys.name("expert_weights_norm")).value_or(true);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string dense = fmt::format("model.layers.{}.mlp.down_proj.weight", layer);
+    experts.layers.push_back(checkpoint.find(dense) == nullptr);
   }
 }
 
@@ -262,6 +303,7 @@ ModelConfig read_gguf_config(const std::filesystem::path& path) {
   config.architecture = metadata.get_string("general.architecture");
   config.interleaved_rope = config.architecture == "llama";
   read_sizes(keys, *checkpoint, metadata, config);
+  read_experts(metadata, keys, *checkpoint, config);
   read_features(*checkpoint, config);
   read_rope(metadata, keys, *checkpoint, config);
   read_windows(metadata, keys, config);

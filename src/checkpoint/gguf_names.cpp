@@ -1,7 +1,10 @@
 #include "checkpoint/gguf_names.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace dinfer {
 
@@ -30,6 +33,7 @@ constexpr Pair kLayerParts[] = {
     {"ffn_gate", "mlp.gate_proj"},
     {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
+    {"ffn_gate_inp", "mlp.gate"},
 };
 
 struct Exception {
@@ -41,6 +45,28 @@ constexpr Exception kExceptions[] = {
     {"phi3", {"ffn_up", "mlp.gate_up_proj"}},  // gate and up in one
     {"gemma3", {"ffn_norm", "pre_feedforward_layernorm"}},
 };
+
+constexpr Pair kExpertParts[] = {
+    {"ffn_gate_exps", "gate_proj"},
+    {"ffn_up_exps", "up_proj"},
+    {"ffn_down_exps", "down_proj"},
+};
+
+// "blk.<layer>.<part>.<weight or bias>"
+struct LayerTensor {
+  std::string_view layer, part, suffix;  // ".weight"
+};
+
+std::optional<LayerTensor> in_layer(std::string_view name) {
+  const size_t last_dot = name.rfind('.');
+  if (last_dot == std::string_view::npos) return std::nullopt;
+  std::string_view rest = name.substr(0, last_dot);
+  if (!rest.starts_with("blk.")) return std::nullopt;
+  rest.remove_prefix(4);
+  const size_t dot = rest.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  return LayerTensor{rest.substr(0, dot), rest.substr(dot + 1), name.substr(last_dot)};
+}
 
 template <size_t N>
 std::string_view translate(const Pair (&table)[N], std::string_view part) {
@@ -59,23 +85,24 @@ std::string_view layer_part(std::string_view part, std::string_view architecture
 }  // namespace
 
 std::string huggingface_name(std::string_view gguf_name, std::string_view architecture) {
-  // [blk.<layer>.]<part>.<weight or bias>
+  if (const auto tensor = in_layer(gguf_name)) {
+    const std::string_view name = layer_part(tensor->part, architecture);
+    if (name.empty()) return std::string(gguf_name);
+    return fmt::format("model.layers.{}.{}{}", tensor->layer, name, tensor->suffix);
+  }
   const size_t last_dot = gguf_name.rfind('.');
   if (last_dot == std::string_view::npos) return std::string(gguf_name);
-  const std::string_view suffix = gguf_name.substr(last_dot);
-  std::string_view part = gguf_name.substr(0, last_dot);
-  if (!part.starts_with("blk.")) {
-    const std::string_view name = translate(kModelParts, part);
-    return name.empty() ? std::string(gguf_name) : std::string(name) + std::string(suffix);
-  }
-  part.remove_prefix(4);
-  const size_t dot = part.find('.');
-  if (dot == std::string_view::npos) return std::string(gguf_name);
-  const std::string_view layer = part.substr(0, dot);
-  part.remove_prefix(dot + 1);
-  const std::string_view name = layer_part(part, architecture);
+  const std::string_view name = translate(kModelParts, gguf_name.substr(0, last_dot));
   if (name.empty()) return std::string(gguf_name);
-  return "model.layers." + std::string(layer) + "." + std::string(name) + std::string(suffix);
+  return std::string(name) + std::string(gguf_name.substr(last_dot));
+}
+
+std::string huggingface_expert_name(std::string_view gguf_name, int64_t expert) {
+  const auto tensor = in_layer(gguf_name);
+  const std::string_view name = tensor ? translate(kExpertParts, tensor->part) : "";
+  if (name.empty()) return "";
+  return fmt::format("model.layers.{}.mlp.experts.{}.{}{}", tensor->layer, expert, name,
+                     tensor->suffix);
 }
 
 }  // namespace dinfer

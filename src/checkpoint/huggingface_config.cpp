@@ -17,10 +17,11 @@ constexpr uint64_t kMostConfigBytes = 16 << 20;
 
 // How an architecture treats "sliding_window".
 enum class Windows : uint8_t {
-  never,   // its config class has no such key: some files carry it over from their ancestors
-  always,  // in all layers, or those of "layer_types"
-  period,  // in all but the last of each "sliding_window_pattern", or those of "layer_types"
-  option,  // only with "use_sliding_window", in layers chosen by the config
+  never,       // its config class has no such key: some files carry it over from their ancestors
+  always,      // in all layers, or those of "layer_types"
+  period,      // in all but the last of each "sliding_window_pattern", or those of "layer_types"
+  option,      // only with "use_sliding_window", in layers chosen by the config
+  everywhere,  // only with "use_sliding_window", in all layers
 };
 
 // Values of further keys left out, where they are not required. 0: required.
@@ -31,6 +32,9 @@ struct Defaults {
   double theta = 10000.0;
   bool tied_head = false;
 };
+
+// How an architecture's config describes mixtures of experts.
+enum class Experts : uint8_t { none, mixtral, qwen3 };
 
 // What an architecture fixes, and the values that its config class has for keys left out.
 struct Family {
@@ -48,6 +52,7 @@ struct Family {
   int gemma = 0;   // which generation of Gemma; 0: none
   Defaults more = {};
   bool nested = false;  // the keys are those of "text_config", beside a part for images
+  Experts experts = Experts::none;
 };
 
 constexpr Defaults kGemma1{.tied_head = true};
@@ -66,6 +71,10 @@ constexpr Family kFamilies[] = {
      kGemma3},
     {"Gemma3ForConditionalGeneration", 4, 256, 1e-6, false, true, true, false, false,
      Windows::period, 4096, 3, kGemma3, true},
+    {"MixtralForCausalLM", 8, 0, 1e-5, false, false, false, false, false, Windows::always, 0, 0,
+     Defaults(), false, Experts::mixtral},
+    {"Qwen3MoeForCausalLM", 4, 0, 1e-6, false, true, true, false, false, Windows::everywhere, 4096,
+     0, Defaults(), false, Experts::qwen3},
 };
 constexpr int64_t kDefaultMaxWindowLayers = 28;
 
@@ -177,7 +186,9 @@ std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, 
   int64_t window = json.integer("sliding_window", 0, kMostPosition)
                        .value_or(json.contains("sliding_window") ? 0 : family.window);
   const bool option = family.windows == Windows::option;
-  if (option && !json.boolean("use_sliding_window").value_or(false)) window = 0;
+  if ((option || family.windows == Windows::everywhere) &&
+      !json.boolean("use_sliding_window").value_or(false))
+    window = 0;
   if (family.windows == Windows::never) window = 0;
   std::vector<int64_t> windows(layers, option ? 0 : window);
   const auto types = json.strings("layer_types");
@@ -203,6 +214,51 @@ std::vector<int64_t> read_windows(const JsonFields& json, const Family& family, 
     for (int64_t i = first; i < layers; ++i) windows[i] = window;
   }
   return windows;
+}
+
+// Which layers have experts: those of every "decoder_sparse_step" layers, but for
+// "mlp_only_layers".
+std::vector<bool> read_sparse_layers(const JsonFields& json, int64_t layers) {
+  const int64_t step = json.integer("decoder_sparse_step", 1, kMostLayers).value_or(1);
+  std::vector<bool> sparse(static_cast<size_t>(layers));
+  for (int64_t i = 0; i < layers; ++i) sparse[static_cast<size_t>(i)] = (i + 1) % step == 0;
+  for (const int64_t dense : json.integers("mlp_only_layers", 0, kMostLayers))
+    if (dense < layers) sparse[static_cast<size_t>(dense)] = false;
+  return sparse;
+}
+
+void refuse_shared_experts(const JsonFields& json) {
+  for (const char* key :
+       {"n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size"}) {
+    if (json.integer(key, 0, kMostFfn).value_or(0) == 0) continue;
+    fail(ExitCode::model_files,
+         "{}: {} is {}: experts that all tokens share are not supported; supported are mixtures as "
+         "in Mixtral and Qwen3-MoE",
+         json.where(), key, *json.integer(key, 0, kMostFfn));
+  }
+}
+
+// Values for keys left out are those of transformers' config classes.
+void read_experts(const JsonFields& json, const Family& family, ModelConfig& config) {
+  if (family.experts == Experts::none) return;
+  refuse_shared_experts(json);
+  ExpertConfig& experts = config.experts;
+  const auto count = [&](const char* key) { return json.integer(key, 0, kMostExperts); };
+  if (family.experts == Experts::mixtral) {
+    experts.count = count("num_local_experts").value_or(8);
+    experts.chosen = count("num_experts_per_tok").value_or(2);
+    experts.ffn = config.ffn;
+    experts.layers.assign(static_cast<size_t>(config.layers), true);
+    experts.mixtral_names = true;
+  } else {
+    auto number = count("num_experts");
+    if (!number) number = count("num_local_experts");  // as transformers 5 writes it
+    experts.count = number.value_or(128);
+    experts.chosen = count("num_experts_per_tok").value_or(8);
+    experts.ffn = json.integer("moe_intermediate_size", 1, kMostFfn).value_or(768);
+    experts.normalized = json.boolean("norm_topk_prob").value_or(false);
+    experts.layers = read_sparse_layers(json, config.layers);
+  }
 }
 
 // Adds the ids of "eos_token_id" that are not known yet.
@@ -264,7 +320,7 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
   config.tied_head = json.boolean("tie_word_embeddings").value_or(family.more.tied_head);
   config.qkv_bias = family.qkv_bias || all_biases;
   config.output_bias = all_biases;
-  config.mlp_bias = json.boolean("mlp_bias").value_or(false);
+  config.mlp_bias = family.experts == Experts::none && json.boolean("mlp_bias").value_or(false);
   config.qk_norm = family.qk_norm;
   config.fused_qkv = family.fused;
   config.fused_gate_up = family.fused;
@@ -272,6 +328,7 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
   if (family.gemma == 1) set_gemma(config);
   if (family.gemma == 3) read_gemma3(json, config);
   config.activation = read_activation(json, family);
+  read_experts(json, family, config);
   config.window = read_windows(json, family, config.layers);
   config.bos = static_cast<int32_t>(json.integer("bos_token_id", -1, kMostVocab).value_or(-1));
   read_rope(json, family, config);

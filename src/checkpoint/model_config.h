@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,13 +35,20 @@ struct RopeConfig {
 
 // Mixtures of experts in place of layers' MLPs.
 struct ExpertConfig {
-  int64_t count = 0;        // 0: all MLPs are dense
-  int64_t chosen = 0;       // for each token
-  int64_t ffn = 0;          // of each expert
-  bool normalized = true;   // the weights of the chosen add up to 1
-  std::vector<bool> layers;  // which have experts
+  int64_t count = 0;           // 0: all MLPs are dense
+  int64_t chosen = 0;          // for each token
+  int64_t ffn = 0;             // of each expert
+  bool normalized = true;      // the weights of the chosen add up to 1
+  std::vector<bool> layers;    // which have experts
   bool mixtral_names = false;  // block_sparse_moe.experts.E.w1, w3, w2 for mlp.experts.E.gate_proj,
                                // up_proj, down_proj
+
+  // The share of a layer's experts that so many rows need, where each row's choice is as likely as
+  // any other.
+  double share_of(double rows) const {
+    if (count == 0) return 1;
+    return 1 - std::pow(1 - static_cast<double>(chosen) / static_cast<double>(count), rows);
+  }
 };
 
 // Everything the forward pass needs to know of a model: features, not model names.
@@ -51,7 +59,7 @@ struct ModelConfig {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t ffn = 0;            // of layers without experts; 0: all have them
+  int64_t ffn = 0;            // of layers without experts
   int64_t vocab = 0;          // rows of the embedding
   int64_t max_position = 0;   // context length the model was made for
   double norm_epsilon = 1e-5;
@@ -77,6 +85,10 @@ struct ModelConfig {
 
   bool has_experts(int64_t layer) const {
     return experts.count > 0 && experts.layers[static_cast<size_t>(layer)];
+  }
+  // FFN columns that a token meets in this layer.
+  int64_t active_ffn(int64_t layer) const {
+    return has_experts(layer) ? experts.chosen * experts.ffn : ffn;
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 #include <random>
 
@@ -56,8 +57,8 @@ class Bench {
     const SchedulerLimits& limits = head_.engine.limits();
     const auto steps =
         static_cast<double>(std::min<int64_t>(batch, limits.depth * limits.replicas));
-    row.bytes_per_token =
-        steps * static_cast<double>(head_.weight_bytes_per_step) / static_cast<double>(batch) + kv;
+    const double rows = static_cast<double>(batch) / steps;
+    row.bytes_per_token = weight_bytes(rows) / rows + kv;
     sample(row, [&] { return decode_once(row); });
     return row;
   }
@@ -66,8 +67,8 @@ class Bench {
     Row row{.test = "prefill", .batch = batch, .tokens = tokens};
     const int64_t rows = head_.engine.limits().max_batch_tokens;
     const int64_t steps = (batch * tokens + rows - 1) / rows;
-    row.bytes_per_token = static_cast<double>(head_.weight_bytes_per_step) *
-                          static_cast<double>(steps) / static_cast<double>(batch * tokens);
+    const double rows_a_step = static_cast<double>(batch * tokens) / static_cast<double>(steps);
+    row.bytes_per_token = weight_bytes(rows_a_step) / rows_a_step;
     sample(row, [&] { return requests_once(batch, tokens, 1, batch * tokens); });
     return row;
   }
@@ -83,6 +84,12 @@ class Bench {
   bool stopped() const { return head_.signals.caught().has_value(); }
 
  private:
+  // What a step with so many rows reads. Of experts those that its rows choose, where any choice is
+  // as likely as any other.
+  double weight_bytes(double rows) const {
+    return head_.weight_bytes.read_by(rows, head_.config.experts);
+  }
+
   std::vector<int32_t> random_prompt(int64_t tokens) {
     std::uniform_int_distribution<int32_t> any(0, static_cast<int32_t>(head_.config.vocab) - 1);
     std::vector<int32_t> ids(static_cast<size_t>(tokens));
@@ -191,7 +198,8 @@ void print_json(const Head& head, const Options& options, const std::vector<Row>
   }
   OrderedJson reads = OrderedJson::array();
   for (size_t rank = 0; rank < head.measured.size(); ++rank)
-    reads.push_back({{"bytes", head.read_bytes[rank]}, {"gb_s", head.measured[rank]}});
+    reads.push_back({{"bytes", std::llround(head.read_bytes[rank].read_by(1, head.config.experts))},
+                     {"gb_s", head.measured[rank]}});
   const OrderedJson object{{"version", build_info().version},
                            {"device", head.device},
                            {"ranks", head.ranks},

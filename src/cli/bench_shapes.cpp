@@ -20,6 +20,7 @@ struct Shape {
   bool tied_head = false, qkv_bias = false, qk_norm = false;
   int64_t gemma3_window = 0;  // 0: no Gemma 3
   double score_divisor = 0;
+  int64_t experts = 0, chosen = 0;  // in all layers, each with `ffn`
 };
 
 constexpr auto kShapes = std::to_array<Shape>({
@@ -45,6 +46,10 @@ constexpr auto kShapes = std::to_array<Shape>({
     {"gemma-3-12b", 3840, 48, 16, 8, 256, 15360, 262208, 131072, 1e6, true, false, true, 1024},
     {"gemma-3-27b", 5376, 62, 32, 16, 128, 21504, 262208, 131072, 1e6, true, false, true, 1024,
      168},
+    {"mixtral-8x7b", 4096, 32, 32, 8, 128, 14336, 32000, 32768, 1e6, false, false, false, 0, 0, 8,
+     2},
+    {"qwen3-30b-a3b", 2048, 48, 32, 4, 128, 768, 151936, 40960, 1e6, false, false, true, 0, 0, 128,
+     8},
 });
 
 }  // namespace
@@ -65,6 +70,10 @@ ModelConfig published_shape(const std::string& name) {
     config.tied_head = shape.tied_head;
     config.qkv_bias = shape.qkv_bias;
     config.qk_norm = shape.qk_norm;
+    config.experts = {.count = shape.experts,
+                      .chosen = shape.chosen,
+                      .ffn = shape.experts > 0 ? shape.ffn : 0,
+                      .layers = std::vector<bool>(static_cast<size_t>(shape.layers), true)};
     config.rope.theta = shape.theta;
     config.window.assign(static_cast<size_t>(shape.layers), 0);
     config.score_divisor = shape.score_divisor;

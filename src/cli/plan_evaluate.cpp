@@ -39,9 +39,7 @@ class LayoutModel {
 
   // Of the rank's matrices in these units.
   uint64_t bytes(int rank, std::vector<Range> units) const {
-    return counted("bytes", rank, std::move(units), [&](const Shard& shard) {
-      return model_.weight_bytes(shard, candidate_.quant);
-    });
+    return weights(rank, std::move(units)).all();
   }
 
   // One step through all stages, one after the other.
@@ -89,22 +87,31 @@ class LayoutModel {
   }
 
  private:
+  WeightBytes weights(int rank, std::vector<Range> units) const {
+    return counted("bytes", rank, std::move(units), [&](const Shard& shard) {
+      return model_.weight_bytes(shard, candidate_.quant);
+    });
+  }
+
+  // Those that a token meets.
   double elements(int rank, Range units) const {
-    const uint64_t as_bf16 = counted("elements", rank, {units}, [&](const Shard& shard) {
+    const WeightBytes as_bf16 = counted("elements", rank, {units}, [&](const Shard& shard) {
       return random_weight_bytes(model_.config(), shard, QuantChoice{});
     });
-    return static_cast<double>(as_bf16) / 2;
+    return as_bf16.read_by(1, model_.config().experts) / 2;
   }
 
   // `count` of a shard of these units, remembered for all ranks with shards of the same sizes.
   template <class Count>
-  uint64_t counted(const char* what, int rank, std::vector<Range> units, const Count& count) const {
+  WeightBytes counted(const char* what, int rank, std::vector<Range> units,
+                      const Count& count) const {
     const Shard& shard = candidate_.shard_of(rank);
     std::erase_if(units, [](const Range& range) { return range.size() <= 0; });
-    std::string key = fmt::format("{} {} {} {} {}", what, shard.heads.size(), shard.kv_heads.size(),
-                                  shard.ffn.size(), shard.vocab.size());
+    std::string key =
+        fmt::format("{} {} {} {} {} {}", what, shard.heads.size(), shard.kv_heads.size(),
+                    shard.ffn.size(), shard.expert_ffn.size(), shard.vocab.size());
     for (const Range& range : units) key += fmt::format(" {}-{}", range.begin, range.end);
-    const auto [known, is_new] = counts_.emplace(key, 0);
+    const auto [known, is_new] = counts_.emplace(key, WeightBytes{});
     if (is_new) known->second = count(only(shard, std::move(units)));
     return known->second;
   }
@@ -137,7 +144,10 @@ class LayoutModel {
   void add_rank(StageWork& work, int rank, Range layers, Range head) const {
     const Shard& shard = candidate_.shard_of(rank);
     const auto most = [](double& value, double other) { value = std::max(value, other); };
-    most(work.read_bytes, static_cast<double>(bytes(rank, {layers}) + bytes(rank, {head})));
+    const WeightBytes of_layers = weights(rank, {layers});
+    most(work.read_bytes, static_cast<double>(of_layers.always + bytes(rank, {head})));
+    most(work.expert_bytes, static_cast<double>(of_layers.experts));
+    work.chosen_share = model_.config().experts.share_of(1);
     most(work.elements, elements(rank, layers));
     most(work.head_elements, elements(rank, head));
     const size_t kv =
@@ -150,7 +160,7 @@ class LayoutModel {
   const PlannedMachines& machines_;
   const LayoutChoice& candidate_;
   std::vector<StageWork> stages_;
-  mutable std::map<std::string, uint64_t> counts_;
+  mutable std::map<std::string, WeightBytes> counts_;
 };
 
 std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& model,

@@ -108,8 +108,10 @@ UnitNeeds needs_of(const Options& options, const PlannedModel& model, const Quan
   UnitNeeds needs;
   for (int64_t u = 0; u < unit::count(config.layers); ++u) {
     const Shard shard = restricted(whole, {u, u + 1});
-    needs.weights.push_back(model.weight_bytes(shard, quant));
-    needs.reads.push_back(u == unit::kEmbed ? 0 : needs.weights.back());
+    const WeightBytes bytes = model.weight_bytes(shard, quant);
+    needs.weights.push_back(bytes.all());
+    needs.reads.push_back(
+        u == unit::kEmbed ? 0 : static_cast<uint64_t>(bytes.read_by(1, config.experts)));
     needs.kv.push_back(
         static_cast<uint64_t>(tokens) *
         KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size) /
@@ -197,7 +199,7 @@ bool PlannedModel::is_plain() const {
   });
 }
 
-uint64_t PlannedModel::weight_bytes(const Shard& shard, const QuantChoice& quant) const {
+WeightBytes PlannedModel::weight_bytes(const Shard& shard, const QuantChoice& quant) const {
   return checkpoint_ ? planned_weight_bytes(*checkpoint_, config_, shard, quant)
                      : random_weight_bytes(config_, shard, quant);
 }

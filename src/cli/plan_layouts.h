@@ -30,7 +30,7 @@ class PlannedModel {
   // Whether any matrix is plain in the files, so that quantising it would change something.
   bool is_plain() const;
 
-  uint64_t weight_bytes(const Shard& shard, const QuantChoice& quant) const;
+  WeightBytes weight_bytes(const Shard& shard, const QuantChoice& quant) const;
   CutRules rules(const QuantChoice& quant) const;
   KvType kv_type() const { return kv_type_; }
 

@@ -32,11 +32,16 @@ constexpr double kCpuAttentionTflops = 0.5;
 constexpr double kCpuPlainTflops = 0.72;  // of the rate of codes, which meet in integers
 constexpr double kAttentionReads = 0.95;
 
+// Of matrices, in a step with so many rows, each of which may choose any experts.
+double bytes_read(const StageWork& work, double rows) {
+  return work.read_bytes + work.expert_bytes * (1 - std::pow(1 - work.chosen_share, rows));
+}
+
 // Formats by the bits of a weight with its scales.
 enum class Format { plain, bits8, bits4 };
 
 Format format_of(const StageWork& work) {
-  const double bits = 8 * work.read_bytes / std::max(1.0, work.elements + work.head_elements);
+  const double bits = 8 * bytes_read(work, 1) / std::max(1.0, work.elements + work.head_elements);
   return bits > 12 ? Format::plain : bits > 7 ? Format::bits8 : Format::bits4;
 }
 
@@ -73,9 +78,9 @@ double matrix_time(const StageWork& work, const StepShape& step) {
   if (!work.device.cpu && format_of(work) != Format::plain &&
       step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
     const double unpacking = kUnpackedBytes * work.elements / bandwidth / kUnpackShare;
-    return work.read_bytes / bandwidth + unpacking + multiplying;
+    return bytes_read(work, step.rows) / bandwidth + unpacking + multiplying;
   }
-  return std::max(work.read_bytes / bandwidth / read_share(work, step.rows),
+  return std::max(bytes_read(work, step.rows) / bandwidth / read_share(work, step.rows),
                   multiplying / product_share(work));
 }
 
@@ -137,7 +142,7 @@ StageWork undisturbed(StageWork work) {
 
 double least_stage_time(const StageWork& work, const StepShape& step) {
   const double keys = step.prompt ? 0 : step.sequences * step.context * work.kv_bytes;
-  const double reading = (work.read_bytes + keys) / (work.device.read_gb_s * 1e3);
+  const double reading = (bytes_read(work, step.rows) + keys) / (work.device.read_gb_s * 1e3);
   const double rows = step.prompt ? step.sequences : step.rows;
   const double products = 2 * (work.elements * step.rows + work.head_elements * rows);
   return std::max(reading, products / work.device.tflops / 1e6);

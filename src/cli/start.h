@@ -14,6 +14,7 @@
 #include "cli/start_memory.h"
 #include "cli/start_signals.h"
 #include "engine/engine.h"
+#include "model/weights.h"
 #include "text/tokenizer.h"
 
 namespace dinfer {
@@ -46,11 +47,11 @@ struct Head {
   std::string device;                   // of rank 0
   int ranks = 1;
   double load_s = 0;  // from the start of the command to the end of the warm-up
-  // Of a replica's ranks together: what a decoding step reads of weights, and KV of a token.
-  uint64_t weight_bytes_per_step = 0;
+  // Of a replica's ranks together: what decoding steps read of weights, and KV of a token.
+  WeightBytes weight_bytes;
   uint64_t kv_bytes_per_token = 0;
-  std::vector<uint64_t> read_bytes;  // of a decoding step, by rank
-  std::vector<double> measured;      // read bandwidth in GB/s by rank, where it was asked for
+  std::vector<WeightBytes> read_bytes;  // what decoding steps read, by rank
+  std::vector<double> measured;         // read bandwidth in GB/s by rank, where it was asked for
 };
 
 using Client = std::function<int(Head&)>;

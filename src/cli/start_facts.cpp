@@ -43,8 +43,9 @@ Facts model_facts(const std::string& identity, const ModelConfig& config, const 
   Facts facts{
       {"model files", identity},
       {"model shape",
-       fmt::format("{} {}x{}, ffn {}, heads {}:{}x{}, vocabulary {}", c.architecture, c.layers,
-                   c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
+       fmt::format("{} {}x{}, ffn {}, {} of {} experts with ffn {}, heads {}:{}x{}, vocabulary {}",
+                   c.architecture, c.layers, c.hidden, c.ffn, c.experts.chosen, c.experts.count,
+                   c.experts.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab)},
       {"layers", describe_owners(layout.placement, c.layers)},
   };
   if (layout.is_mapped()) return facts;  // devices that a mapping names may differ

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "checkpoint/model_tensors.h"
 #include "placement/device_layers.h"
 #include "placement/topology.h"
 
@@ -92,9 +93,10 @@ int64_t ffn_alignment(const Checkpoint* checkpoint, const ModelConfig& config,
   int64_t alignment = std::max(kPlainAlignment, group(quant.otherwise));
   for (const auto& [module, spec] : quant.modules) alignment = std::max(alignment, group(spec));
   for (int64_t layer = 0; checkpoint && layer < config.layers; ++layer) {
-    const TensorInfo* down =
-        checkpoint->find(fmt::format("model.layers.{}.mlp.down_proj.weight", layer));
-    if (down) alignment = std::max(alignment, stored_group(*down));
+    for (const MlpModules& mlp : mlp_modules(config, layer)) {
+      const TensorInfo* down = checkpoint->find(mlp.down + ".weight");
+      if (down) alignment = std::max(alignment, stored_group(*down));
+    }
   }
   return alignment;
 }

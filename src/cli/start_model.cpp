@@ -25,7 +25,7 @@ void say_what_grows(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-uint64_t ModelSource::weight_bytes(const Shard& shard) const {
+WeightBytes ModelSource::weight_bytes(const Shard& shard) const {
   return checkpoint ? planned_weight_bytes(*checkpoint, config, shard, quant)
                     : random_weight_bytes(config, shard, quant);
 }

@@ -23,7 +23,7 @@ struct ModelSource {
   QuantChoice quant;
   std::string identity;  // equal on ranks that have the same model
 
-  uint64_t weight_bytes(const Shard& shard) const;  // about, on the device
+  WeightBytes weight_bytes(const Shard& shard) const;  // about, on the device
   ModelWeights load(const Shard& shard, Device& device, const LoadProgress& progress) const;
 };
 

@@ -156,7 +156,7 @@ void StartingRank::plan_memory() {
   RankMemory own;
   together([&] {
     own = {.free = free_memory(own_, options_, world()),
-           .weights = model_.weight_bytes(shard()),
+           .weights = model_.weight_bytes(shard()).all(),
            .activations = activation_bytes(),
            .position = Transformer::bytes_per_position(model_.config, shard(), limits_.max_seq_len),
            .kv_block = kv_block_bytes(shard()),
@@ -204,12 +204,15 @@ void StartingRank::load() {
 
 void StartingRank::measure() {
   ByteWriter out;
-  out.put(static_cast<uint64_t>(loaded_->model->weights().bytes_per_step()));
+  const WeightBytes bytes = loaded_->model->weights().bytes_per_step();
+  out.put(bytes.always);
+  out.put(bytes.experts);
   out.put(request_.measures_reads ? own_.device->measure_read_bandwidth() : 0.0);
   for (const Bytes& message :
        boot_.control->all_gather(out.take(), Deadline::after(kLoadTimeout))) {
     ByteReader in(message, "figures of a rank");
-    read_bytes_.push_back(in.get<uint64_t>());
+    const auto always = in.get<uint64_t>();
+    read_bytes_.push_back({.always = always, .experts = in.get<uint64_t>()});
     measured_.push_back(in.get<double>());
   }
 }
@@ -245,7 +248,9 @@ int StartingRank::lead(const Client& client, SignalWatch& signals) {
   head.read_bytes = read_bytes_;
   head.measured = measured_;
   for (int rank = 0; rank < layout_.replica_ranks(); ++rank) {
-    head.weight_bytes_per_step += read_bytes_[static_cast<size_t>(rank)];
+    const WeightBytes& own = read_bytes_[static_cast<size_t>(rank)];
+    head.weight_bytes.always += own.always;
+    head.weight_bytes.experts += own.experts;
     head.kv_bytes_per_token +=
         memory_[static_cast<size_t>(rank)].kv_block / static_cast<uint64_t>(limits_.block_size);
   }

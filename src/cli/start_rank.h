@@ -68,7 +68,7 @@ class StartingRank {
   RankPeers peers_;
   std::vector<RankMemory> memory_;  // by rank
   std::optional<LoadedRank> loaded_;
-  std::vector<uint64_t> read_bytes_;  // of weights in a step, by rank
+  std::vector<WeightBytes> read_bytes_;  // of weights in a step, by rank
   std::vector<double> measured_;      // by rank
 };
 

@@ -29,8 +29,10 @@ std::string load_text(const Layout& layout, int rank) {
     return shard.heads.size() == own.heads.size();
   });
   if (even) return "";
-  return fmt::format(" heads={} kv_heads={} ffn={}", own.heads.size(), own.kv_heads.size(),
-                     own.ffn.size());
+  const std::string experts =
+      own.expert_ffn.size() > 0 ? fmt::format(" expert_ffn={}", own.expert_ffn.size()) : "";
+  return fmt::format(" heads={} kv_heads={} ffn={}{}", own.heads.size(), own.kv_heads.size(),
+                     own.ffn.size(), experts);
 }
 
 // Each layer's device, for people who mapped them.

@@ -72,8 +72,10 @@ UnitNeeds needs_of(const SplitWishes& wishes) {
   Shard shard = tensor_parallel(wishes.config, 1, wishes.rules).shards[0];
   for (int64_t u = 0; u < unit::count(wishes.config.layers); ++u) {
     shard.units = {{u, u + 1}};
-    needs.weights.push_back(wishes.weight_bytes(shard));
-    needs.reads.push_back(u == unit::kEmbed ? 0 : needs.weights.back());
+    const WeightBytes bytes = wishes.weight_bytes(shard);
+    needs.weights.push_back(bytes.all());
+    needs.reads.push_back(
+        u == unit::kEmbed ? 0 : static_cast<uint64_t>(bytes.read_by(1, wishes.config.experts)));
     needs.kv.push_back(static_cast<uint64_t>(wishes.kv_blocks) * wishes.kv_block_bytes(shard));
   }
   return needs;

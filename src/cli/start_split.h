@@ -8,6 +8,7 @@
 #include "checkpoint/model_config.h"
 #include "cli/options.h"
 #include "device/device.h"
+#include "model/weights.h"
 #include "placement/placement.h"
 #include "placement/split.h"
 
@@ -24,7 +25,7 @@ struct SplitOffer {
 // What a job asks of it.
 struct SplitWishes {
   const ModelConfig& config;
-  std::function<uint64_t(const Shard&)> weight_bytes;  // of a rank with these units
+  std::function<WeightBytes(const Shard&)> weight_bytes;  // of a rank with these units
   std::function<uint64_t(const Shard&)> kv_block_bytes;
   int64_t kv_blocks = 0;  // to make room for
   CutRules rules;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "device/cpu_attention.h"
+#include "device/cpu_experts.h"
 #include "device/cpu_linear.h"
 #include "device/cpu_weight.h"
 #include "kernels/cpu/activations.h"
@@ -55,6 +56,7 @@ class CpuDevice final : public Device {
       : exact_(options.math == CpuMath::f32),
         pool_(options.threads, options.cores),
         linear_(pool_, !exact_),
+        experts_(pool_, linear_),
         attention_(pool_) {}
 
   DeviceKind kind() const override { return DeviceKind::cpu; }
@@ -92,7 +94,11 @@ class CpuDevice final : public Device {
   }
 
   std::unique_ptr<Weight> upload(HostMatrix matrix) override {
-    return pack_weight(matrix, pool_, arena_);
+    return upload_stack(std::move(matrix), 1);
+  }
+
+  std::unique_ptr<Weight> upload_stack(HostMatrix matrix, int64_t count) override {
+    return pack_weight(matrix, count, pool_, arena_);
   }
 
   std::unique_ptr<Weight> clone(const Weight& weight) override {
@@ -119,7 +125,7 @@ class CpuDevice final : public Device {
   void embed(const Weight& table, int64_t first_row, float scale, Tensor out) override {
     const std::span<const int32_t> tokens = step_.tokens;
     check(out.rows == std::ssize(tokens) && out.columns == table.columns(), "embed: shape of out");
-    const cpu::PackedMatrix& matrix = cpu_weight(table).matrix();
+    const cpu::PackedMatrix matrix = cpu_weight(table).matrix();
     for_parts(out.rows, out.columns, [&](Range rows) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         const int64_t row = tokens[i] - first_row;
@@ -157,6 +163,21 @@ class CpuDevice final : public Device {
                             out.data + i * out.columns);
       }
     });
+  }
+
+  void experts(Tensor in, const float* norm, float epsilon, const Weight& router,
+               const Weight& gate_up, const Weight& down, const ExpertSpec& spec, Tensor out,
+               Output output) override {
+    const int64_t ffn = down.columns();
+    check(spec.chosen >= 1 && spec.chosen <= spec.experts, "experts: how many are chosen");
+    check(cpu_weight(gate_up).count() == spec.experts && cpu_weight(down).count() == spec.experts,
+          "experts: matrices of the stacks");
+    check(router.rows() == spec.experts && router.columns() == in.columns &&
+              gate_up.rows() == spec.experts * 2 * ffn && gate_up.columns() == in.columns &&
+              down.rows() == spec.experts * out.columns && in.rows == out.rows,
+          "experts: shapes");
+    experts_.run(in, norm, epsilon, cpu_weight(router), cpu_weight(gate_up), cpu_weight(down), spec,
+                 out, output);
   }
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
@@ -230,6 +251,7 @@ class CpuDevice final : public Device {
   cpu::ThreadPool pool_;
   cpu::Arena arena_;
   CpuLinear linear_;
+  CpuExperts experts_;
   cpu::Scratch products_;  // on their way to an output that they are added to
   CpuAttention attention_;
   Step step_;  // of the last run()

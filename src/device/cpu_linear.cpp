@@ -45,14 +45,22 @@ void prepare_part(int64_t rows, int64_t columns, int64_t unit, int rank, int par
   }
 }
 
-// The part of `all` that holds copy number `copy` of its rows.
-QuantizedRows copy_of(QuantizedRows all, int64_t copy) {
-  const int64_t blocks = copy * all.count * all.blocks();
-  all.codes += copy * all.count * all.row_bytes();
-  all.scales += blocks;
-  all.sums += blocks;
-  all.offsets += blocks;
+QuantizedRows rows_of(QuantizedRows all, int64_t first, int64_t count) {
+  all.codes += first * all.row_bytes();
+  all.scales += first * all.blocks();
+  all.sums += first * all.blocks();
+  all.offsets += first * all.blocks();
+  all.count = count;
   return all;
+}
+
+Products from_row(Products out, int64_t row) {
+  out.data += row * out.stride;
+  return out;
+}
+
+int64_t largest(std::span<const RowGroup> groups) {
+  return std::ranges::max_element(groups, {}, &RowGroup::count)->count;
 }
 
 }  // namespace
@@ -62,31 +70,47 @@ CpuLinear::CpuLinear(cpu::ThreadPool& pool, bool integers)
 
 // Before the threads begin: nothing of their runs is taken.
 void CpuLinear::reset_dealing() {
-  for (Taken& taken : taken_) taken.panels.store(0, std::memory_order_relaxed);
+  for (Taken& taken : taken_) taken.pieces.store(0, std::memory_order_relaxed);
 }
 
-// Calls multiply(begin, end) for pieces of this thread's run of panels, in their order, then for
-// what is left of the runs of others.
+// Calls multiply(group, begin, end) for pieces of this thread's run of panels of each group's
+// matrix, in their order, then for what is left of the runs of others. `form`: that of all
+// matrices.
 template <class Multiply>
-void CpuLinear::deal(int rank, const PackedMatrix& weight, int64_t piece,
-                     const Multiply& multiply) {
+void CpuLinear::deal(int rank, const PackedMatrix& form, std::span<const RowGroup> groups,
+                     int64_t piece, const Multiply& multiply) {
   for (int i = 0; i < pool_.size(); ++i) {
     const int owner = (rank + i) % pool_.size();
-    const Range run = part_of(weight.panels(), owner, pool_.size());
-    std::atomic<int64_t>& taken = taken_[owner].panels;
-    while (run.begin + taken.load(std::memory_order_relaxed) < run.end) {
-      const int64_t begin = run.begin + taken.fetch_add(piece, std::memory_order_relaxed);
-      if (begin < run.end) multiply(begin, std::min(begin + piece, run.end));
+    const Range run = part_of(form.panels(), owner, pool_.size());
+    const int64_t of_a_run = (run.end - run.begin + piece - 1) / piece;
+    const int64_t pieces = std::ssize(groups) * of_a_run;
+    std::atomic<int64_t>& taken = taken_[owner].pieces;
+    while (taken.load(std::memory_order_relaxed) < pieces) {
+      const int64_t next = taken.fetch_add(1, std::memory_order_relaxed);
+      if (next >= pieces) break;
+      const int64_t begin = run.begin + next % of_a_run * piece;
+      multiply(groups[next / of_a_run], begin, std::min(begin + piece, run.end));
     }
   }
 }
 
 void CpuLinear::run(const Rows& rows, const CpuWeight& weight, const Products& out) {
+  const RowGroup all{.count = rows.count};
+  run(rows, weight, {&all, 1}, out);
+}
+
+void CpuLinear::run_f32(const Rows& rows, const CpuWeight& weight, const Products& out) {
+  const RowGroup all{.count = rows.count};
+  if (rows.count > 0) run_f32(rows, weight, {&all, 1}, out);
+}
+
+void CpuLinear::run(const Rows& rows, const CpuWeight& stack, std::span<const RowGroup> groups,
+                    const Products& out) {
   if (rows.count == 0) return;
-  if (integers_ && weight.matrix().packing == cpu::Packing::grouped) {
-    run_quantized(rows, weight.matrix(), out);
+  if (integers_ && stack.matrix().packing == cpu::Packing::grouped) {
+    run_quantized(rows, stack, groups, out);
   } else {
-    run_f32(rows, weight.matrix(), out);
+    run_f32(rows, stack, groups, out);
   }
 }
 
@@ -103,13 +127,15 @@ QuantizedRows CpuLinear::place(const PackedMatrix& weight, int64_t rows, int64_t
   return x;
 }
 
-void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, const Products& out) {
+void CpuLinear::run_quantized(const Rows& rows, const CpuWeight& stack,
+                              std::span<const RowGroup> groups, const Products& out) {
+  const PackedMatrix form = stack.matrix();
   const bool own_copy = rows.count * rows.columns <= kOwnCopy;
-  const QuantizedRows all = place(weight, rows.count, own_copy ? pool_.size() : 1);
-  const int64_t piece = piece_panels(weight, all.count * all.row_bytes());
+  const QuantizedRows all = place(form, rows.count, own_copy ? pool_.size() : 1);
+  const int64_t piece = piece_panels(form, largest(groups) * all.row_bytes());
   reset_dealing();
   pool_.run([&](int rank) {
-    const QuantizedRows x = own_copy ? copy_of(all, rank) : all;
+    const QuantizedRows x = own_copy ? rows_of(all, rank * rows.count, rows.count) : all;
     const auto quantize = [&](int64_t row, int64_t begin, int64_t end) {
       cpu::quantize_row(rows, row, begin, end, x);
     };
@@ -119,18 +145,22 @@ void CpuLinear::run_quantized(const Rows& rows, const PackedMatrix& weight, cons
       prepare_part(rows.count, rows.columns, x.block, rank, pool_.size(), quantize);
       pool_.barrier();
     }
-    deal(rank, weight, piece,
-         [&](int64_t begin, int64_t end) { cpu::multiply_quantized(weight, x, begin, end, out); });
+    deal(rank, form, groups, piece, [&](const RowGroup& group, int64_t begin, int64_t end) {
+      cpu::multiply_quantized(stack.matrix(group.matrix), rows_of(x, group.first, group.count),
+                              begin, end, from_row(out, group.to));
+    });
   });
 }
 
-void CpuLinear::run_f32(const Rows& rows, const PackedMatrix& weight, const Products& out) {
-  const bool as_they_are = rows.kind == Rows::Kind::plain;
+void CpuLinear::run_f32(const Rows& rows, const CpuWeight& stack, std::span<const RowGroup> groups,
+                        const Products& out) {
+  const PackedMatrix form = stack.matrix();
+  const bool as_they_are = rows.kind == Rows::Kind::plain && !rows.picked;
   float* prepared = as_they_are ? nullptr : prepared_.get<float>(rows.count * rows.columns);
   const float* x = as_they_are ? rows.data : prepared;
   const int64_t stride = as_they_are ? rows.stride : rows.columns;
   const int64_t piece =
-      piece_panels(weight, rows.count * rows.columns * static_cast<int64_t>(sizeof(float)));
+      piece_panels(form, largest(groups) * rows.columns * static_cast<int64_t>(sizeof(float)));
   reset_dealing();
   pool_.run([&](int rank) {
     if (!as_they_are) {
@@ -143,8 +173,9 @@ void CpuLinear::run_f32(const Rows& rows, const PackedMatrix& weight, const Prod
                    });
       pool_.barrier();
     }
-    deal(rank, weight, piece, [&](int64_t begin, int64_t end) {
-      cpu::multiply_f32(weight, x, rows.count, stride, begin, end, out);
+    deal(rank, form, groups, piece, [&](const RowGroup& group, int64_t begin, int64_t end) {
+      cpu::multiply_f32(stack.matrix(group.matrix), x + group.first * stride, group.count, stride,
+                        begin, end, from_row(out, group.to));
     });
   });
 }

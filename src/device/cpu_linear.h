@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "device/cpu_weight.h"
@@ -9,6 +10,14 @@
 #include "kernels/cpu/matmul.h"
 
 namespace dinfer {
+
+// Rows that meet one matrix of a stack.
+struct RowGroup {
+  int64_t matrix = 0;
+  int64_t first = 0;  // of the rows
+  int64_t count = 0;
+  int64_t to = 0;  // row of the output where the products of the first one go
+};
 
 // Products of activations with packed weights on a team of threads: prepares the rows (norm, gate,
 // rounding to integers), then gives each thread a run of panels. Threads that are done help those
@@ -19,19 +28,26 @@ class CpuLinear {
   CpuLinear(cpu::ThreadPool& pool, bool integers);
 
   void run(const cpu::Rows& rows, const CpuWeight& weight, const cpu::Products& out);
+  // The same in f32, whatever the weight.
+  void run_f32(const cpu::Rows& rows, const CpuWeight& weight, const cpu::Products& out);
+  // Each group with its matrix of the stack.
+  void run(const cpu::Rows& rows, const CpuWeight& stack, std::span<const RowGroup> groups,
+           const cpu::Products& out);
 
  private:
-  void run_quantized(const cpu::Rows& rows, const cpu::PackedMatrix& weight,
-                     const cpu::Products& out);
-  void run_f32(const cpu::Rows& rows, const cpu::PackedMatrix& weight, const cpu::Products& out);
+  void run_quantized(const cpu::Rows& rows, const CpuWeight& stack,
+                     std::span<const RowGroup> groups, const cpu::Products& out);
+  void run_f32(const cpu::Rows& rows, const CpuWeight& stack, std::span<const RowGroup> groups,
+               const cpu::Products& out);
   template <class Multiply>
-  void deal(int rank, const cpu::PackedMatrix& weight, int64_t piece, const Multiply& multiply);
+  void deal(int rank, const cpu::PackedMatrix& form, std::span<const RowGroup> groups,
+            int64_t piece, const Multiply& multiply);
   void reset_dealing();
   cpu::QuantizedRows place(const cpu::PackedMatrix& weight, int64_t rows, int64_t copies);
 
-  // How many panels of a thread's run have been taken, by it or by its helpers.
+  // How many pieces of a thread's runs have been taken, by it or by its helpers.
   struct alignas(64) Taken {
-    std::atomic<int64_t> panels{0};
+    std::atomic<int64_t> pieces{0};
   };
 
   cpu::ThreadPool& pool_;

@@ -48,38 +48,51 @@ PackedMatrix form_of(const GroupedMatrix& m, cpu::ThreadPool& pool) {
 
 }  // namespace
 
-std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, cpu::ThreadPool& pool,
-                                       cpu::Arena& arena) {
+std::unique_ptr<CpuWeight> pack_weight(const HostMatrix& matrix, int64_t count,
+                                       cpu::ThreadPool& pool, cpu::Arena& arena) {
   const auto* dense = std::get_if<DenseMatrix>(&matrix);
   const auto* grouped = std::get_if<GroupedMatrix>(&matrix);
-  PackedMatrix packed = dense ? form_of(*dense) : form_of(*grouped, pool);
-  cpu::Piece memory = arena.take(packed.bytes());
-  packed.data = memory.data;
+  PackedMatrix first = dense ? form_of(*dense) : form_of(*grouped, pool);
+  check(count > 0 && first.rows % count == 0, "a stack holds matrices of one shape");
+  first.rows /= count;
+  cpu::Piece memory = arena.take(count * first.bytes());
+  first.data = memory.data;
+  auto weight = std::make_unique<CpuWeight>(std::move(memory), first, count);
   pool.run([&](int rank) {
-    const Range part = part_of(packed.panels(), rank, pool.size());
-    if (dense) {
-      cpu::pack_dense(dense->data.data(), packed, part.begin, part.end);
-    } else {
-      const cpu::GroupedSource from{grouped->codes.data(), grouped->scales.data(),
-                                    grouped->symmetric() ? nullptr : grouped->minimums.data()};
-      cpu::pack_grouped(from, packed, part.begin, part.end);
+    const Range part = part_of(first.panels(), rank, pool.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const PackedMatrix packed = weight->matrix(i);
+      const int64_t elements = i * first.rows * first.columns;  // before this matrix
+      if (dense) {
+        cpu::pack_dense(dense->data.data() + elements * bytes_of(dense->type), packed, part.begin,
+                        part.end);
+      } else {
+        const int64_t groups = elements / grouped->group;
+        const cpu::GroupedSource from{
+            grouped->codes.data() + elements * grouped->bits / 8, grouped->scales.data() + groups,
+            grouped->symmetric() ? nullptr : grouped->minimums.data() + groups};
+        cpu::pack_grouped(from, packed, part.begin, part.end);
+      }
     }
   });
-  return std::make_unique<CpuWeight>(std::move(memory), packed);
+  return weight;
 }
 
 std::unique_ptr<CpuWeight> clone_weight(const CpuWeight& weight, cpu::ThreadPool& pool,
                                         cpu::Arena& arena) {
-  PackedMatrix packed = weight.matrix();
-  cpu::Piece memory = arena.take(packed.bytes());
-  const std::byte* from = packed.data;
-  packed.data = memory.data;
+  PackedMatrix first = weight.matrix();
+  cpu::Piece memory = arena.take(weight.bytes());
+  first.data = memory.data;
+  auto copy = std::make_unique<CpuWeight>(std::move(memory), first, weight.count());
   pool.run([&](int rank) {
-    const Range part = part_of(packed.panels(), rank, pool.size());
-    const size_t begin = part.begin * packed.panel_bytes(), end = part.end * packed.panel_bytes();
-    std::copy(from + begin, from + end, packed.data + begin);
+    const Range part = part_of(first.panels(), rank, pool.size());
+    const size_t begin = part.begin * first.panel_bytes(), end = part.end * first.panel_bytes();
+    for (int64_t i = 0; i < weight.count(); ++i) {
+      const std::byte* from = weight.matrix(i).data;
+      std::copy(from + begin, from + end, copy->matrix(i).data + begin);
+    }
   });
-  return std::make_unique<CpuWeight>(std::move(memory), packed);
+  return copy;
 }
 
 }  // namespace dinfer

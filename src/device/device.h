@@ -157,7 +157,7 @@ class Device {
   // where w_e = p_e, divided by their sum over the chosen where `normalized`. Scores of the router
   // are f32 products of f32 inputs: rounding must not flip a choice.
   // router [experts, hidden]; gate_up a stack of [2 ffn, hidden] = [gate; up]; down a stack of
-  // [hidden, ffn].
+  // [hidden, ffn]. `out` may be `in`.
   virtual void experts(Tensor in, const float* norm, float epsilon, const Weight& router,
                        const Weight& gate_up, const Weight& down, const ExpertSpec& spec,
                        Tensor out, Output output) = 0;

@@ -68,10 +68,12 @@ class MatrixList final : public WeightSource {
   struct Entry {
     MatrixSlices slices;
     MatrixKind kind;
+    size_t count;  // of matrices in a stack
   };
 
-  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
-    entries.push_back({slices, kind});
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind,
+                                 int64_t count) override {
+    entries.push_back({slices, kind, static_cast<size_t>(count)});
     return nullptr;
   }
   DeviceVector bias(const MatrixSlices&) override { return {}; }
@@ -98,8 +100,10 @@ class CheckpointSource final : public WeightSource {
         readers_(std::clamp<size_t>(std::thread::hardware_concurrency() / 2, 1, kMostReaders)),
         readings_(jobs(shard), readers_, kJobsAhead * readers_) {}
 
-  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind) override {
-    auto weight = device_.upload(take_matrix());
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind,
+                                 int64_t count) override {
+    auto weight = kind == MatrixKind::experts ? device_.upload_stack(take_matrix(), count)
+                                              : device_.upload(take_matrix());
     for (const ModuleSlice& slice : slices)
       done_ += stored_bytes(find_tensor(checkpoint_, slice.module + ".weight"), slice);
     if (progress_) progress_(done_, total_);
@@ -129,6 +133,12 @@ class CheckpointSource final : public WeightSource {
   }
 
  private:
+  // A matrix of the list: read in bands, or one matrix of a stack after the other.
+  struct Coming {
+    std::shared_ptr<PlainMatrixReader> plain;
+    size_t count;
+  };
+
   // Those of each matrix of the list, one after the other.
   std::vector<ReadAhead<HostMatrix>::Job> jobs(const Shard& shard) {
     MatrixList list;
@@ -136,7 +146,8 @@ class CheckpointSource final : public WeightSource {
     const auto memory = std::make_shared<RecycledMemory>();
     std::vector<ReadAhead<HostMatrix>::Job> jobs;
     for (MatrixList::Entry& entry : list.entries) {
-      const auto& plain = plain_.emplace_back(plain_reader(entry, memory));
+      coming_.push_back({plain_reader(entry, memory), entry.count});
+      const auto& plain = coming_.back().plain;
       for (int band = 0; plain && band < plain->bands(); ++band) {
         jobs.push_back([plain, band] {
           plain->read(band);
@@ -144,7 +155,12 @@ class CheckpointSource final : public WeightSource {
         });
       }
       if (plain) continue;
-      jobs.push_back([this, entry = std::move(entry)] { return read(entry.slices, entry.kind); });
+      const auto of_one = static_cast<std::ptrdiff_t>(entry.slices.size() / entry.count);
+      for (auto at = entry.slices.begin(); at != entry.slices.end(); at += of_one) {
+        jobs.push_back([this, slices = MatrixSlices(at, at + of_one), kind = entry.kind] {
+          return read(slices, kind);
+        });
+      }
     }
     return jobs;
   }
@@ -171,9 +187,13 @@ class CheckpointSource final : public WeightSource {
 
   // The next of the list.
   HostMatrix take_matrix() {
-    const std::shared_ptr<PlainMatrixReader> plain = std::move(plain_.front());
-    plain_.pop_front();
-    if (!plain) return readings_.take();
+    const auto [plain, count] = std::move(coming_.front());
+    coming_.pop_front();
+    if (!plain) {
+      std::vector<HostMatrix> stack;
+      for (size_t i = 0; i < count; ++i) stack.push_back(readings_.take());
+      return stack_rows(std::move(stack));
+    }
     for (int band = 0; band < plain->bands(); ++band) readings_.take();
     return plain->take();
   }
@@ -211,7 +231,7 @@ class CheckpointSource final : public WeightSource {
   uint64_t done_ = 0;
   uint64_t total_;
   size_t readers_;
-  std::deque<std::shared_ptr<PlainMatrixReader>> plain_;  // of the matrices to come, or none
+  std::deque<Coming> coming_;
   ReadAhead<HostMatrix> readings_;  // the last member: its threads read the others
 };
 
@@ -234,13 +254,14 @@ uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config,
   return bytes;
 }
 
-uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const Shard& shard, const QuantChoice& quant) {
-  uint64_t bytes = 0;
+WeightBytes planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                                 const Shard& shard, const QuantChoice& quant) {
+  WeightBytes bytes;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const TensorInfo& tensor = find_tensor(checkpoint, slice.module + ".weight");
     const QuantSpec spec = tensor_quantization(quant, slice.module, kind, tensor);
-    bytes += spec.bits == 0 ? kept_bytes(tensor, slice) : quantized_bytes(slice, spec);
+    (kind == MatrixKind::experts ? bytes.experts : bytes.always) +=
+        spec.bits == 0 ? kept_bytes(tensor, slice) : quantized_bytes(slice, spec);
   });
   return bytes;
 }

@@ -76,12 +76,15 @@ class RandomSource final : public WeightSource {
   RandomSource(const QuantChoice& quant, Device& device, uint64_t seed)
       : quant_(quant), device_(device), pattern_(seed) {}
 
-  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) override {
+  std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind,
+                                 int64_t count) override {
     const int64_t rows = rows_in(slices), columns = slices.at(0).columns.size();
     const QuantSpec quant = matrix_quantization(quant_, slices.at(0).module, kind, columns);
-    const Weight*& first = made_[{rows, columns, quant.bits, quant.group}];
+    const Weight*& first = made_[{rows, columns, quant.bits, quant.group, count}];
     if (first) return device_.clone(*first);
-    auto weight = device_.upload(random_matrix(pattern_, rows, columns, quant));
+    HostMatrix values = random_matrix(pattern_, rows, columns, quant);
+    auto weight = kind == MatrixKind::experts ? device_.upload_stack(std::move(values), count)
+                                              : device_.upload(std::move(values));
     first = weight.get();
     return weight;
   }
@@ -106,18 +109,20 @@ class RandomSource final : public WeightSource {
   const QuantChoice& quant_;
   Device& device_;
   Pattern pattern_;
-  std::map<std::tuple<int64_t, int64_t, int, int>, const Weight*> made_;  // of a shape, in use
+  std::map<std::tuple<int64_t, int64_t, int, int, int64_t>, const Weight*>
+      made_;  // of a shape, in use
 };
 
 }  // namespace
 
-uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard,
-                             const QuantChoice& quant) {
-  uint64_t bytes = 0;
+WeightBytes random_weight_bytes(const ModelConfig& config, const Shard& shard,
+                                const QuantChoice& quant) {
+  WeightBytes bytes;
   for_each_slice(config, shard, [&](const ModuleSlice& slice, MatrixKind kind) {
     const QuantSpec spec = matrix_quantization(quant, slice.module, kind, slice.columns.size());
     const auto elements = static_cast<uint64_t>(slice.rows.size() * slice.columns.size());
-    bytes += spec.bits == 0 ? elements * bytes_of(DType::bf16) : quantized_bytes(slice, spec);
+    (kind == MatrixKind::experts ? bytes.experts : bytes.always) +=
+        spec.bits == 0 ? elements * bytes_of(DType::bf16) : quantized_bytes(slice, spec);
   });
   return bytes;
 }

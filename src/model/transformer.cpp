@@ -23,6 +23,12 @@ int64_t branch_floats(const ModelConfig& config, const StepLimits& limits) {
   return config.post_norms ? limits.rows * config.hidden : 0;
 }
 
+// What devices keep of the work of experts: of each row that one takes its input, gate and up, and
+// output.
+int64_t expert_floats(const ModelConfig& config, const Shard& shard, const StepLimits& limits) {
+  return limits.rows * config.experts.chosen * 2 * (config.hidden + shard.expert_ffn.size());
+}
+
 bool owns_attention(const ModelConfig& config, const Shard& shard) {
   for (int64_t layer = 0; layer < config.layers; ++layer)
     if (shard.owns(unit::attention(layer))) return true;
@@ -83,11 +89,17 @@ void Transformer::attention(int64_t layer, Tensor hidden) {
   join(out, w.output_norm, hidden);
 }
 
-// hidden += post_norm(down(activation(gate(norm(hidden))) * up(norm(hidden))))
+// hidden += post_norm(down(activation(gate(norm(hidden))) * up(norm(hidden)))), or what experts
+// make of norm(hidden)
 void Transformer::mlp(int64_t layer, Tensor hidden) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
-  Tensor gate_up = view(*wide_, hidden.rows, w.gate_up->rows());
   Tensor out = branch(hidden);
+  if (w.router) {
+    device_.experts(hidden, w.mlp_norm.data(), epsilon(), *w.router, *w.gate_up, *w.down,
+                    expert_spec(), out, branch_output());
+    return join(out, w.down_norm, hidden);
+  }
+  Tensor gate_up = view(*wide_, hidden.rows, w.gate_up->rows());
 
   device_.norm_linear(hidden, w.mlp_norm.data(), epsilon(), *w.gate_up, w.gate_up_bias.data(),
                       gate_up);
@@ -153,6 +165,13 @@ std::span<const RopeTable> Transformer::rotations(int64_t layer) const {
   return rope_.of_layers(config_.window[static_cast<size_t>(layer)] > 0);
 }
 
+ExpertSpec Transformer::expert_spec() const {
+  return {.experts = config_.experts.count,
+          .chosen = config_.experts.chosen,
+          .normalized = config_.experts.normalized,
+          .activation = config_.activation};
+}
+
 // Checks the step against the limits and gives its chunks their rotations.
 void Transformer::take_chunks(const StepInput& step) {
   check(std::ssize(step.tokens) <= limits_.rows, "a step holds at most limits.rows tokens");
@@ -204,6 +223,8 @@ Transformer::Transformer(Device& device, const ModelPeers& peers, const ModelCon
   check(peers.group.rank() == shard.rank && peers.group.size() == shard.size,
         "the shard is of this group");
   check(std::ssize(config.window) == config.layers, "every layer has a window");
+  check(config.experts.count == 0 || std::ssize(config.experts.layers) == config.layers,
+        "every layer has experts or not");
   auto floats = [&](int64_t count) {
     return device.allocate(static_cast<size_t>(count) * sizeof(float));
   };
@@ -218,7 +239,8 @@ size_t Transformer::activation_bytes(const ModelConfig& config, const Shard& sha
                                      const StepLimits& limits) {
   const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
                          limits.rows * shard.heads.size() * config.head_dim +
-                         wide_floats(config, shard, limits) + branch_floats(config, limits);
+                         wide_floats(config, shard, limits) + branch_floats(config, limits) +
+                         expert_floats(config, shard, limits);
   return static_cast<size_t>(floats) * sizeof(float);
 }
 

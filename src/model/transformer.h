@@ -81,6 +81,7 @@ class Transformer {
   uint64_t moved_bytes_per_row() const;
   AttentionSpec attention_spec(int64_t layer) const;
   std::span<const RopeTable> rotations(int64_t layer) const;
+  ExpertSpec expert_spec() const;
   float epsilon() const { return static_cast<float>(config_.norm_epsilon); }
   Tensor view(Buffer& buffer, int64_t rows, int64_t columns) const;
 

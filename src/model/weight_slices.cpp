@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "checkpoint/model_tensors.h"
+
 namespace dinfer {
 namespace {
 
@@ -27,13 +29,12 @@ MatrixSlices qkv_slices(const ModelConfig& config, const Shard& shard,
           {attention + ".v_proj", kv, hidden}};
 }
 
-MatrixSlices gate_up_slices(const ModelConfig& config, const Shard& shard, const std::string& mlp) {
+void add_mlp(const ModelConfig& config, const MlpModules& mlp, Range ffn, LayerSlices& slices) {
   const Range hidden{0, config.hidden};
-  if (config.fused_gate_up) {
-    const std::string module = mlp + ".gate_up_proj";
-    return {{module, shard.ffn, hidden}, {module, shifted(shard.ffn, config.ffn), hidden}};
-  }
-  return {{mlp + ".gate_proj", shard.ffn, hidden}, {mlp + ".up_proj", shard.ffn, hidden}};
+  const bool fused = mlp.gate == mlp.up;
+  slices.gate_up.push_back({mlp.gate, ffn, hidden});
+  slices.gate_up.push_back({mlp.up, fused ? shifted(ffn, config.ffn) : ffn, hidden});
+  slices.down.push_back({mlp.down, hidden, ffn});
 }
 
 }  // namespace
@@ -45,11 +46,14 @@ std::string layer_tensor(int64_t layer, const std::string& name) {
 LayerSlices layer_slices(const ModelConfig& config, const Shard& shard, int64_t layer) {
   const Range hidden{0, config.hidden};
   const std::string attention = layer_tensor(layer, "self_attn");
-  const std::string mlp = layer_tensor(layer, "mlp");
-  return {.qkv = qkv_slices(config, shard, attention),
-          .output = {{attention + ".o_proj", hidden, scaled(shard.heads, config.head_dim)}},
-          .gate_up = gate_up_slices(config, shard, mlp),
-          .down = {{mlp + ".down_proj", hidden, shard.ffn}}};
+  LayerSlices slices{
+      .qkv = qkv_slices(config, shard, attention),
+      .output = {{attention + ".o_proj", hidden, scaled(shard.heads, config.head_dim)}}};
+  const bool sparse = config.has_experts(layer);
+  if (sparse) slices.router = {{router_module(config, layer), {0, config.experts.count}, hidden}};
+  for (const MlpModules& mlp : mlp_modules(config, layer))
+    add_mlp(config, mlp, sparse ? shard.expert_ffn : shard.ffn, slices);
+  return slices;
 }
 
 MatrixSlices embedding_slices(const ModelConfig& config, const Shard& shard) {

@@ -24,8 +24,9 @@ using MatrixSlices = std::vector<ModuleSlice>;
 struct LayerSlices {
   MatrixSlices qkv;      // [q; k; v], column parallel: heads
   MatrixSlices output;   // row parallel: heads
-  MatrixSlices gate_up;  // [gate; up], column parallel
-  MatrixSlices down;     // row parallel
+  MatrixSlices router;   // of layers with experts: whole
+  MatrixSlices gate_up;  // [gate; up], column parallel; of each expert
+  MatrixSlices down;     // row parallel; of each expert
 };
 
 // Which parts of which tensors one rank holds: the one place that knows how modules are named,

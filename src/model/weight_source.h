@@ -13,6 +13,8 @@ namespace dinfer {
 // What a matrix is for, as far as its form depends on it.
 enum class MatrixKind : uint8_t {
   layer,
+  router,   // never quantised: rounding must not flip a choice
+  experts,  // a stack of matrices
   vocabulary,
 };
 
@@ -21,7 +23,9 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  virtual std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind) = 0;
+  // A stack has `count` matrices, of as many slices each.
+  virtual std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind,
+                                         int64_t count = 1) = 0;
   virtual DeviceVector bias(const MatrixSlices& slices) = 0;
   virtual DeviceVector norm(const std::string& name, int64_t size) = 0;
 };

@@ -11,11 +11,12 @@ constexpr int kVocabularyBits = 8;
 
 LayerWeights assemble_layer(const ModelConfig& config, const Shard& shard, int64_t layer,
                             WeightSource& source) {
+  LayerWeights w;
+  if (!shard.owns(unit::attention(layer)) && !shard.owns(unit::mlp(layer))) return w;
   const LayerSlices slices = layer_slices(config, shard, layer);
   auto norm = [&](const char* name, int64_t size) {
     return source.norm(layer_tensor(layer, name), size);
   };
-  LayerWeights w;
   const bool first = shard.rank == 0;
   if (shard.owns(unit::attention(layer))) {
     w.attention_norm = norm("input_layernorm.weight", config.hidden);
@@ -32,10 +33,16 @@ LayerWeights assemble_layer(const ModelConfig& config, const Shard& shard, int64
   }
   if (shard.owns(unit::mlp(layer))) {
     w.mlp_norm = norm(mlp_norm_name(config), config.hidden);
-    w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
-    if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
-    w.down = source.matrix(slices.down, MatrixKind::layer);
-    if (first && config.mlp_bias) w.down_bias = source.bias(slices.down);
+    if (config.has_experts(layer)) {
+      w.router = source.matrix(slices.router, MatrixKind::router);
+      w.gate_up = source.matrix(slices.gate_up, MatrixKind::experts, config.experts.count);
+      w.down = source.matrix(slices.down, MatrixKind::experts, config.experts.count);
+    } else {
+      w.gate_up = source.matrix(slices.gate_up, MatrixKind::layer);
+      if (config.mlp_bias) w.gate_up_bias = source.bias(slices.gate_up);
+      w.down = source.matrix(slices.down, MatrixKind::layer);
+      if (first && config.mlp_bias) w.down_bias = source.bias(slices.down);
+    }
     if (config.post_norms) w.down_norm = norm("post_feedforward_layernorm.weight", config.hidden);
   }
   return w;
@@ -60,6 +67,7 @@ ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, Wei
 
 QuantSpec matrix_quantization(const QuantChoice& asked, const std::string& module, MatrixKind kind,
                               int64_t columns) {
+  if (kind == MatrixKind::router) return {};
   QuantSpec spec = asked.of(module);
   const bool by_name = asked.modules.contains(module);
   if (spec.bits != 0 && kind == MatrixKind::vocabulary && !by_name) spec.bits = kVocabularyBits;
@@ -74,14 +82,18 @@ void for_each_slice(const ModelConfig& config, const Shard& shard,
   const bool embeds = shard.owns(unit::kEmbed);
   if (embeds) visit_all(embedding_slices(config, shard), MatrixKind::vocabulary);
   for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const bool attends = shard.owns(unit::attention(layer)), has_mlp = shard.owns(unit::mlp(layer));
+    if (!attends && !has_mlp) continue;
     const LayerSlices slices = layer_slices(config, shard, layer);
-    if (shard.owns(unit::attention(layer))) {
+    if (attends) {
       visit_all(slices.qkv, MatrixKind::layer);
       visit_all(slices.output, MatrixKind::layer);
     }
-    if (!shard.owns(unit::mlp(layer))) continue;
-    visit_all(slices.gate_up, MatrixKind::layer);
-    visit_all(slices.down, MatrixKind::layer);
+    if (!has_mlp) continue;
+    const MatrixKind mlp = config.has_experts(layer) ? MatrixKind::experts : MatrixKind::layer;
+    visit_all(slices.router, MatrixKind::router);
+    visit_all(slices.gate_up, mlp);
+    visit_all(slices.down, mlp);
   }
   if (shard.owns(unit::head(config.layers)) && !(config.tied_head && embeds))
     visit_all(head_slices(config, shard), MatrixKind::vocabulary);
@@ -98,17 +110,19 @@ DeviceVector::DeviceVector(Device& device, std::span<const float> values)
   device.copy_in(buffer_->data(), std::as_bytes(values));
 }
 
-size_t ModelWeights::bytes_per_step() const {
-  size_t bytes = head ? head->bytes() : 0;
+WeightBytes ModelWeights::bytes_per_step() const {
+  WeightBytes bytes{.always = head ? head->bytes() : 0};
   for (const LayerWeights& w : layers) {
-    if (w.qkv) bytes += w.qkv->bytes() + w.output->bytes();
-    if (w.gate_up) bytes += w.gate_up->bytes() + w.down->bytes();
+    if (w.qkv) bytes.always += w.qkv->bytes() + w.output->bytes();
+    if (w.router) bytes.always += w.router->bytes();
+    if (w.gate_up)
+      (w.router ? bytes.experts : bytes.always) += w.gate_up->bytes() + w.down->bytes();
   }
   return bytes;
 }
 
 size_t ModelWeights::bytes() const {
-  return bytes_per_step() + (!embedding || embedding == head ? 0 : embedding->bytes());
+  return bytes_per_step().all() + (!embedding || embedding == head ? 0 : embedding->bytes());
 }
 
 }  // namespace dinfer

@@ -39,11 +39,24 @@ struct LayerWeights {
   DeviceVector output_bias;         // [hidden] on rank 0 of the group, or none
   DeviceVector output_norm;         // [hidden] of what attention adds, or none
   DeviceVector mlp_norm;            // [hidden]
-  std::unique_ptr<Weight> gate_up;  // [2 ffn, hidden] = [gate; up]
+  std::unique_ptr<Weight> router;   // [experts, hidden], or none: then one MLP is all there is
+  std::unique_ptr<Weight> gate_up;  // [2 ffn, hidden] = [gate; up], or a stack of the experts'
   DeviceVector gate_up_bias;        // [2 ffn], or none
-  std::unique_ptr<Weight> down;     // [hidden, ffn]
+  std::unique_ptr<Weight> down;     // [hidden, ffn], or a stack of the experts'
   DeviceVector down_bias;           // [hidden] on rank 0 of the group, or none
   DeviceVector down_norm;           // [hidden] of what the MLP adds, or none
+};
+
+// Bytes of matrices: on the device, or what a step reads of them.
+struct WeightBytes {
+  uint64_t always = 0;   // that any step needs
+  uint64_t experts = 0;  // of which a step needs those that were chosen
+
+  uint64_t all() const { return always + experts; }
+  // Of a step with so many rows, on average.
+  double read_by(double rows, const ExpertConfig& config) const {
+    return static_cast<double>(always) + static_cast<double>(experts) * config.share_of(rows);
+  }
 };
 
 struct ModelWeights {
@@ -53,8 +66,8 @@ struct ModelWeights {
   std::shared_ptr<const Weight> head;  // [vocab slice, hidden], or none; the embedding itself where
                                        // tied and both are here
 
-  // Weight bytes that one decoding step reads: the layers and the head.
-  size_t bytes_per_step() const;
+  // What decoding steps read: the layers and the head.
+  WeightBytes bytes_per_step() const;
   // Bytes of all matrices held.
   size_t bytes() const;
 };
@@ -74,12 +87,12 @@ ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& confi
 uint64_t bytes_to_load(const Checkpoint& checkpoint, const ModelConfig& config, const Shard& shard);
 
 // About the device memory that load_weights needs for the matrices: for planning before loading.
-uint64_t planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
-                              const Shard& shard, const QuantChoice& quant);
+WeightBytes planned_weight_bytes(const Checkpoint& checkpoint, const ModelConfig& config,
+                                 const Shard& shard, const QuantChoice& quant);
 
 // The same for random_weights.
-uint64_t random_weight_bytes(const ModelConfig& config, const Shard& shard,
-                             const QuantChoice& quant);
+WeightBytes random_weight_bytes(const ModelConfig& config, const Shard& shard,
+                                const QuantChoice& quant);
 
 // Weights of the config's shapes with random values, quantised as above (bf16 where that
 // has no bits): for benchmarks. The values depend on the shard. Activations stay finite.

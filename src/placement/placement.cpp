@@ -21,8 +21,12 @@ constexpr double kAnswerShare = 2.0 / 3;
 
 // The head's work as so many layers.
 double head_in_layers(const ModelConfig& config) {
-  const int64_t layer = 2 * (config.heads + config.kv_heads) * config.head_dim + 3 * config.ffn;
-  return kAnswerShare * static_cast<double>(config.vocab) / static_cast<double>(layer);
+  int64_t ffn = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) ffn += config.active_ffn(layer);
+  const int64_t attention = 2 * (config.heads + config.kv_heads) * config.head_dim;
+  return kAnswerShare * static_cast<double>(config.vocab) /
+         (static_cast<double>(attention) +
+          3 * static_cast<double>(ffn) / static_cast<double>(config.layers));
 }
 
 bool heads_fit(const ModelConfig& config, int64_t ranks) {
@@ -30,9 +34,25 @@ bool heads_fit(const ModelConfig& config, int64_t ranks) {
   return config.heads % ranks == 0 && (kv % ranks == 0 || ranks % kv == 0);
 }
 
+// What every rank needs one of, beside heads.
+struct SharedPart {
+  int64_t size;
+  const char* what;
+};
+
+std::vector<SharedPart> shared_parts(const ModelConfig& config) {
+  std::vector<SharedPart> parts{{config.vocab, "tokens in its vocabulary"},
+                                {config.ffn, "columns in its MLPs"}};
+  if (config.experts.count > 0)
+    parts.push_back({config.experts.ffn, "columns in each of its experts"});
+  return parts;
+}
+
 bool fits(const ModelConfig& config, int64_t ranks, HeadRule rule) {
   const bool heads = rule == HeadRule::uneven ? ranks <= config.heads : heads_fit(config, ranks);
-  return ranks >= 1 && heads && ranks <= config.ffn && ranks <= config.vocab;
+  return ranks >= 1 && heads &&
+         std::ranges::all_of(shared_parts(config),
+                             [&](const SharedPart& part) { return ranks <= part.size; });
 }
 
 // Part `index` of `parts` of [0, size), cut on multiples of `alignment`, as even as that allows and
@@ -65,8 +85,7 @@ Heads heads_of(const ModelConfig& config, int64_t ranks, int64_t rank) {
 
 void check_divides(const ModelConfig& config, int ranks, HeadRule rule) {
   if (fits(config, ranks, rule)) return;
-  for (const auto& [size, what] :
-       {std::pair{config.vocab, "tokens in its vocabulary"}, {config.ffn, "columns in its MLPs"}})
+  for (const auto& [size, what] : shared_parts(config))
     if (ranks > size)
       fail(ExitCode::config,
            "tensor parallelism over {} ranks: the model has {} {}, and each rank needs one", ranks,
@@ -139,6 +158,7 @@ Placement place(const ModelConfig& config, const std::vector<std::vector<int>>& 
           .heads = heads.query,
           .kv_heads = heads.kv,
           .ffn = cut(config.ffn, size, index, rules.ffn_alignment),
+          .expert_ffn = cut(config.experts.ffn, size, index, rules.ffn_alignment),
           .vocab = cut(config.vocab, size, index, kVocabAlignment),
       };
     }

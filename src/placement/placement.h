@@ -36,7 +36,8 @@ struct Shard {
   int size = 1;
   Range heads;               // query heads
   Range kv_heads;            // replicated where ranks outnumber them
-  Range ffn;                 // columns of gate and up, rows of down's input
+  Range ffn;                 // of dense MLPs: rows of gate and up, columns of down
+  Range expert_ffn;          // the same of each expert
   Range vocab;               // rows of embedding and head
   std::vector<Range> units;  // ascending, not adjoining
 
@@ -80,7 +81,8 @@ struct CutRules {
   CutRules(int64_t ffn_alignment,  // NOLINT(google-explicit-constructor)
            HeadRule heads = HeadRule::even)
       : ffn_alignment(ffn_alignment), heads(heads) {}
-  int64_t ffn_alignment;  // FFN columns are cut on multiples of this: the quantisation group
+  int64_t ffn_alignment;  // FFN columns, experts' too, are cut on multiples of this: the
+                          // quantisation group
   HeadRule heads;
 };
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <map>
 #include <string_view>
@@ -124,6 +123,7 @@ class UnitOwners {
   UnitOwners(const Selection& selection, const ModelConfig& config)
       : selection_(selection),
         layers_(config.layers),
+        mlp_(config.experts.mixtral_names ? "block_sparse_moe" : "mlp"),
         owners_(static_cast<size_t>(unit::count(config.layers))) {
     // Matrices decide; norms and biases follow them, and decide where a unit has no matrix of its
     // own (a tied head).
@@ -173,11 +173,12 @@ class UnitOwners {
     if (tensor.unit == unit::kEmbed) return "/embed_tokens/";
     if (tensor.unit == unit::head(layers_)) return "/lm_head/";
     return fmt::format("/layers\\.{}\\.{}\\./", *tensor.layer,
-                       tensor.unit == unit::attention(*tensor.layer) ? "self_attn" : "mlp");
+                       tensor.unit == unit::attention(*tensor.layer) ? "self_attn" : mlp_);
   }
 
   const Selection& selection_;
   int64_t layers_;
+  std::string_view mlp_;       // how names of its matrices begin
   std::vector<Owner> owners_;  // by unit
 };
 
@@ -185,12 +186,21 @@ std::string module_of(const std::string& name) {
   return name.substr(0, name.size() - std::string_view(".weight").size());
 }
 
-// Modules that become one matrix in memory, under a layer's name.
-constexpr std::array<std::array<std::string_view, 2>, 3> kStacked{{
-    {"self_attn.q_proj", "self_attn.k_proj"},
-    {"self_attn.k_proj", "self_attn.v_proj"},
-    {"mlp.gate_proj", "mlp.up_proj"},
-}};
+// Pairs of a layer's modules that become one matrix in memory.
+std::vector<std::pair<std::string, std::string>> stacked_modules(const ModelConfig& config,
+                                                                 int64_t layer) {
+  const std::string attention = fmt::format("model.layers.{}.self_attn.", layer);
+  std::vector<std::pair<std::string, std::string>> pairs{
+      {attention + "q_proj", attention + "k_proj"}, {attention + "k_proj", attention + "v_proj"}};
+  const std::vector<MlpModules> mlps = mlp_modules(config, layer);
+  for (size_t i = 0; i < mlps.size(); ++i) {
+    pairs.emplace_back(mlps[i].gate, mlps[i].up);
+    if (i == 0) continue;
+    pairs.emplace_back(mlps[i - 1].gate, mlps[i].gate);
+    pairs.emplace_back(mlps[i - 1].down, mlps[i].down);
+  }
+  return pairs;
+}
 
 }  // namespace
 
@@ -216,9 +226,7 @@ QuantChoice choose_quantization(const Topology& topology, const ModelConfig& con
     deciding[module_of(tensor.name)] = entry;
   }
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (const auto& [first, second] : kStacked) {
-      const std::string a = fmt::format("model.layers.{}.{}", layer, first);
-      const std::string b = fmt::format("model.layers.{}.{}", layer, second);
+    for (const auto& [a, b] : stacked_modules(config, layer)) {
       if (choice.of(a) == choice.of(b)) continue;
       const auto rank = [&](const std::string& module) {  // who made the difference
         const auto found = deciding.find(module);

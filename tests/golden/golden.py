@@ -65,7 +65,7 @@ def head_counts(config):
 def layer_ways(layers, fits, folder):
     """Options that give GPUs and the CPU layers of their own. On CPU ranks, tests/parallel/layers.py does so."""
     topology = pathlib.Path(folder, "topology.yaml")
-    topology.write_text("'/layers\\.0\\.mlp/': {device: cpu}\n'/lm_head|model\\.norm/': {device: cpu}\n")
+    topology.write_text("'/layers\\.0\\.(mlp|block_sparse_moe)/': {device: cpu}\n'/lm_head|model\\.norm/': {device: cpu}\n")
     yield "--topology", topology
     if layers == 1:
         return

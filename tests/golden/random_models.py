@@ -26,7 +26,9 @@ from dinfer import MODELS, must_run
 
 TOKENIZER = MODELS / "hf/llama-4h"  # of 512 tokens
 FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
-            "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM", "gemma3_text": "Gemma3ForCausalLM"}
+            "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM", "gemma3_text": "Gemma3ForCausalLM",
+            "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
+EXPERT_STEP = 4.0  # between the scores of a token's experts: rounding turns no choice
 PROMPT_LENGTHS = (1, 7, 45, 150)
 GREEDY_TOKENS = 12
 REFERENCE = ["--cpu", "--cpu-math", "f32", "--threads", 1]
@@ -41,7 +43,7 @@ def draw_config(seed):
     kv_heads = draw.choice((1, 1, 2, 2, 3, 4))
     heads = kv_heads * draw.choice((1, 1, 2, 3, 4, 5, 7, 8))
     head_dim = draw.choice((16, 32, 40, 64, 64, 80, 96, 112, 128, 128, 160, 192, 256))
-    free_width = family in ("llama", "mistral", "qwen3", "gemma3_text")
+    free_width = family in ("llama", "mistral", "qwen3", "gemma3_text", "mixtral", "qwen3_moe")
     hidden = draw.choice((64, 72, 96, 130, 200, 256, 320, 514)) if free_width else heads * head_dim
     config = {
         "architectures": [FAMILIES[family]], "model_type": family, "hidden_act": "silu",
@@ -66,7 +68,31 @@ def draw_config(seed):
                       rope_scaling=draw.choice((None, {"rope_type": "linear", "factor": 8.0})))
     if family == "mistral":
         config["sliding_window"] = draw.choice((None, 16, 33, 100))
+    if family in ("mixtral", "qwen3_moe"):
+        draw_experts(config, draw)
     return config
+
+
+def draw_experts(config, draw):
+    experts = draw.choice((2, 4, 8, 13))
+    config.update(num_experts_per_tok=draw.randint(1, min(experts, 4)), tie_word_embeddings=False)
+    if config["model_type"] == "mixtral":
+        config["num_local_experts"] = experts
+        return
+    config.update(num_experts=experts, moe_intermediate_size=draw.choice((24, 48, 80, 96, 200)),
+                  norm_topk_prob=draw.random() < 0.5, decoder_sparse_step=draw.choice((1, 1, 2)),
+                  mlp_only_layers=draw.choice(([], [], [0], [1])))
+
+
+def expert_count(config):
+    return config.get("num_local_experts") or config.get("num_experts") or 0
+
+
+def has_experts(config, layer):
+    if config["model_type"] == "mixtral":
+        return True
+    return (config["model_type"] == "qwen3_moe" and (layer + 1) % config["decoder_sparse_step"] == 0
+            and layer not in config["mlp_only_layers"])
 
 
 def draw_weights(config, draw):
@@ -90,7 +116,30 @@ def draw_weights(config, draw):
     def norm(name, size):
         tensors[name + ".weight"] = (draw.uniform(0.5, 1.5, size) - gemma).astype(np.float32)
 
+    def mlp(prefix, columns, names=("gate_proj", "up_proj", "down_proj"), bias=False):
+        gate, up, down = (prefix + name for name in names)
+        linear(gate, columns, width, bias)
+        linear(up, columns, width, bias)
+        linear(down, width, columns, bias)
+
+    def experts(prefix):
+        """Scores are columns of the hidden state, where embeddings have each token's own order of experts."""
+        block = prefix + ("block_sparse_moe." if family == "mixtral" else "mlp.")
+        count = expert_count(config)
+        tensors[block + "gate.weight"] = np.eye(count, width, dtype=np.float32)
+        tensors[prefix + "post_attention_layernorm.weight"][:count] = 1
+        for expert in range(count):
+            own = "%sexperts.%d." % (block, expert)
+            if family == "mixtral":
+                mlp(own, ffn, ("w1", "w3", "w2"))
+            else:
+                mlp(own, config["moe_intermediate_size"])
+
     normal("model.embed_tokens.weight", config["vocab_size"], width, scale=1)
+    count = expert_count(config)
+    if count:
+        orders = draw.permuted(np.tile(np.arange(count), (config["vocab_size"], 1)), axis=1)
+        tensors["model.embed_tokens.weight"][:, :count] = EXPERT_STEP * (orders - (count - 1) / 2)
     for layer in range(config["num_hidden_layers"]):
         prefix = "model.layers.%d." % layer
         norm(prefix + "input_layernorm", width)
@@ -102,14 +151,16 @@ def draw_weights(config, draw):
         if family == "phi3":
             linear(attention + "qkv_proj", (heads + 2 * kv_heads) * head_dim, width)
             linear(prefix + "mlp.gate_up_proj", 2 * ffn, width)
+            linear(prefix + "mlp.down_proj", width, ffn)
         else:
             for name, count in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)):
                 linear(attention + name, count * head_dim, width, bias or family == "qwen2")
-            for name in ("gate_proj", "up_proj"):
-                linear(prefix + "mlp." + name, ffn, width, config.get("mlp_bias", False))
+            if has_experts(config, layer):
+                experts(prefix)
+            else:
+                mlp(prefix + "mlp.", ffn, bias=config.get("mlp_bias", False))
         linear(attention + "o_proj", width, heads * head_dim, bias)
-        linear(prefix + "mlp.down_proj", width, ffn, config.get("mlp_bias", False))
-        if family == "qwen3" or gemma:
+        if family in ("qwen3", "qwen3_moe") or gemma:
             norm(attention + "q_norm", head_dim)
             norm(attention + "k_norm", head_dim)
     norm("model.norm", width)
@@ -246,10 +297,10 @@ def main():
     failed = 0
     for seed in range(arguments.seed, arguments.seed + arguments.models):
         config = draw_config(seed)
-        shape = "seed %d: %s, %d layers, %d wide, %d, %d and %s heads, vocabulary %d" % (
+        shape = "seed %d: %s, %d layers, %d wide, %d, %d and %s heads, %d experts, vocabulary %d" % (
             seed, config["model_type"], config["num_hidden_layers"], config["hidden_size"],
             config["num_attention_heads"], config["num_key_value_heads"], config.get("head_dim", "fitting"),
-            config["vocab_size"])
+            expert_count(config), config["vocab_size"])
         try:
             _, worst = check_model(seed, gpus)
             print("%s: off by at most %.1e on CPUs%s" % (

@@ -72,7 +72,7 @@ def check_every_model(folder):
     """All small models in all formats: by layers, the CPU among the devices, from a topology file, by stages, and by stages
     of two ranks."""
     topology = pathlib.Path(folder, "topology.yaml")
-    topology.write_text("'/layers\\.0\\.mlp/': {device: 'cuda[1]'}\n'/lm_head|model\\.norm/': {device: cpu}\n")
+    topology.write_text("'/layers\\.0\\.(mlp|block_sparse_moe)/': {device: 'cuda[1]'}\n'/lm_head|model\\.norm/': {device: cpu}\n")
     for path in (*sorted((MODELS / "hf").iterdir()), *sorted((MODELS / "gguf").glob("*/*.gguf"))):
         _, out, log = run(path, [{}])[0]
         expected, layers = json.loads(out)["tokens"], 1 + int(re.search(r"units=L0-?(\d*)", log)[1] or 0)

@@ -227,7 +227,8 @@ class ReferenceDevice final : public Device {
       for (const auto& [expert, weight] : choose(scores, spec)) {
         for (int64_t r = 0; r < 2 * ffn; ++r)
           gate[r] = static_cast<float>(dot(gates_and_ups.row(expert * 2 * ffn + r), x));
-        for (int64_t c = 0; c < ffn; ++c) up[c] = activate(spec.activation, gate[c]) * gate[ffn + c];
+        for (int64_t c = 0; c < ffn; ++c)
+          up[c] = activate(spec.activation, gate[c]) * gate[ffn + c];
         for (int64_t r = 0; r < out.columns; ++r)
           sums[r] += weight * dot(downs.row(expert * out.columns + r), up);
       }

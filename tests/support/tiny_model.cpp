@@ -1,10 +1,12 @@
 #include "tests/support/tiny_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
 
 #include "base/error.h"
+#include "checkpoint/model_tensors.h"
 
 namespace dinfer::test {
 
@@ -55,6 +57,15 @@ ModelConfig tiny_config() {
   return config;
 }
 
+ModelConfig tiny_experts(int64_t dense_layers) {
+  ModelConfig config = tiny_config();
+  config.layers = 3;
+  config.window.assign(3, 0);
+  config.experts = {.count = 5, .chosen = 2, .ffn = 48, .layers = std::vector<bool>(3, true)};
+  std::fill_n(config.experts.layers.begin(), dense_layers, false);
+  return config;
+}
+
 std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uint64_t seed) {
   auto checkpoint = std::make_unique<MemoryCheckpoint>();
   MemoryCheckpoint& out = *checkpoint;
@@ -97,6 +108,15 @@ std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uin
       norm(layer + ".self_attn.k_norm.weight", config.head_dim);
     }
     linear(layer + ".self_attn.o_proj", config.hidden, q, config.output_bias);
+    if (config.has_experts(i)) {
+      linear(router_module(config, i), config.experts.count, config.hidden, false);
+      for (const MlpModules& expert : mlp_modules(config, i)) {
+        linear(expert.gate, config.experts.ffn, config.hidden, false);
+        linear(expert.up, config.experts.ffn, config.hidden, false);
+        linear(expert.down, config.hidden, config.experts.ffn, false);
+      }
+      continue;
+    }
     if (config.fused_gate_up) {
       linear(layer + ".mlp.gate_up_proj", 2 * config.ffn, config.hidden, config.mlp_bias);
     } else {

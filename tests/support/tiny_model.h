@@ -37,6 +37,9 @@ class MemoryCheckpoint : public Checkpoint {
 // hidden 64, 2 layers, 4 heads, 2 KV heads of 16, ffn 96, vocab 80, context 128: a Llama.
 ModelConfig tiny_config();
 
+// The same with 3 layers, of which those after the first `dense_layers` have 5 experts with ffn 48.
+ModelConfig tiny_experts(int64_t dense_layers = 0);
+
 // Random weights of any config's shapes, under Hugging Face's names, the same for the same seed.
 std::unique_ptr<MemoryCheckpoint> tiny_checkpoint(const ModelConfig& config, uint64_t seed);
 

@@ -123,6 +123,9 @@ TEST(HuggingFaceConfig, GivesEachLayerItsWindow) {
   const Json qwen = other("Qwen2ForCausalLM", {{"sliding_window", 64}, {"max_window_layers", 2}});
   EXPECT_EQ(config_of(qwen).window, Windows(4, 0));
   EXPECT_EQ(config_of(with(qwen, {{"use_sliding_window", true}})).window, (Windows{0, 0, 64, 64}));
+  const Json moe = other("Qwen3MoeForCausalLM", {{"sliding_window", 64}});
+  EXPECT_EQ(config_of(moe).window, Windows(4, 0));
+  EXPECT_EQ(config_of(with(moe, {{"use_sliding_window", true}})).window, Windows(4, 64));
   const Json types = {"sliding_attention", "full_attention", "full_attention", "sliding_attention"};
   EXPECT_EQ(config_of(with(qwen, {{"use_sliding_window", true}, {"layer_types", types}})).window,
             (Windows{64, 0, 0, 64}));
@@ -186,6 +189,77 @@ TEST(HuggingFaceConfig, MergesTheEndTokensOfBothFiles) {
   EXPECT_EQ(defaults.top_k, 20);
   EXPECT_EQ(defaults.top_p, std::nullopt);
   EXPECT_TRUE(defaults.do_sample);
+}
+
+TEST(HuggingFaceConfig, ReadsMixturesOfExperts) {
+  const ModelConfig mixtral = read_model_config({kModels / "hf/mixtral", false});
+  EXPECT_EQ(mixtral.experts.count, 4);
+  EXPECT_EQ(mixtral.experts.chosen, 2);
+  EXPECT_EQ(mixtral.experts.ffn, 96);
+  EXPECT_TRUE(mixtral.experts.normalized && mixtral.experts.mixtral_names);
+  EXPECT_TRUE(mixtral.has_experts(0) && mixtral.has_experts(1));
+  EXPECT_EQ(mixtral.window, std::vector<int64_t>(2, 0));
+  const ModelConfig qwen = read_model_config({kModels / "hf/qwen3-moe", false});
+  EXPECT_EQ(qwen.experts.count, 8);
+  EXPECT_EQ(qwen.experts.chosen, 2);
+  EXPECT_EQ(qwen.experts.ffn, 48);
+  EXPECT_EQ(qwen.ffn, 192);
+  EXPECT_TRUE(qwen.experts.normalized && qwen.qk_norm);
+  EXPECT_FALSE(qwen.experts.mixtral_names);
+  EXPECT_EQ(config_of(llama()).experts.count, 0);
+}
+
+TEST(HuggingFaceConfig, LeavesExpertsToTheDefaultsOfTheirArchitecture) {
+  const ExpertConfig mixtral = config_of(other("MixtralForCausalLM")).experts;
+  EXPECT_EQ(mixtral.count, 8);
+  EXPECT_EQ(mixtral.chosen, 2);
+  EXPECT_EQ(mixtral.ffn, 96);
+  const ExpertConfig qwen = config_of(other("Qwen3MoeForCausalLM")).experts;
+  EXPECT_EQ(qwen.count, 128);
+  EXPECT_EQ(qwen.chosen, 8);
+  EXPECT_EQ(qwen.ffn, 768);
+  EXPECT_FALSE(qwen.normalized);
+  EXPECT_EQ(config_of(other("Qwen3MoeForCausalLM", {{"num_local_experts", 16}})).experts.count, 16)
+      << "as transformers 5 writes it";
+}
+
+TEST(HuggingFaceConfig, KnowsWhichLayersHaveExperts) {
+  using Layers = std::vector<bool>;
+  const auto layers = [](const Json& more) {
+    return config_of(other("Qwen3MoeForCausalLM", more)).experts.layers;
+  };
+  EXPECT_EQ(layers(Json::object()), Layers(4, true));
+  EXPECT_EQ(layers({{"decoder_sparse_step", 2}}), (Layers{false, true, false, true}));
+  EXPECT_EQ(layers({{"mlp_only_layers", {0, 3}}}), (Layers{false, true, true, false}));
+  const ModelConfig none = config_of(other("Qwen3MoeForCausalLM", {{"num_experts", 0}}));
+  EXPECT_FALSE(none.has_experts(1));
+  EXPECT_EQ(none.active_ffn(1), 96);
+  const ModelConfig config = config_of(
+      other("Qwen3MoeForCausalLM", {{"mlp_only_layers", {0}}, {"moe_intermediate_size", 40}}));
+  EXPECT_EQ(config.active_ffn(0), 96);
+  EXPECT_EQ(config.active_ffn(1), 8 * 40);
+}
+
+TEST(HuggingFaceConfig, RefusesMixturesThatItDoesNotKnow) {
+  const auto error = [](const char* architecture, const Json& more) {
+    return model_error([&] { config_of(other(architecture, more)); });
+  };
+  EXPECT_NE(error("Qwen2MoeForCausalLM", Json::object()).find("Qwen3MoeForCausalLM"),
+            std::string::npos);
+  EXPECT_NE(error("DeepseekV3ForCausalLM", Json::object()).find("MixtralForCausalLM"),
+            std::string::npos);
+  EXPECT_NE(error("Qwen3MoeForCausalLM", {{"num_shared_experts", 1}}).find("num_shared_experts"),
+            std::string::npos);
+  EXPECT_NE(error("MixtralForCausalLM", {{"num_experts_per_tok", 9}}).find("9 experts are chosen"),
+            std::string::npos);
+  EXPECT_NE(error("MixtralForCausalLM", {{"num_experts_per_tok", 0}}).find("1 to 8 can be"),
+            std::string::npos);
+  EXPECT_NE(error("MixtralForCausalLM", {{"num_local_experts", 5000}}).find("num_local_experts"),
+            std::string::npos);
+  EXPECT_NE(error("Qwen3MoeForCausalLM", {{"moe_intermediate_size", 0}}).find("moe_intermediate"),
+            std::string::npos);
+  EXPECT_NE(error("Qwen3MoeForCausalLM", {{"decoder_sparse_step", 0}}).find("decoder_sparse_step"),
+            std::string::npos);
 }
 
 TEST(HuggingFaceConfig, RefusesAnUnknownArchitectureAndListsTheKnown) {
@@ -384,6 +458,55 @@ TEST(GgufConfig, TakesFrequencyDivisorsFromTheFile) {
   ASSERT_EQ(config.rope.frequency_divisors.size(), 8u);
   EXPECT_EQ(config.rope.frequency_divisors.front(), 1.0);
   EXPECT_EQ(config.rope.frequency_divisors.back(), 8.0);
+}
+
+// A model of two layers, the first with a dense MLP.
+GgufBytes gguf_experts(const std::string& architecture) {
+  GgufBytes bytes;
+  const auto key = [&](const char* name) { return architecture + "." + name; };
+  bytes.string("general.architecture", architecture).u32(key("embedding_length"), 64);
+  bytes.u32(key("block_count"), 2).u32(key("attention.head_count"), 4);
+  bytes.u32(key("feed_forward_length"), 96).u32(key("context_length"), 4096);
+  bytes.u32(key("expert_count"), 4).u32(key("expert_used_count"), 2);
+  bytes.tensor("token_embd.weight", {64, 100}, 2, 0);
+  bytes.tensor("blk.0.ffn_down.weight", {32, 2}, 2, 4096);
+  return bytes;
+}
+
+ModelConfig read_gguf(const GgufBytes& bytes) {
+  TemporaryDirectory directory;
+  return read_model_config({directory.write("x.gguf", bytes.file(8192)), true});
+}
+
+TEST(GgufConfig, ReadsMixturesOfExperts) {
+  const ModelConfig mixtral = read_gguf(gguf_experts("llama"));
+  EXPECT_EQ(mixtral.experts.count, 4);
+  EXPECT_EQ(mixtral.experts.chosen, 2);
+  EXPECT_EQ(mixtral.experts.ffn, 96);
+  EXPECT_TRUE(mixtral.experts.normalized);
+  EXPECT_FALSE(mixtral.has_experts(0));
+  EXPECT_TRUE(mixtral.has_experts(1));
+  const ModelConfig qwen = read_gguf(gguf_experts("qwen3moe")
+                                         .u32("qwen3moe.expert_feed_forward_length", 40)
+                                         .u32("qwen3moe.expert_gating_func", 1)
+                                         .boolean("qwen3moe.expert_weights_norm", false));
+  EXPECT_EQ(qwen.experts.ffn, 40);
+  EXPECT_EQ(qwen.ffn, 96);
+  EXPECT_FALSE(qwen.experts.normalized);
+}
+
+TEST(GgufConfig, RefusesMixturesThatItDoesNotKnow) {
+  const auto error = [](const GgufBytes& bytes) { return model_error([&] { read_gguf(bytes); }); };
+  EXPECT_NE(error(gguf_experts("qwen2moe")).find("qwen3moe"), std::string::npos);
+  EXPECT_NE(error(gguf_experts("qwen2")).find("supported with one are llama, qwen3moe"),
+            std::string::npos);
+  EXPECT_NE(error(gguf_experts("llama").u32("llama.expert_shared_count", 1)).find("shared_count"),
+            std::string::npos);
+  EXPECT_NE(error(gguf_experts("llama").u32("llama.expert_gating_func", 2)).find("gating_func"),
+            std::string::npos);
+  EXPECT_NE(
+      error(gguf_experts("llama").f32("llama.expert_weights_scale", 2.5f)).find("weights_scale"),
+      std::string::npos);
 }
 
 class GgufConfigKeys : public testing::Test {

@@ -57,6 +57,31 @@ TEST(Gguf, NamesTheFusedTensorsOfPhi3) {
   EXPECT_NE(checkpoint->find("model.layers.3.mlp.gate_up_proj.weight"), nullptr);
 }
 
+TEST(Gguf, GivesEachExpertATensorOfItsOwn) {
+  TemporaryDirectory directory;
+  GgufBytes bytes;
+  bytes.string("general.architecture", "qwen3moe");
+  bytes.tensor("blk.3.ffn_gate_inp.weight", {4, 3}, kF32, 0)
+      .tensor("blk.3.ffn_up_exps.weight", {32, 2, 3}, kQ4_0, 64)
+      .tensor("blk.3.ffn_down_exps.weight", {4, 3}, kF32, 192);
+  std::string data(256, '\0');
+  for (int expert = 0; expert < 3; ++expert) data[64 + 36 * expert] = static_cast<char>(7 + expert);
+  const auto checkpoint = open_gguf(directory.write("x.gguf", bytes.file(data)));
+  EXPECT_NE(checkpoint->find("model.layers.3.mlp.gate.weight"), nullptr);
+  for (int expert = 0; expert < 3; ++expert) {
+    const TensorInfo* up =
+        checkpoint->find(fmt::format("model.layers.3.mlp.experts.{}.up_proj.weight", expert));
+    ASSERT_NE(up, nullptr);
+    EXPECT_EQ(up->shape, (std::vector<int64_t>{2, 32}));
+    EXPECT_EQ(up->bytes, 36u);
+    std::byte first{};
+    checkpoint->read(*up, 0, {&first, 1});
+    EXPECT_EQ(std::to_integer<int>(first), 7 + expert);
+  }
+  EXPECT_EQ(checkpoint->find("model.layers.3.mlp.experts.3.up_proj.weight"), nullptr);
+  EXPECT_NE(checkpoint->find("blk.3.ffn_down_exps.weight"), nullptr) << "no stack: left as it is";
+}
+
 TEST(Gguf, OpensAVocabularyWithoutTensors) {
   TemporaryDirectory directory;
   GgufBytes bytes;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <tuple>
 
 #include "tests/support/temporary_directory.h"
 #include "tests/unit/checkpoint/model_bytes.h"
@@ -84,7 +85,7 @@ TEST(CheckTensors, AcceptsEveryReferenceModel) {
     check_tensors(*open_checkpoint(files), read_model_config(files));
     ++models;
   }
-  EXPECT_EQ(models, 9);
+  EXPECT_EQ(models, 11);
 }
 
 TEST(CheckTensors, NamesAMissingOrMisshapenTensor) {
@@ -111,6 +112,32 @@ TEST(CheckTensors, NamesAMissingOrMisshapenTensor) {
             std::string::npos);
   EXPECT_NE(error([](ModelConfig& c) { c.fused_qkv = true; }).find("qkv_proj"), std::string::npos);
   EXPECT_EQ(error([](ModelConfig& c) { c.tied_head = true; }), "");  // the copy is left unread
+}
+
+TEST(CheckTensors, NamesTheExpertThatIsMissingOrMisshapen) {
+  for (const auto& [model, block, gate] :
+       {std::tuple{"mixtral", "block_sparse_moe", "w1"}, {"qwen3-moe", "mlp", "gate_proj"}}) {
+    const ModelFiles files{kModels / "hf" / model, false};
+    const auto checkpoint = open_checkpoint(files);
+    const ModelConfig config = read_model_config(files);
+    const auto error = [&](auto change) {
+      ModelConfig changed = config;
+      change(changed.experts);
+      return model_error([&] { check_tensors(*checkpoint, changed); });
+    };
+    const std::string own = std::string("model.layers.0.") + block;
+    EXPECT_NE(error([](ExpertConfig& e) { ++e.count; }).find(own + ".gate.weight"),
+              std::string::npos);
+    EXPECT_NE(error([](ExpertConfig& e) { ++e.ffn; }).find(own + ".experts.0." + gate),
+              std::string::npos);
+    EXPECT_NE(
+        error([](ExpertConfig& e) { e.mixtral_names = !e.mixtral_names; }).find("lack tensor"),
+        std::string::npos);
+    EXPECT_NE(error([](ExpertConfig& e) {
+                e.layers[1] = false;
+              }).find("\"model.layers.1.mlp.gate_proj.weight\""),
+              std::string::npos);
+  }
 }
 
 TEST(CheckTensors, WantsAHeadUnlessItIsTied) {

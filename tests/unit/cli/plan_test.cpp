@@ -72,6 +72,28 @@ TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
   EXPECT_EQ(chosen_layout(options, model, parse_devices("8xH200")).tp, 8);
 }
 
+// A step of one sequence reads the experts that it chooses, of many all of them; memory holds them
+// all.
+TEST(PlanLayouts, ExpertsAreReadWhereTheyAreChosen) {
+  const Options options = options_for("qwen3-30b-a3b", 4);
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("H200");
+  const LayoutChoice one = chosen_layout(options, model, machines);
+  const Evaluation evaluation = evaluate(options, model, machines, one, {});
+  const WeightBytes bytes = model.weight_bytes(one.shard_of(0), model.quant());
+  EXPECT_EQ(evaluation.memory[0].weights, bytes.all());
+  EXPECT_NEAR(static_cast<double>(bytes.all()), 19.2e9, 1e9);
+  const auto least_us = [&](double rows) {
+    return step_us(model, machines, one, {.rows = rows, .sequences = rows});
+  };
+  EXPECT_LT(least_us(1) * 2, least_us(256));
+  // 3.3 billion of 30.5 are active; a dense model of as many bytes takes several times as long.
+  EXPECT_LT(evaluation.single.bound_tok_s, 1e9 * machines.devices[0].kind.read_gb_s /
+                                               (bytes.read_by(1, model.config().experts) - 0.4e9));
+  EXPECT_GT(evaluation.single.bound_tok_s,
+            4 * 1e9 * machines.devices[0].kind.read_gb_s / static_cast<double>(bytes.all()));
+}
+
 TEST(PlanLayouts, ReplicasTakeTheDevicesThatAGroupLeaves) {
   Options options = options_for("llama-3.1-8b");
   const PlannedModel model(options);

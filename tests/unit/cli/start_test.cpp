@@ -124,7 +124,8 @@ TEST(PublishedShape, has_the_parameters_that_the_name_says) {
   const auto billions = [](const char* name) {
     const ModelConfig c = published_shape(name);
     const auto layer =
-        c.hidden * c.head_dim * (2 * c.heads + 2 * c.kv_heads) + 3 * c.hidden * c.ffn;
+        c.hidden * c.head_dim * (2 * c.heads + 2 * c.kv_heads) +
+        (c.experts.count > 0 ? c.experts.count * (3 * c.experts.ffn + 1) : 3 * c.ffn) * c.hidden;
     return static_cast<double>(layer * c.layers + c.vocab * c.hidden * (c.tied_head ? 1 : 2)) / 1e9;
   };
   EXPECT_NEAR(billions("smollm2-135m"), 0.135, 0.001);
@@ -137,6 +138,8 @@ TEST(PublishedShape, has_the_parameters_that_the_name_says) {
   EXPECT_NEAR(billions("phi-3-mini"), 3.82, 0.01);
   EXPECT_NEAR(billions("gemma-3-4b"), 3.88, 0.01);
   EXPECT_NEAR(billions("gemma-3-27b"), 27.01, 0.01);
+  EXPECT_NEAR(billions("mixtral-8x7b"), 46.70, 0.01);
+  EXPECT_NEAR(billions("qwen3-30b-a3b"), 30.53, 0.01);
   EXPECT_THROW(published_shape("llama"), Error);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/model_tensors.h"
 #include "tests/support/tiny_model.h"
 #include "tests/unit/model/run_model.h"
 
@@ -187,6 +188,58 @@ TEST(Transformer, KvHeadsReplicatedOverRanksEqualOneRank) {
 
 TEST(Transformer, UnevenFfnAndVocabularyCutsEqualOneRank) {
   expect_ranks_agree(rich_config(4, 2, 160), {}, {2, 4});
+}
+
+TEST(Transformer, ExpertsOnAnyNumberOfRanksEqualOne) {
+  for (const int64_t dense : {0, 1}) {
+    ModelConfig config = test::tiny_experts(dense);
+    expect_ranks_agree(config, {}, {2, 4});
+    expect_ranks_agree(config, {.bits = 4, .group = 32}, {2, 4});
+    expect_ranks_agree(config, {.bits = 8, .group = 64}, {2});
+    config.experts.normalized = false;
+    config.experts.mixtral_names = true;
+    expect_ranks_agree(config, {}, {4});
+  }
+}
+
+TEST(Transformer, ExpertsOfAnyOwnersEqualOneRank) {
+  const ModelConfig config = test::tiny_experts(1);
+  const auto checkpoint = tiny_checkpoint(config, 5);
+  const auto expected = logits_of(*checkpoint, config, prompt_of(21, config.vocab));
+  for (const std::vector<int>& owners :
+       {std::vector{0, 0, 0, 0, 1, 1, 1, 1}, {0, 1, 0, 1, 0, 1, 0, 1}, {2, 1, 1, 0, 0, 0, 2, 2}}) {
+    const auto staged = logits_of(*checkpoint, config, prompt_of(21, config.vocab),
+                                  {.ranks = 3, .chunk = 4, .owners = owners});
+    EXPECT_LT(relative_error(staged, expected), kRounding) << testing::PrintToString(owners);
+  }
+}
+
+// With equal experts, whose weights add up to 1, a mixture is one of them: a dense MLP.
+TEST(Transformer, EqualExpertsAreADenseMlp) {
+  const ModelConfig sparse = test::tiny_experts();
+  ModelConfig dense = test::tiny_experts(3);
+  dense.ffn = sparse.experts.ffn;
+  const auto values = tiny_checkpoint(dense, 7);
+  MemoryCheckpoint equal;
+  for (const TensorInfo& tensor : values->tensors())
+    equal.add(tensor.name, tensor.shape, values->values(tensor.name));
+  for (int64_t layer = 0; layer < sparse.layers; ++layer) {
+    const std::vector<float> scores(static_cast<size_t>(sparse.experts.count * sparse.hidden),
+                                    0.5f);
+    equal.add(router_module(sparse, layer) + ".weight", {sparse.experts.count, sparse.hidden},
+              scores);
+    const MlpModules mlp = mlp_modules(dense, layer).front();
+    for (const MlpModules& expert : mlp_modules(sparse, layer)) {
+      for (const auto& [to, from] :
+           {std::pair{expert.gate, mlp.gate}, {expert.up, mlp.up}, {expert.down, mlp.down}}) {
+        const TensorInfo* tensor = values->find(from + ".weight");
+        equal.add(to + ".weight", tensor->shape, values->values(tensor->name));
+      }
+    }
+  }
+  const std::vector<int32_t> prompt = prompt_of(21, dense.vocab);
+  EXPECT_LT(relative_error(logits_of(equal, sparse, prompt), logits_of(equal, dense, prompt)),
+            kRounding);
 }
 
 // Heads of 16 columns cut the output matrix's groups of 32 in two.

@@ -46,7 +46,8 @@ TEST(Weights, ARankReadsItsSlicesAndNothingElse) {
     EXPECT_EQ(checkpoint->bytes_read() - before, slice_bytes(config, shard) + norms);
     before = checkpoint->bytes_read();
     EXPECT_EQ(bytes_to_load(*checkpoint, config, shard), slice_bytes(config, shard));
-    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}), slice_bytes(config, shard));
+    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}).all(),
+              slice_bytes(config, shard));
   }
 }
 
@@ -72,13 +73,14 @@ TEST(Weights, ATiedHeadIsTheEmbedding) {
   const ModelWeights two = load_weights(*untied, config, shard, {}, *device);
   EXPECT_NE(two.head, two.embedding);
   EXPECT_EQ(two.bytes(), slice_bytes(config, shard));
-  EXPECT_EQ(two.bytes_per_step(), two.bytes() - two.embedding->bytes());
+  EXPECT_EQ(two.bytes_per_step().always, two.bytes() - two.embedding->bytes());
 
   config.tied_head = true;
   const ModelWeights one = load_weights(*untied, config, shard, {}, *device);
   EXPECT_EQ(one.head, one.embedding);
   EXPECT_EQ(one.bytes(), slice_bytes(config, shard));
-  EXPECT_EQ(one.bytes_per_step(), one.bytes());
+  EXPECT_EQ(one.bytes_per_step().always, one.bytes());
+  EXPECT_EQ(one.bytes_per_step().experts, 0u);
 }
 
 TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
@@ -87,15 +89,18 @@ TEST(Weights, QuantisedModelsArePlannedByTheirBits) {
   const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const double vocabulary = 2.0 * 80 * 64;
   const double elements = static_cast<double>(slice_bytes(config, shard)) / 4;
+  const auto planned_bytes = [&](const QuantChoice& quant) {
+    return planned_weight_bytes(*checkpoint, config, shard, quant).all();
+  };
   const double bits8 = 8 + 16.0 / 32;
   const double bits4 = 4 + 32.0 / 32;
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 8, .group = 32}),
+  EXPECT_EQ(planned_bytes(QuantSpec{.bits = 8, .group = 32}),
             static_cast<uint64_t>(elements * bits8 / 8));
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 4, .group = 32}),
+  EXPECT_EQ(planned_bytes(QuantSpec{.bits = 4, .group = 32}),
             static_cast<uint64_t>((vocabulary * bits8 + (elements - vocabulary) * bits4) / 8));
-  EXPECT_EQ(random_weight_bytes(config, shard, QuantSpec{.bits = 4, .group = 32}),
-            planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 4, .group = 32}));
-  EXPECT_EQ(random_weight_bytes(config, shard, {}), static_cast<uint64_t>(2 * elements));
+  EXPECT_EQ(random_weight_bytes(config, shard, QuantSpec{.bits = 4, .group = 32}).all(),
+            planned_bytes(QuantSpec{.bits = 4, .group = 32}));
+  EXPECT_EQ(random_weight_bytes(config, shard, {}).all(), static_cast<uint64_t>(2 * elements));
 }
 
 // What the files hold in groups keeps them, with f16 scales or with f32 scales and minimums; FP8
@@ -113,7 +118,7 @@ TEST(Weights, PackedModelsArePlannedByWhatTheyBecome) {
     const double vocabulary =
         static_cast<double>((config.tied_head ? 1 : 2) * config.vocab * config.hidden);
     const double layers = static_cast<double>(slice_bytes(config, shard)) / 4 - vocabulary;
-    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}),
+    EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, {}).always,
               static_cast<uint64_t>(layers * bits / 8 + vocabulary * 2))
         << name;
     const auto device = make_reference_device();
@@ -145,21 +150,64 @@ TEST(Weights, QuantisationFallsBackToASmallerGroup) {
   EXPECT_LT(error_at(4), 0.4);
 }
 
+TEST(Weights, ExpertsAreQuantisedAndTheirRouterIsNot) {
+  const ModelConfig config = test::tiny_experts(1);
+  const auto checkpoint = tiny_checkpoint(config, 1);
+  const Shard shard = tensor_parallel(config, 2, 16).shards[1];
+  const auto device = make_reference_device();
+  const QuantSpec quant{.bits = 8, .group = 16};
+  const ModelWeights weights = load_weights(*checkpoint, config, shard, quant, *device);
+  EXPECT_FALSE(weights.layers[0].router);
+  const LayerWeights& layer = weights.layers[1];
+  const int64_t ffn = shard.expert_ffn.size();
+  EXPECT_EQ(ffn, 48 - 16);
+  EXPECT_EQ(layer.gate_up->rows(), 5 * 2 * ffn);
+  EXPECT_EQ(layer.down->rows(), 5 * config.hidden);
+  EXPECT_EQ(layer.down->columns(), ffn);
+
+  const WeightBytes plain = planned_weight_bytes(*checkpoint, config, shard, {});
+  const WeightBytes quantised = planned_weight_bytes(*checkpoint, config, shard, quant);
+  const auto elements = static_cast<uint64_t>(2 * 5 * 3 * ffn * config.hidden);
+  EXPECT_EQ(plain.experts, 4 * elements);
+  EXPECT_EQ(quantised.experts, elements + 2 * elements / 16);
+  EXPECT_EQ(weights.bytes_per_step().experts, 4 * elements) << "f32 on the reference device";
+  const auto router = static_cast<uint64_t>(2 * 5 * config.hidden);
+  ModelConfig without = config;
+  without.experts = {};
+  without.layers = 1;
+  const Shard first = tensor_parallel(without, 2, 16).shards[1];
+  Shard attention = first;
+  attention.units = {{unit::attention(0), unit::attention(0) + 1}};
+  const uint64_t two_attentions =
+      2 * planned_weight_bytes(*checkpoint, without, attention, quant).always;
+  EXPECT_EQ(quantised.always, planned_weight_bytes(*checkpoint, without, first, quant).always +
+                                  two_attentions + 4 * router);
+}
+
+TEST(Weights, AStepReadsTheExpertsThatItsRowsChoose) {
+  const ExpertConfig experts{.count = 8, .chosen = 2};
+  const WeightBytes bytes{.always = 100, .experts = 800};
+  EXPECT_EQ(bytes.read_by(1, experts), 100 + 200);
+  EXPECT_EQ(bytes.read_by(2, experts), 100 + 800 * (1 - 0.75 * 0.75));
+  EXPECT_NEAR(bytes.read_by(1000, experts), 900, 1e-6);
+  EXPECT_EQ((WeightBytes{.always = 100}.read_by(5, {})), 100);
+}
+
 TEST(Weights, AModuleMayHaveAQuantisationOfItsOwn) {
   const ModelConfig config = tiny_config();
   const auto checkpoint = tiny_checkpoint(config, 1);
   const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   QuantChoice choice{QuantSpec{.bits = 8, .group = 32}};
-  const uint64_t all8 = planned_weight_bytes(*checkpoint, config, shard, choice);
+  const uint64_t all8 = planned_weight_bytes(*checkpoint, config, shard, choice).all();
   choice.modules["model.layers.0.mlp.down_proj"] = {};
   const uint64_t down = static_cast<uint64_t>(config.hidden * config.ffn);
-  const uint64_t plain = planned_weight_bytes(*checkpoint, config, shard, choice);
+  const uint64_t plain = planned_weight_bytes(*checkpoint, config, shard, choice).all();
   EXPECT_EQ(plain, all8 - down * 17 / 16 + down * sizeof(float));
 
   // Named, the embedding gets the bits asked for.
   choice.modules["model.embed_tokens"] = {.bits = 4, .group = 32};
   const uint64_t embedding = static_cast<uint64_t>(config.vocab * config.hidden);
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, choice),
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, choice).all(),
             plain - embedding * 17 / 16 + embedding * 5 / 8);
 }
 
@@ -171,7 +219,8 @@ TEST(Weights, ColumnsThatNoGroupDividesStayPlain) {
   const auto checkpoint = tiny_checkpoint(config, 1);
   const Shard shard = tensor_parallel(config, 1, 32).shards[0];
   const std::vector<int32_t> prompt{3, 14, 15, 9};
-  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, QuantSpec{.bits = 8, .group = 32}),
+  const QuantSpec asked{.bits = 8, .group = 32};
+  EXPECT_EQ(planned_weight_bytes(*checkpoint, config, shard, asked).all(),
             slice_bytes(config, shard));
   EXPECT_EQ(test::logits_of(*checkpoint, config, prompt, {.quant = {.bits = 4, .group = 32}}),
             test::logits_of(*checkpoint, config, prompt));

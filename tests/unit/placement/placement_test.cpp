@@ -129,6 +129,27 @@ TEST(Placement, SaysWhatIsTooSmallForTheRanks) {
   }
 }
 
+TEST(Placement, ExpertsAreCutAsMlpsAre) {
+  ModelConfig config = shape(8, 8, 96, 512);
+  config.experts = {.count = 8, .chosen = 2, .ffn = 768, .layers = std::vector<bool>(30, true)};
+  const Placement four = tensor_parallel(config, 4, 32);
+  expect_tiles(four, &Shard::expert_ffn, 768);
+  for (const Shard& shard : four.shards) EXPECT_EQ(shard.expert_ffn.size(), 192);
+  config.experts.ffn = 48;
+  const Placement fine = tensor_parallel(config, 4, 32);
+  expect_tiles(fine, &Shard::expert_ffn, 48);
+  config.experts.ffn = 6;
+  try {
+    tensor_parallel(config, 8, 1);
+    FAIL() << "8 ranks were accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::config);
+    EXPECT_NE(std::string(error.what()).find("6 columns in each of its experts"),
+              std::string::npos);
+  }
+  EXPECT_EQ(tensor_parallel_sizes(config, 8), (Sizes{1, 2, 4}));
+}
+
 TEST(Placement, UnevenHeadsTileAndKeepTheirOwnKvHead) {
   const ModelConfig config = smollm2();  // 9 query heads, 3 KV heads
   const auto query_heads = [&](int ranks) {

@@ -167,6 +167,29 @@ TEST(Topology, IsqGivesItsMatricesTheirBits) {
   EXPECT_FALSE(choice.modules.contains("model.embed_tokens"));
 }
 
+TEST(Topology, ExpertsAreSelectedAsTheirLayerIs) {
+  ModelConfig config = model_of(3);
+  config.experts = {.count = 3, .chosen = 2, .ffn = 48, .layers = {false, true, true}};
+  const auto choose = [&](const char* text) {
+    return choose_quantization(parse_topology(text, "t.yaml"), config, {});
+  };
+  const QuantSpec eight{.bits = 8, .group = 32};
+  const QuantChoice choice = choose("/mlp\\.experts.*down/: {isq: 8}\n2-3: {isq: 8}\n");
+  EXPECT_EQ(choice.of("model.layers.1.mlp.experts.2.down_proj"), eight);
+  EXPECT_EQ(choice.of("model.layers.1.mlp.experts.2.up_proj"), QuantSpec{});
+  EXPECT_EQ(choice.of("model.layers.2.mlp.experts.0.up_proj"), eight);
+  EXPECT_EQ(choice.of("model.layers.0.mlp.down_proj"), QuantSpec{});
+  const std::string text = refusal(ExitCode::config, [&] { choose("/experts\\.1/: {isq: 8}\n"); });
+  expect_has(text, "model.layers.1.mlp.experts.1.gate_proj");
+  expect_has(text, "model.layers.1.mlp.experts.0.gate_proj");
+  EXPECT_EQ(owners("'/layers\\.1\\.mlp/': {device: cpu}\n", config), "0000c000");
+  config.experts.mixtral_names = true;
+  EXPECT_EQ(owners("'/block_sparse_moe/': {device: cpu}\n", config), "0000c0c0");
+  expect_has(
+      refusal(ExitCode::config, [&] { owners("'/experts\\.1/': {device: 'cuda[1]'}\n", config); }),
+      "/layers\\.1\\.block_sparse_moe\\./");
+}
+
 TEST(Topology, MatricesThatBecomeOneMustNotDiffer) {
   const std::string text = refused("0-4: {isq: 8}\n/layers\\.1.*k_proj/: {isq: 4}\n");
   expect_has(text, "t.yaml:2: selector /layers\\.1.*k_proj/");
