@@ -15,13 +15,13 @@ enum class BatchScales : uint8_t { half, half_minimums, any };
 template <int kBits, BatchScales kScales>
 class BatchWeights {
  public:
-  __device__ BatchWeights(const BatchTask& task, uint32_t codes, uint32_t scales)
+  __device__ BatchWeights(const BatchCodes& matrix, uint32_t codes, uint32_t scales)
       : codes_(codes),
         scales_(scales),
-        group_shift_(task.group_shift),
-        group_bytes_(task.group_bytes),
+        group_shift_(matrix.group_shift),
+        group_bytes_(matrix.group_bytes),
         symmetric_(kScales == BatchScales::half ||
-                   (kScales == BatchScales::any && task.symmetric)) {}
+                   (kScales == BatchScales::any && matrix.symmetric)) {}
 
   static constexpr int kHalves = 2 * kBatchStageBlocks(kBits);  // of blocks, in a stage
 

@@ -11,21 +11,12 @@ constexpr int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 
 
 BatchTask task_of(int64_t rows, const BatchInputs& inputs, const PackedMatrix& m,
                   const BatchWorkspace& workspace, const Products& out) {
-  BatchTask task;
-  task.codes = m.data;
-  task.scales = m.scales();
+  BatchTask task{BatchCodes::of(m)};
   task.inputs = inputs;
   task.workspace = workspace;
   task.out = out;
-  task.panel_code_bytes = static_cast<int64_t>(m.panel_code_bytes());
   task.rows = static_cast<int>(rows);
   task.weight_rows = static_cast<int>(m.rows);
-  task.panels = static_cast<int>(m.panels());
-  task.blocks = static_cast<int>(m.padded_columns() / kColumnBlock);
-  while (1 << task.group_shift < m.group) ++task.group_shift;
-  task.groups = static_cast<int>(m.padded_groups());
-  task.group_bytes = static_cast<int>(m.scale_bytes());
-  task.symmetric = m.symmetric;
   task.row_tiles = ceil_div(m.rows, kBatchTile);
   task.input_tiles = static_cast<int>(batch_tiles(rows));
   return task;

@@ -1,5 +1,7 @@
 #include "kernels/cuda/pack.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cuda/pack_kernels.h"
@@ -54,7 +56,31 @@ void upload_grouped(const Stream& stream, const GroupedMatrix& matrix, const Pac
   pack_groups(stream, {copy_all(matrix.codes, staging, copy), scales, minimums}, to);
 }
 
+// Copies of rows, each half's of `from` rows at the beginning of one of `to` rows.
+template <class Values>
+Values spread(const Values& values, int64_t row_values, int64_t halves, int64_t from, int64_t to) {
+  Values all(static_cast<size_t>(halves * to * row_values));
+  for (int64_t half = 0; half < halves; ++half) {
+    std::copy_n(values.begin() + half * from * row_values, from * row_values,
+                all.begin() + half * to * row_values);
+  }
+  return all;
+}
+
 }  // namespace
+
+HostMatrix stack_in_panels(HostMatrix stack, int64_t count) {
+  auto* m = std::get_if<GroupedMatrix>(&stack);
+  check(count > 0 && rows_of(stack) % (2 * count) == 0, "halves of a stack's matrices");
+  const int64_t halves = 2 * count, from = rows_of(stack) / halves;
+  const int64_t to = (from + kPanel - 1) / kPanel * kPanel;
+  if (!m || to == from) return stack;
+  m->codes = spread(m->codes, m->columns * m->bits / 8, halves, from, to);
+  m->scales = spread(m->scales, m->groups(), halves, from, to);
+  if (!m->symmetric()) m->minimums = spread(m->minimums, m->groups(), halves, from, to);
+  m->rows = halves * to;
+  return stack;
+}
 
 PackedMatrix packed_form(const HostMatrix& matrix) {
   return std::visit([](const auto& m) { return form_of(m); }, matrix);

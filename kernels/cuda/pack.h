@@ -8,6 +8,10 @@
 
 namespace dinfer::cuda {
 
+// `count` matrices of one shape, below each other, as experts.h takes them: each as two halves of
+// its rows. Where the matrix is grouped, zeros pad each half to whole panels.
+HostMatrix stack_in_panels(HostMatrix stack, int64_t count);
+
 // The form that `matrix` takes on the device; no memory yet.
 PackedMatrix packed_form(const HostMatrix& matrix);
 

@@ -71,6 +71,12 @@ __device__ inline uint4 load_shared(uint32_t address) {
   return v;
 }
 
+__device__ inline uint2 load_shared_pair(uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
+  return v;
+}
+
 // `threads` threads of a block arrive or wait on barrier kFirst + (0 or 1). Numbers in the code,
 // for else a block takes all 16.
 template <int kFirst>

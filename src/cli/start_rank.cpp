@@ -42,9 +42,6 @@ int StartingRank::run(const Client& client) {
   phase("open the device", [&] { own_ = open_device(options_, boot_, layout_); });
   phase("choose the limits", [&] {
     together([&] {
-      if (model_.config.experts.count > 0 && own_.any_gpu())
-        fail(ExitCode::config, "{}: mixtures of experts run on CPU ranks only: add --cpu",
-             model_.config.architecture);
       limits_ = choose_limits(options_, request_, model_.config, layout_, own_.any_gpu());
     });
   });

@@ -13,6 +13,7 @@
 #include "device/gpu_stream.h"
 #include "kernels/cuda/add_normed.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/experts.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/unpack.h"
@@ -34,9 +35,9 @@ constexpr int64_t kMostRecordedRows = 512;
 
 class GpuWeight final : public Weight {
  public:
-  GpuWeight(GpuPiece memory, const cuda::PackedMatrix& matrix)
-      : memory_(std::move(memory)), matrix_(matrix) {}
-  int64_t rows() const override { return matrix_.rows; }
+  GpuWeight(GpuPiece memory, const cuda::PackedMatrix& matrix, int64_t rows)
+      : memory_(std::move(memory)), matrix_(matrix), rows_(rows) {}
+  int64_t rows() const override { return rows_; }
   int64_t columns() const override { return matrix_.columns; }
   size_t bytes() const override { return matrix_.bytes(); }
   const cuda::PackedMatrix& matrix() const { return matrix_; }
@@ -44,6 +45,7 @@ class GpuWeight final : public Weight {
  private:
   GpuPiece memory_;
   cuda::PackedMatrix matrix_;
+  int64_t rows_;  // without those that pad a stack
 };
 
 const cuda::PackedMatrix& packed(const Weight& weight) {
@@ -96,18 +98,17 @@ class GpuDevice final : public Device {
   }
 
   std::unique_ptr<Weight> upload(HostMatrix matrix) override {
-    cuda::PackedMatrix form = cuda::packed_form(matrix);
-    GpuPiece memory = arena_.take(form.bytes());
-    form.data = memory.data;
-    const GpuMemory staging(cuda::staging_bytes(matrix));
-    if (!copies_) copies_.emplace(stream_.ordinal());
-    cuda::upload(launches_, matrix, form, staging.data(),
-                 [this](auto... rows) { copies_->copy_rows(rows...); });
-    stream_.wait();
+    auto weight = place(matrix, rows_of(matrix));
+    const cuda::PackedMatrix& form = weight->matrix();
     limits_.columns = std::max(limits_.columns, form.columns);
     limits_.weight_rows = std::max(limits_.weight_rows, form.rows);
     limits_.grouped |= form.packing == cuda::Packing::grouped;
-    return std::make_unique<GpuWeight>(std::move(memory), form);
+    return weight;
+  }
+
+  std::unique_ptr<Weight> upload_stack(HostMatrix matrix, int64_t count) override {
+    const int64_t rows = rows_of(matrix);
+    return place(cuda::stack_in_panels(std::move(matrix), count), rows);
   }
 
   std::unique_ptr<Weight> clone(const Weight& weight) override {
@@ -117,7 +118,7 @@ class GpuDevice final : public Device {
                                stream_.get()),
                "cudaMemcpyAsync");
     form.data = memory.data;
-    return std::make_unique<GpuWeight>(std::move(memory), form);
+    return std::make_unique<GpuWeight>(std::move(memory), form, weight.rows());
   }
 
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
@@ -180,14 +181,9 @@ class GpuDevice final : public Device {
     cuda::add_normed(launches_, in.data, norm, epsilon, in.rows, in.columns, out.data);
   }
 
-  // Refused at the start (start_rank.cpp).
-  std::unique_ptr<Weight> upload_stack(HostMatrix, int64_t) override {
-    throw Bug("experts on a GPU");
-  }
-  void experts(Tensor, const float*, float, const Weight&, const Weight&, const Weight&,
-               const ExpertSpec&, Tensor, Output) override {
-    throw Bug("experts on a GPU");
-  }
+  void experts(Tensor in, const float* norm, float epsilon, const Weight& router,
+               const Weight& gate_up, const Weight& down, const ExpertSpec& spec, Tensor out,
+               Output output) override;
 
   void attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
               const KvLayer& cache, Tensor out) override;
@@ -204,6 +200,18 @@ class GpuDevice final : public Device {
   }
 
  private:
+  std::unique_ptr<GpuWeight> place(const HostMatrix& matrix, int64_t rows) {
+    cuda::PackedMatrix form = cuda::packed_form(matrix);
+    GpuPiece memory = arena_.take(form.bytes());
+    form.data = memory.data;
+    const GpuMemory staging(cuda::staging_bytes(matrix));
+    if (!copies_) copies_.emplace(stream_.ordinal());
+    cuda::upload(launches_, matrix, form, staging.data(),
+                 [this](auto... copied) { copies_->copy_rows(copied...); });
+    stream_.wait();
+    return std::make_unique<GpuWeight>(std::move(memory), form, rows);
+  }
+
   void load_step() {
     const uint64_t before = step_.moves();
     step_.load(current_, heads_);
@@ -255,7 +263,47 @@ class GpuDevice final : public Device {
   cuda::Matmul::Limits limits_, made_;
   std::unique_ptr<GpuMemory> workspace_;
   std::optional<cuda::Matmul> matmul_;
+  std::unique_ptr<GpuMemory> experts_workspace_;
 };
+
+void GpuDevice::experts(Tensor in, const float* norm, float epsilon, const Weight& router,
+                        const Weight& gate_up, const Weight& down, const ExpertSpec& spec,
+                        Tensor out, Output output) {
+  if (spec.experts > cuda::kMostExperts) {
+    fail(ExitCode::config, "{} experts: on GPUs up to {} work; run with --cpu", spec.experts,
+         cuda::kMostExperts);
+  }
+  check(spec.chosen >= 1 && spec.chosen <= spec.experts, "experts: how many are chosen");
+  check(router.rows() == spec.experts && router.columns() == in.columns &&
+            gate_up.rows() == spec.experts * 2 * down.columns() &&
+            gate_up.columns() == in.columns && down.rows() == spec.experts * out.columns &&
+            in.rows == out.rows,
+        "experts: shapes");
+  const cuda::ExpertMixture mixture{.in = in.data,
+                                    .rows = in.rows,
+                                    .hidden = in.columns,
+                                    .norm = norm,
+                                    .epsilon = epsilon,
+                                    .router = packed(router),
+                                    .gate_up = packed(gate_up),
+                                    .down = packed(down),
+                                    .experts = spec.experts,
+                                    .chosen = spec.chosen,
+                                    .normalized = spec.normalized,
+                                    .activation = spec.activation,
+                                    .out = out.data,
+                                    .out_columns = out.columns,
+                                    .add = output == Output::added_to};
+  // Grows to the largest step seen, like the products' workspace.
+  const size_t bytes = cuda::experts_workspace_bytes(mixture);
+  if (!experts_workspace_ || experts_workspace_->bytes() < bytes) {
+    stream_.wait();
+    recordings_.clear();
+    experts_workspace_.reset();
+    experts_workspace_ = std::make_unique<GpuMemory>(bytes);
+  }
+  cuda::mix_experts(launches_, mixture, experts_workspace_->data());
+}
 
 void GpuDevice::attend(Tensor qkv, const AttentionSpec& spec, std::span<const RopeTable> rope,
                        const KvLayer& cache, Tensor out) {

