@@ -1,7 +1,7 @@
 // kernels: the CPU kernels on the shapes of real models, beside the ceiling of the memory.
 //
 //   kernels [--threads N] [--cores 0,1] [--shape smollm2|llama-1b] [--bits 4|8|16] [--rows 1,512]
-//           [--math automatic|f32] [--seconds S]
+//           [--math automatic|f32] [--tiles on|off] [--seconds S]
 //
 // Goes through all layers of a model with random weights as its forward pass does, `rows` tokens at
 // a time after a context of `rows` tokens at most 512, and prints for each operation the time and
@@ -252,6 +252,8 @@ Settings parse(int argc, char** argv) {
       settings.seconds = std::strtod(value.c_str(), nullptr);
     else if (key == "--math")
       settings.cpu.math = value == "f32" ? CpuMath::f32 : CpuMath::automatic;
+    else if (key == "--tiles")
+      settings.cpu.tiles = value != "off";
     else if (key == "--cores") {
       for (const int64_t core : numbers(value))
         settings.cpu.cores.push_back(static_cast<int>(core));

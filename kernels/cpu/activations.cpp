@@ -97,16 +97,53 @@ void PrepareTail(DF d, const Rows& in, const float* row, int64_t begin, int64_t 
   std::copy_n(result, end - begin, out);
 }
 
-void PrepareRow(const Rows& in, int64_t r, int64_t begin, int64_t end, float* out) {
-  const DF d;
+void PrepareColumns(DF d, const Rows& in, const float* row, int64_t begin, int64_t end, VF inverse,
+                    float* out) {
   const int64_t n = hn::Lanes(d);
-  const float* row = in.row(r);
-  const VF inverse = InverseOf(d, in, row);
   int64_t c = begin;
   for (; c + n <= end; c += n) {
     hn::StoreU(PrepareVector(d, in, row, c, inverse), d, out + c - begin);
   }
   if (c < end) PrepareTail(d, in, row, c, end, inverse, out + c - begin);
+}
+
+void PrepareRow(const Rows& in, int64_t r, int64_t begin, int64_t end, float* out) {
+  const DF d;
+  const float* row = in.row(r);
+  PrepareColumns(d, in, row, begin, end, InverseOf(d, in, row), out);
+}
+
+// The upper halves of the f32 numbers with these bits, rounded to the nearest, ties to even.
+template <class DU, class VU = hn::Vec<DU>>
+HWY_INLINE VU RoundToBf16(DU d, VU bits) {
+  const VU odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
+  return hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff))));
+}
+
+void SplitRow(const Rows& in, int64_t r, int64_t begin, int64_t end, const SplitRows& out) {
+  constexpr int kBlock = SplitRows::kBlock;
+  const DF d;
+  const hn::RebindToUnsigned<DF> du;
+  const hn::RebindToSigned<DF> di;
+  const hn::Rebind<uint16_t, DF> d16;
+  const int n = hn::Lanes(d);
+  const float* row = in.row(r);
+  const VF inverse = InverseOf(d, in, row);
+  for (int64_t b = begin; b < end; ++b) {
+    HWY_ALIGN float rest[kBlock] = {};
+    const bool whole = (b + 1) * kBlock <= in.columns;
+    if (!whole) PrepareColumns(d, in, row, b * kBlock, in.columns, inverse, rest);
+    uint16_t* to = out.at(r, b);
+    for (int i = 0; i < kBlock; i += n) {
+      const VF value =
+          whole ? PrepareVector(d, in, row, b * kBlock + i, inverse) : hn::Load(d, rest + i);
+      const auto high = RoundToBf16(du, hn::BitCast(du, value));
+      const VF left = hn::Sub(value, hn::BitCast(d, hn::ShiftLeft<16>(high)));
+      const auto low = RoundToBf16(du, hn::BitCast(du, left));
+      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, high)), d16, to + i);
+      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, low)), d16, to + out.tile * kBlock + i);
+    }
+  }
 }
 
 void AddNormedRow(const float* row, const float* norm, float epsilon, int64_t columns, float* out) {
@@ -153,7 +190,8 @@ void RoundBlock(const float* HWY_RESTRICT values, float largest, int64_t r, int6
   const int n = hn::Lanes(d);
   // The reciprocal of less would overflow; such a block is zero to any purpose.
   const VF to_codes = hn::Set(d, largest > 1e-30f ? kLargestCode / largest : 0.0f);
-  int8_t* high = out.codes + r * out.row_bytes() + b * 2 * out.block;
+  const int64_t at = out.at(r, b);
+  int8_t* high = out.codes + at * 2 * out.block;
   int8_t* low = high + out.block;
   auto sums = hn::Zero(di);
   for (int i = 0; i < out.block; i += n) {
@@ -165,7 +203,6 @@ void RoundBlock(const float* HWY_RESTRICT values, float largest, int64_t r, int6
   }
   if (out.even_odd) EvenOdd(high, 2 * out.block);
   const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
-  const int64_t at = r * out.blocks() + b;
   const float scale = largest / kLargestCode;
   out.scales[at] = scale;
   out.sums[at] = sum;
@@ -196,11 +233,16 @@ HWY_AFTER_NAMESPACE();
 namespace dinfer::cpu {
 
 HWY_EXPORT(PrepareRow);
+HWY_EXPORT(SplitRow);
 HWY_EXPORT(QuantizeRow);
 HWY_EXPORT(AddNormedRow);
 
 void prepare_row(const Rows& in, int64_t row, int64_t begin, int64_t end, float* out) {
   HWY_DYNAMIC_DISPATCH(PrepareRow)(in, row, begin, end, out);
+}
+
+void split_row(const Rows& in, int64_t row, int64_t begin, int64_t end, const SplitRows& out) {
+  HWY_DYNAMIC_DISPATCH(SplitRow)(in, row, begin, end, out);
 }
 
 void quantize_row(const Rows& in, int64_t row, int64_t begin, int64_t end,

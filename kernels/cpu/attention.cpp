@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "base/dtype.h"
+#include "kernels/cpu/amx_tile.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
@@ -12,6 +14,8 @@
 #include <hwy/highway.h>
 // After highway.h:
 #include <hwy/contrib/math/math-inl.h>
+
+#include "kernels/cpu/target-inl.h"
 
 #ifndef DINFER_ATTENTION_CONSTANTS
 #define DINFER_ATTENTION_CONSTANTS
@@ -409,34 +413,83 @@ void EmptyLanes(const Queries& q, int64_t dim, int64_t first, LaneBlock& b, floa
   }
 }
 
-void AttendTokens(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
-                  float* out, int64_t out_stride) {
+// A tile of keys and values [kTilePositions, wide], and what else the blocks share.
+struct SharedTile {
+  int64_t wide;
+  float* keys;
+  float* values;
+  float* scores;  // [kTilePositions][16]
+
+  SharedTile(float* scratch, int64_t wide)
+      : wide(wide),
+        keys(scratch),
+        values(keys + kTilePositions * wide),
+        scores(values + kTilePositions * wide) {}
+  float* end() const { return scores + kTilePositions * kLaneQueries; }
+};
+
+// Numbers as they are, in vectors.
+struct VectorArithmetic {
+  const SharedTile& tile;
+
+  VectorArithmetic(const SharedTile& tile, std::span<const LaneBlock>, float*) : tile(tile) {}
+  void Take(int64_t) const {}  // so many positions, which are in the tile now
+  void Attend(LaneBlock& b, size_t, int64_t begin, int64_t count) const {
+    AttendTile(b, tile.keys, tile.values, tile.wide, begin, count, tile.scores);
+  }
+};
+
+template <class Arithmetic>
+void AttendTokensBy(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
+                    float* out, int64_t out_stride) {
   const int64_t dim = cache.head_dim, wide = padded(dim);
-  float* keys = scratch;
-  float* values = keys + kTilePositions * wide;
-  float* scores = values + kTilePositions * wide;
-  float* lanes = scores + kTilePositions * kLaneQueries;
+  const SharedTile tile(scratch, wide);
   std::vector<LaneBlock> blocks((q.tokens * q.heads + kLaneQueries - 1) / kLaneQueries);
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    blocks[i].query = lanes + 2 * i * wide * kLaneQueries;
-    blocks[i].mixed = blocks[i].query + wide * kLaneQueries;
+  float* lanes = tile.end();
+  for (size_t i = 0; i < blocks.size(); ++i, lanes += 2 * wide * kLaneQueries) {
+    blocks[i].query = lanes;
+    blocks[i].mixed = lanes + wide * kLaneQueries;
     FillLanes(q, dim, wide, i * kLaneQueries, blocks[i]);
   }
+  Arithmetic arithmetic(tile, blocks, lanes);
   const int64_t last = q.position + q.tokens;
   for (int64_t p = q.first_seen(q.position); p < last; p += kTilePositions) {
     const int64_t count = std::min(kTilePositions, last - p);
-    Widen(cache.keys, cache, kv_head, p, count, keys);
-    Widen(cache.values, cache, kv_head, p, count, values);
-    for (LaneBlock& b : blocks) {
-      if (p > b.last_seen) continue;
+    Widen(cache.keys, cache, kv_head, p, count, tile.keys);
+    Widen(cache.values, cache, kv_head, p, count, tile.values);
+    arithmetic.Take(count);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (p > blocks[i].last_seen) continue;
       // Whole steps of ScoreLanes: single positions are slower than what a masked few cost.
-      const int64_t seen = (b.last_seen - p) / kRowsAtOnce * kRowsAtOnce + kRowsAtOnce;
-      AttendTile(b, keys, values, wide, p, std::min(count, seen), scores);
+      const int64_t seen = (blocks[i].last_seen - p) / kRowsAtOnce * kRowsAtOnce + kRowsAtOnce;
+      arithmetic.Attend(blocks[i], i, p, std::min(count, seen));
     }
   }
   for (size_t i = 0; i < blocks.size(); ++i) {
     EmptyLanes(q, dim, i * kLaneQueries, blocks[i], out, out_stride);
   }
+}
+
+void AttendTokens(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
+                  float* out, int64_t out_stride) {
+  AttendTokensBy<VectorArithmetic>(q, cache, kv_head, scratch, out, out_stride);
+}
+
+}  // namespace dinfer::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#include "kernels/cpu/attention_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dinfer::cpu::HWY_NAMESPACE {
+
+void AttendTokensInTiles(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
+                         float* out, int64_t out_stride) {
+#if DINFER_TILES
+  AttendTokensBy<TileArithmetic>(q, cache, kv_head, scratch, out, out_stride);
+#else
+  AttendTokens(q, cache, kv_head, scratch, out, out_stride);
+#endif
 }
 
 }  // namespace dinfer::cpu::HWY_NAMESPACE
@@ -449,6 +502,7 @@ HWY_EXPORT(NormAndRotate);
 HWY_EXPORT(AppendKv);
 HWY_EXPORT(AttendPart);
 HWY_EXPORT(AttendTokens);
+HWY_EXPORT(AttendTokensInTiles);
 
 void norm_and_rotate(float* head, int64_t head_dim, const float* norm, float epsilon,
                      const float* cosine, const float* sine, int64_t half) {
@@ -492,10 +546,18 @@ void attend_tokens(const Queries& q, const PagedKv& cache, int64_t kv_head, floa
   HWY_DYNAMIC_DISPATCH(AttendTokens)(q, cache, kv_head, scratch, out, out_stride);
 }
 
+void attend_tokens_in_tiles(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
+                            float* out, int64_t out_stride) {
+  HWY_DYNAMIC_DISPATCH(AttendTokensInTiles)(q, cache, kv_head, scratch, out, out_stride);
+}
+
+// In tiles each number of keys, values, weights and queries is held once more, as two of 2 bytes;
+// heads are then padded to 32.
 size_t attend_tokens_scratch(int64_t tokens, int64_t heads, int64_t head_dim) {
   const int64_t blocks = (tokens * heads + kLaneQueries - 1) / kLaneQueries;
-  return (2 * kTilePositions + 2 * blocks * kLaneQueries) * padded(head_dim) +
-         kTilePositions * kLaneQueries;
+  const int64_t wider = padded(head_dim) + 16;
+  return 2 * (2 * kTilePositions + 2 * blocks * kLaneQueries) * wider +
+         2 * kTilePositions * kLaneQueries;
 }
 
 }  // namespace dinfer::cpu

@@ -62,6 +62,11 @@ void join_parts(int64_t parts, int64_t heads, int64_t head_dim, const float* sum
 // Several tokens, whose keys are in the cache already: out [tokens, out_stride], heads as in q.
 void attend_tokens(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
                    float* out, int64_t out_stride);
+// The same by AMX, where multiplies_tiles(): numbers count with 16 bits, as many as f16 and f8
+// need.
+void attend_tokens_in_tiles(const Queries& q, const PagedKv& cache, int64_t kv_head, float* scratch,
+                            float* out, int64_t out_stride);
+// For either.
 size_t attend_tokens_scratch(int64_t tokens, int64_t heads, int64_t head_dim);  // floats
 
 }  // namespace dinfer::cpu

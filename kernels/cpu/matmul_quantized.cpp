@@ -1,5 +1,6 @@
 #include <hwy/cache_control.h>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/matmul.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -8,6 +9,7 @@
 #include <hwy/highway.h>
 // After highway.h:
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/quantized_tiles-inl.h"
 
 DINFER_BEFORE_KERNELS
 namespace dinfer::cpu::HWY_NAMESPACE {
@@ -80,12 +82,6 @@ HWY_INLINE VI DotBytes(VI sum, VI w, const int8_t* x) {
 }
 HWY_INLINE VI DotNibbles(VI sum, VI w, const int8_t* x) { return DotBytes(sum, w, x); }
 #endif
-
-// The 16 scales or minimums at `from`.
-HWY_INLINE VF LoadScales(const PackedMatrix& weight, const std::byte* from, int v) {
-  return weight.half_scales ? LoadF32(from, v * kLanes, hwy::float16_t())
-                            : LoadF32(from, v * kLanes, float());
-}
 
 // The type of scales is looked at in every block: beside the products that costs nothing, and each
 // further kind of tile would take long to compile.
@@ -201,6 +197,19 @@ void MultiplyTiles(const PackedMatrix& weight, const QuantizedRows& x, int64_t b
   ForEachTile(Tile{weight, x, out}, x.count, x.row_bytes(), begin, end);
 }
 
+#if DINFER_TILES
+bool MultipliesTiles() { return amx_works(); }
+template <bool kSymmetric>
+void MultiplyFormInTiles(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
+                         int64_t end, const Products& out) {
+  const auto multiply =
+      weight.block() == 16 ? MultiplyInTiles<kSymmetric, 16> : MultiplyInTiles<kSymmetric, 32>;
+  multiply(weight, x, begin, end, out);
+}
+#else
+bool MultipliesTiles() { return false; }
+#endif
+
 template <int kBits, bool kSymmetric>
 void MultiplyForm(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin, int64_t end,
                   const Products& out) {
@@ -211,6 +220,13 @@ void MultiplyForm(const PackedMatrix& weight, const QuantizedRows& x, int64_t be
 
 void MultiplyQuantized(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
                        int64_t end, const Products& out) {
+#if DINFER_TILES
+  if (x.tile > 1) {
+    const auto multiply = weight.symmetric ? MultiplyFormInTiles<true> : MultiplyFormInTiles<false>;
+    multiply(weight, x, begin, end, out);
+    return;
+  }
+#endif
   const auto multiply = weight.bits == 4
                             ? (weight.symmetric ? MultiplyForm<4, true> : MultiplyForm<4, false>)
                             : (weight.symmetric ? MultiplyForm<8, true> : MultiplyForm<8, false>);
@@ -226,12 +242,15 @@ DINFER_AFTER_KERNELS
 namespace dinfer::cpu {
 
 HWY_EXPORT(MultiplyQuantized);
+HWY_EXPORT(MultipliesTiles);
 HWY_EXPORT(TargetName);
 
 void multiply_quantized(const PackedMatrix& weight, const QuantizedRows& x, int64_t begin,
                         int64_t end, const Products& out) {
   HWY_DYNAMIC_DISPATCH(MultiplyQuantized)(weight, x, begin, end, out);
 }
+
+bool multiplies_tiles() { return HWY_DYNAMIC_DISPATCH(MultipliesTiles)(); }
 
 const char* matmul_target() { return HWY_DYNAMIC_DISPATCH(TargetName)(); }
 

@@ -12,22 +12,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/matmul.h"
-
-// Highway 1.0.3 tests for AVX-512 VNNI at run time before it chooses AVX3_DL, but does not ask the
-// compiler for it: kernels over panels stand between DINFER_BEFORE_KERNELS and DINFER_AFTER_KERNELS
-// in place of Highway's pair.
-#undef DINFER_VNNI
-#undef DINFER_BEFORE_KERNELS
-#undef DINFER_AFTER_KERNELS
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-#define DINFER_VNNI 1
-#define DINFER_BEFORE_KERNELS HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
-#define DINFER_AFTER_KERNELS HWY_POP_ATTRIBUTES
-#else
-#define DINFER_VNNI 0
-#define DINFER_BEFORE_KERNELS HWY_BEFORE_NAMESPACE();
-#define DINFER_AFTER_KERNELS HWY_AFTER_NAMESPACE();
-#endif
+#include "kernels/cpu/target-inl.h"
 
 DINFER_BEFORE_KERNELS
 namespace dinfer::cpu::HWY_NAMESPACE {
@@ -75,6 +60,12 @@ HWY_INLINE VF LoadF32(const std::byte* from, int lane, hwy::float16_t) {
 HWY_INLINE VF LoadF32(const std::byte* from, int lane, hwy::bfloat16_t) {
   return hn::PromoteTo(DF(),
                        hn::LoadU(DB(), reinterpret_cast<const hwy::bfloat16_t*>(from) + lane));
+}
+
+// The 16 scales or minimums at `from`.
+HWY_INLINE VF LoadScales(const PackedMatrix& weight, const std::byte* from, int v) {
+  return weight.half_scales ? LoadF32(from, v * kLanes, hwy::float16_t())
+                            : LoadF32(from, v * kLanes, float());
 }
 
 // Stores the products of kRows rows with one panel, of which the first `lanes` rows exist.

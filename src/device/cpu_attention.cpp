@@ -108,8 +108,9 @@ void CpuAttention::run(Tensor qkv, std::span<const SequenceChunk> chunks, const 
       } else {
         const int64_t tokens = task.end - task.begin;
         float* scratch = scratch_[rank].get<float>(cpu::attend_tokens_scratch(tokens, heads, dim));
-        cpu::attend_tokens(queries(task, task.begin, tokens), kv, task.kv_head, scratch,
-                           out_at(task, task.begin), out.columns);
+        const auto attend = tiles_ ? cpu::attend_tokens_in_tiles : cpu::attend_tokens;
+        attend(queries(task, task.begin, tokens), kv, task.kv_head, scratch,
+               out_at(task, task.begin), out.columns);
       }
     }
   });

@@ -15,7 +15,9 @@ namespace dinfer {
 // sequence's result depends on nothing else in the batch, nor on the number of threads.
 class CpuAttention {
  public:
-  explicit CpuAttention(cpu::ThreadPool& pool) : pool_(pool), scratch_(pool.size()) {}
+  // `tiles`: AMX is used for chunks of several tokens.
+  CpuAttention(cpu::ThreadPool& pool, bool tiles)
+      : pool_(pool), tiles_(tiles), scratch_(pool.size()) {}
 
   void run(Tensor qkv, std::span<const SequenceChunk> chunks, const AttentionSpec& spec,
            std::span<const RopeTable> rope, const KvLayer& cache, Tensor out);
@@ -32,6 +34,7 @@ class CpuAttention {
   void plan(std::span<const SequenceChunk> chunks, const AttentionSpec& spec, const KvLayer& cache);
 
   cpu::ThreadPool& pool_;
+  const bool tiles_;
   std::vector<cpu::Scratch> scratch_;  // a thread each
   cpu::Scratch part_sums_, part_tops_, part_weights_;
   std::vector<Task> tasks_;

@@ -54,10 +54,11 @@ class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
       : exact_(options.math == CpuMath::f32),
+        tiles_(!exact_ && options.tiles && cpu::multiplies_tiles()),
         pool_(options.threads, options.cores),
-        linear_(pool_, !exact_),
+        linear_(pool_, !exact_, tiles_),
         experts_(pool_, linear_),
-        attention_(pool_) {}
+        attention_(pool_, tiles_) {}
 
   DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string name() const override { return "cpu"; }
@@ -248,6 +249,7 @@ class CpuDevice final : public Device {
   }
 
   const bool exact_;
+  const bool tiles_;  // AMX is used
   cpu::ThreadPool pool_;
   cpu::Arena arena_;
   CpuLinear linear_;
@@ -263,6 +265,9 @@ std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) {
   return std::make_unique<CpuDevice>(options);
 }
 
-std::string cpu_kernel_target() { return cpu::matmul_target(); }
+std::string cpu_kernel_target() {
+  return cpu::multiplies_tiles() ? fmt::format("{} with AMX", cpu::matmul_target())
+                                 : cpu::matmul_target();
+}
 
 }  // namespace dinfer

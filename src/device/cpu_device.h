@@ -10,7 +10,8 @@
 namespace dinfer {
 
 enum class CpuMath : uint8_t {
-  automatic,  // int8 activations where weights are quantised, f16 KV cache
+  automatic,  // activations of 15 bits where weights are quantised, of 16 where AMX multiplies them
+              // with f16 and bf16 weights; f16 KV cache
   f32,        // exact: f32 activations and KV cache
 };
 
@@ -18,6 +19,7 @@ struct CpuOptions {
   int threads = 1;
   CpuMath math = CpuMath::automatic;
   std::vector<int> cores;  // OS indices to bind to, one a thread; empty: not bound
+  bool tiles = true;       // AMX, where the machine has it
 };
 
 // The CPU of this host as one rank's device. Kernels are chosen for the instruction set at run

@@ -40,6 +40,11 @@ std::vector<Implementation> implementations() {
     all.push_back({"CpuF32_" + name, false, target, exact, 2e-5});
     all.push_back({"CpuAutomatic_" + name, false, target, fast, 1e-4});
   }
+  if (cpu_kernel_target().ends_with("AMX")) {
+    CpuOptions without_tiles = fast;
+    without_tiles.tiles = false;
+    all.push_back({"CpuAutomatic_WithoutTiles", false, 0, without_tiles, 1e-4});
+  }
   if (gpus() > 0) {
     all.push_back(
         {.name = "Cuda", .cuda = true, .tolerance = 5e-3, .same_bits_in_any_batch = false});

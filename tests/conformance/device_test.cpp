@@ -188,17 +188,29 @@ TEST_P(DeviceConformance, ZeroRowsGiveTheBias) {
 TEST_P(DeviceConformance, RowGivesTheSameBitsAloneAndInABatch) {
   if (!GetParam().same_bits_in_any_batch) GTEST_SKIP() << "kernels differ by the number of rows";
   for (const Form& form : forms()) {
-    const HostMatrix matrix = form.make(50, 256);
-    const auto weight = device->upload(matrix);
-    const int64_t rows = 23;
-    const DeviceFloats in(*device, random_floats(rows * 256, 6));
-    const DeviceFloats together(*device, nans(rows * 50)), alone(*device, nans(rows * 50));
-    device->linear(in.tensor(rows, 256), *weight, nullptr, together.tensor(rows, 50));
-    for (int64_t r = 0; r < rows; ++r) {
-      device->linear({in.tensor(rows, 256).data + r * 256, 1, 256}, *weight, nullptr,
-                     {alone.tensor(rows, 50).data + r * 50, 1, 50});
+    // One panel and several, in part filled; one and several runs of columns, of uneven length.
+    for (const int64_t columns : {256, 1152}) {
+      const int64_t weight_rows = columns == 256 ? 50 : 70;
+      const auto weight = device->upload(form.make(weight_rows, columns));
+      const int64_t most = 35;
+      const DeviceFloats in(*device, random_floats(most * columns, 6));
+      const DeviceFloats own_bias(*device, random_floats(weight_rows, 7));
+      const auto multiply = [&](int64_t first, int64_t rows, const DeviceFloats& out) {
+        const float* bias = columns == 256 ? nullptr : own_bias.data();
+        device->linear(
+            {in.tensor(most, columns).data + first * columns, rows, columns}, *weight, bias,
+            {out.tensor(most, weight_rows).data + first * weight_rows, rows, weight_rows});
+      };
+      const DeviceFloats alone(*device, nans(most * weight_rows));
+      for (int64_t r = 0; r < most; ++r) multiply(r, 1, alone);
+      std::vector<float> expected = alone.values();
+      for (const int64_t rows : {most, int64_t{24}, int64_t{17}, int64_t{12}, int64_t{8}}) {
+        const DeviceFloats together(*device, std::vector<float>(most * weight_rows, 0.5f));
+        multiply(0, rows, together);
+        std::fill(expected.begin() + rows * weight_rows, expected.end(), 0.5f);
+        EXPECT_EQ(together.values(), expected) << form.name << ", rows " << rows;
+      }
     }
-    EXPECT_EQ(together.values(), alone.values()) << form.name;
   }
 }
 
