@@ -3,6 +3,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include <fcntl.h>
@@ -32,6 +33,10 @@ std::string rank_tag() {
 int report(ExitCode code, std::string_view kind, std::string_view message) {
   fmt::print(stderr, "dinfer:{} {}: {}\n", rank_tag(), kind, message);
   return static_cast<int>(code);
+}
+
+int report_unforeseen(const std::exception& e) {
+  return report(ExitCode::bug, "internal error, please report it", e.what());
 }
 
 int dispatch(int argc, char** argv) {
@@ -66,7 +71,12 @@ int main(int argc, char** argv) {
     return report(e.code(), "error", e.what());
   } catch (const std::bad_alloc&) {
     return report(ExitCode::does_not_fit, "error", "out of memory");
+  } catch (const std::system_error& e) {
+    if (e.code() != std::errc::resource_unavailable_try_again) return report_unforeseen(e);
+    return report(ExitCode::config, "error",
+                  "the system starts no more threads: raise the limit of processes (ulimit -u, or "
+                  "that of the container)");
   } catch (const std::exception& e) {
-    return report(ExitCode::bug, "internal error, please report it", e.what());
+    return report_unforeseen(e);
   }
 }

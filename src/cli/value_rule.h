@@ -68,7 +68,8 @@ ValueRule any_text(Member member) {
 // Each use adds one text.
 template <class Member>
 ValueRule texts(Member member) {
-  return {"", {}, [member](Options& options, std::string_view text) {
+  return {"text that is not empty", {}, [member](Options& options, std::string_view text) {
+            if (text.empty()) return false;
             std::invoke(member, options).emplace_back(text);
             return true;
           }};

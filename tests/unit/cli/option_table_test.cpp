@@ -86,6 +86,7 @@ TEST(OptionTable, StoresWhatWasGiven) {
   EXPECT_EQ(options.tokens, (std::vector<int32_t>{1, 2, 3}));
   EXPECT_TRUE(option("stop").rule.set(options, "a"));
   EXPECT_TRUE(option("stop").rule.set(options, "b"));
+  EXPECT_FALSE(option("stop").rule.set(options, ""));
   EXPECT_EQ(options.stop, (std::vector<std::string>{"a", "b"}));
   EXPECT_TRUE(option("quant").rule.set(options, "8"));
   EXPECT_EQ(options.quant, 8);
