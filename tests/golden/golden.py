@@ -30,7 +30,6 @@ from dinfer import json_lines, must_run, run
 
 GPUS = int(os.environ.get("GOLDEN_GPUS", "0"))
 RANKS = GPUS or 4
-TOLERANCE = 2e-2 if GPUS else 1e-3  # of the norm of the reference logits
 GAP = 0.25 if GPUS else 0.02  # greedy steps with a smaller gap between first and second are not compared
 LOGPROB = 0.1 if GPUS else 5e-3
 TURNED = 0.15 if GPUS else 0  # of a mixture's rows
@@ -96,6 +95,16 @@ def may_turn(config):
     return TURNED if config.get("num_local_experts") or config.get("num_experts") else 0
 
 
+def tolerance(golden, turned):
+    """Of the norm of the reference logits. bf16 moves some models' logits more than others': by a few
+    hundredths of what the reference's own pass in bf16 differs by at most. (That of a mixture counts turned
+    choices, too.)"""
+    if not GPUS:
+        return 1e-3
+    bf16 = 0 if turned else golden.get("max_abs_diff_bf16", 0) / golden.get("logits_std", 1)
+    return max(2e-2, 0.07 * bf16)
+
+
 def error_of(got, expected, turned):
     """How far rows are off, of their norm, but for the share `turned` of those that are off the most."""
     off = np.sort(np.linalg.norm(got - expected, axis=1))
@@ -103,7 +112,7 @@ def error_of(got, expected, turned):
     return np.linalg.norm(kept) / np.linalg.norm(expected)
 
 
-def check_scores(ranks, model, options, prompts, tensors, turned):
+def check_scores(ranks, model, options, prompts, tensors, limit, turned):
     """One `score` run: prompts for their logits, prompts + greedy tokens for the greedy choices."""
     lines = [p["ids"] for p in prompts] + [p["ids"] + p["greedy"]["ids"] for p in prompts]
     checked, worst = 0, 0.0
@@ -121,7 +130,7 @@ def check_scores(ranks, model, options, prompts, tensors, turned):
                     expected = tensors[prompt["logits"]]
                     assert got.shape == expected.shape, "%s: shape %s, not %s" % (prompt["name"], got.shape, expected.shape)
                     error = error_of(got, expected, turned)
-                    assert error <= TOLERANCE, "%s: logits off by %.2e of their norm" % (prompt["name"], error)
+                    assert error <= limit, "%s: logits off by %.2e of their norm" % (prompt["name"], error)
                     worst = max(worst, error)
                     checked += 1
                 unlike = []
@@ -165,9 +174,10 @@ def main():
     config = config_of(directory, golden)
     heads, kv_heads = head_counts(config)
     fits, turned = fitting(heads, kv_heads, RANKS), may_turn(config)
+    limit = tolerance(golden, turned)
     for ranks in range(1, RANKS + 1):
         if ranks in fits:
-            error = check_scores(ranks, model, device(ranks), prompts, tensors, turned)
+            error = check_scores(ranks, model, device(ranks), prompts, tensors, limit, turned)
             check_generation(ranks, model, prompts[1], turned)
             print("%s: np=%d agrees, logits off by at most %.1e" % (model.name, ranks, error))
             continue
@@ -180,7 +190,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         for options in layer_ways(config["num_hidden_layers"], fits, folder):
-            error = check_scores(1, model, options, prompts, tensors, turned)
+            error = check_scores(1, model, options, prompts, tensors, limit, turned)
             print("%s: %s agrees, logits off by at most %.1e" % (model.name, " ".join(map(str, options)), error))
 
 
