@@ -112,48 +112,56 @@ __global__ void __launch_bounds__(32 * kScoreWarps)
       sum * rsqrtf(squares / static_cast<float>(r.hidden) + r.epsilon);
 }
 
+// Scores as numbers that are in the same order; 0 is less than any. What is no number comes last.
+__device__ uint32_t key_of(float score) {
+  const float value = score > -INFINITY ? score + 0.0f : -INFINITY;  // -0 is 0
+  const uint32_t bits = __float_as_uint(value);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ float score_of(uint32_t key) {
+  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
 // A warp's choice for one row, of up to 32 * kLaneExperts experts.
 template <int kLaneExperts>
 __device__ void choose(const Routing& r, ExpertLists lists, int row) {
   const int lane = threadIdx.x % 32;
   const float* scores = r.scores + int64_t{row} * r.experts;
-  float own[kLaneExperts];  // of experts lane, 32 + lane, ...; what is no number comes last
-  float top = -INFINITY;
+  uint32_t keys[kLaneExperts];  // of experts lane, 32 + lane, ...
+  uint32_t largest = 0;
 #pragma unroll
   for (int i = 0; i < kLaneExperts; ++i) {
-    const float value = 32 * i + lane < r.experts ? scores[32 * i + lane] : -INFINITY;
-    own[i] = value > -INFINITY ? value : -INFINITY;
-    top = fmaxf(top, own[i]);
+    keys[i] = 32 * i + lane < r.experts ? key_of(scores[32 * i + lane]) : 0;
+    largest = max(largest, keys[i]);
   }
-  for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, step));
-  if (!(top > -INFINITY)) top = 0.0f;
+  const float highest = score_of(__reduce_max_sync(~0u, largest));
+  const float top = highest > -INFINITY ? highest : 0.0f;
   float sum = 0.0f;
 #pragma unroll
-  for (int i = 0; i < kLaneExperts; ++i) sum += expf(own[i] - top);
+  for (int i = 0; i < kLaneExperts; ++i) {
+    if (keys[i] > 0) sum += expf(score_of(keys[i]) - top);
+  }
   sum = sum_over_warp(sum);
 
-  uint32_t taken = 0;
   float sum_of_chosen = 0.0f;
   lists.experts += row * r.chosen;
   lists.weights += row * r.chosen;
 #pragma unroll 1
   for (int place = 0; place < r.chosen; ++place) {
-    float best = -INFINITY;
-    int at = INT_MAX;
+    uint32_t best = 0;
 #pragma unroll
-    for (int i = 0; i < kLaneExperts; ++i) {
-      const bool free = 32 * i + lane < r.experts && (taken >> i & 1) == 0;
-      if (free && (own[i] > best || at == INT_MAX)) best = own[i], at = 32 * i + lane;
-    }
-    for (int step = 16; step > 0; step /= 2) {
-      const float other = __shfl_xor_sync(~0u, best, step);
-      const int other_at = __shfl_xor_sync(~0u, at, step);
-      if (other > best || (other == best && other_at < at)) best = other, at = other_at;
-    }
-    if (at % 32 == lane) taken |= 1u << at / 32;
-    const float p = expf(best - top);
+    for (int i = 0; i < kLaneExperts; ++i) best = max(best, keys[i]);
+    best = __reduce_max_sync(~0u, best);
+    int own = INT_MAX;
+#pragma unroll
+    for (int i = kLaneExperts - 1; i >= 0; --i) own = keys[i] == best ? 32 * i + lane : own;
+    const int expert = __reduce_min_sync(~0u, own);
+#pragma unroll
+    for (int i = 0; i < kLaneExperts; ++i) keys[i] = 32 * i + lane == expert ? 0 : keys[i];
+    const float p = expf(score_of(best) - top);
     sum_of_chosen += p;
-    if (place % 32 == lane) lists.experts[place] = at, lists.weights[place] = p;
+    if (place % 32 == lane) lists.experts[place] = expert, lists.weights[place] = p;
   }
   for (int place = lane; place < r.chosen; place += 32) {
     lists.weights[place] /= r.normalized ? sum_of_chosen : sum;
@@ -238,6 +246,15 @@ __global__ void __launch_bounds__(kChooseThreads)
   if (row < r.rows) choose(r, lists, row);
 }
 
+// Of one row, each expert has a slot: as they were chosen.
+__device__ void list_row(const Routing& r, const ExpertLists& lists) {
+  for (int place = static_cast<int>(threadIdx.x); place < r.chosen; place += kListThreads) {
+    lists.slots[place] = place;
+    lists.tiles[place] = {lists.experts[place], place, 1};
+  }
+  if (threadIdx.x == 0) *lists.tile_count = r.chosen;
+}
+
 __device__ void put(float* to, float value) { *to = value; }
 __device__ void put(__nv_bfloat16* to, float value) { *to = __float2bfloat16_rn(value); }
 __device__ void put(__half* to, float value) {
@@ -277,6 +294,7 @@ __global__ void __launch_bounds__(kListThreads)
     }
     __syncthreads();
   }
+  if (r.rows == 1) return list_row(r, lists);
   list(r, lists, counts);
 }
 

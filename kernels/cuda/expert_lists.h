@@ -19,7 +19,7 @@ struct ExpertTile {
 struct ExpertLists {
   int32_t* experts = nullptr;  // [slots] the slot's expert
   float* weights = nullptr;    // [slots] and its weight
-  int32_t* slots = nullptr;    // [slots] their numbers, ordered by expert, then by number
+  int32_t* slots = nullptr;    // [slots] their numbers, those of an expert together and in order
   ExpertTile* tiles = nullptr;
   int32_t* tile_count = nullptr;
 };

@@ -10,8 +10,8 @@ namespace dinfer::cuda {
 // slots times panels of rows, always the same panels of a matrix's lower and upper half. Blocks
 // find their tile in the list; those that have none end at once.
 //
-// A block's 8 warps multiply by tensor cores. A warp has two panels, and 64 or 128 columns at a
-// time (a unit), which it brings to shared memory by itself; with tiles of few slots, several warps
+// A block's warps multiply by tensor cores. A warp has two panels, and 64 or 128 columns at a time
+// (a unit), which it brings to shared memory by itself; with tiles of few slots, several warps
 // share the columns of the same panels, so that there are many blocks to read weights, and with
 // tiles of many slots, all warps have panels of their own and share the inputs.
 //
@@ -33,7 +33,6 @@ struct ExpertProduct {
   int chosen = 0;
   int tile_rows = 0;
   int most_tiles = 0;
-  int expected_tiles = 0;        // where every choice is equally likely
   const void* inputs = nullptr;  // rows as wide as the weight's, in its type or f16 (f32 for f32)
 
   // Either: inputs are by row, and the inner values, activation(lower) * upper, go to

@@ -12,22 +12,20 @@ constexpr int kExpertMostStages = 3;
 // How a block's warps share a tile of up to kSlots slots.
 template <int kSlots>
 struct ExpertWarps {
-  static constexpr int kWarps = kSlots <= kLargerExpertTile ? 4 : 8, kThreads = 32 * kWarps;
+  static constexpr int kWarps = kSlots <= kExpertTile ? 4 : 8, kThreads = 32 * kWarps;
   // Warps that share the same panels' columns, and panels of each half.
   static constexpr int kAlong = kSlots <= kExpertTile ? 4 : kSlots <= kLargerExpertTile ? 2 : 1;
   static constexpr int kPanels = kWarps / kAlong;
   // Blocks on a multiprocessor.
-  static constexpr int kBlocks = kSlots <= kExpertTile ? 4 : kSlots <= kLargerExpertTile ? 3 : 1;
+  static constexpr int kBlocks = kSlots <= kExpertTile ? 4 : kSlots <= kLargerExpertTile ? 2 : 1;
   static constexpr int kQuads = kSlots / 8;                // of sums of a thread and panel
-  static constexpr int kAtOnce = kQuads < 4 ? kQuads : 4;  // of them that are multiplied together
+  static constexpr int kAtOnce = kQuads < 4 ? kQuads : 4;  // of them that are worked on together
 
-  // Sums pass through shared memory beside the stages: those of warps that are not the first of
-  // theirs along the columns, and then all, by slots.
-  static constexpr int kSumFloats = 32 * 8 * kQuads;         // of a warp
-  static constexpr int kFinished = kQuads < 2 ? kQuads : 2;  // quads at a time
-  static constexpr int kSlotFloats = 16 + 4;                 // writes meet different banks
-  static constexpr int kHalfFloats = 8 * kFinished * kSlotFloats;
-  static constexpr int kPanelFloats = (kAlong - 1) * kSumFloats + 2 * kHalfFloats;
+  // Sums pass through shared memory when all stages have been read: those of all warps as they are
+  // in registers, and then each warp's by slots.
+  static constexpr int kSumFloats = kAlong > 1 ? 32 * 8 * kQuads : 0;
+  static constexpr int kSlotFloats = 16 + 4;  // of a slot and panel: writes meet different banks
+  static constexpr int kHalfFloats = 8 * kAtOnce * kSlotFloats;
 };
 
 // Sums of a warp: of its lower and its upper panel.
@@ -36,35 +34,47 @@ struct ExpertSums {
   float halves[2][ExpertWarps<kSlots>::kQuads][4] = {};
 };
 
-// A stage is a unit of columns for each of the warps along them: weights of all warps, and then the
-// inputs [along][slots].
+// A stage is a unit of columns for each of the warps along them: weights [panels][along], and then
+// the inputs [along][slots].
 template <class Weights, int kSlots>
 struct ExpertStages {
   using W = ExpertWarps<kSlots>;
-  int weight_bytes;  // of a warp and stage
+  int weight_bytes;  // of two panels
   __host__ __device__ explicit ExpertStages(const BatchCodes& weight)
       : weight_bytes(Weights::unit_bytes(weight)) {}
-  __host__ __device__ int inputs() const { return W::kWarps * weight_bytes; }
+  __host__ __device__ int inputs() const { return W::kPanels * W::kAlong * weight_bytes; }
   __host__ __device__ int bytes() const { return inputs() + W::kAlong * kSlots * Weights::kPitch; }
 };
 
-// Copies the tile's inputs of a stage, by all threads. `rows`: where each slot's are.
+// Warps that have the same columns share inputs, and wait for each other.
+template <int kSlots>
+__device__ void meet_sharers() {
+  if constexpr (ExpertWarps<kSlots>::kPanels == 1) {
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+}
+
+// Copies the tile's inputs of a stage, each warp with those that share them: `along` tells which.
+// `rows`: where each slot's are.
 template <class Weights, int kSlots>
-__device__ void fetch_inputs(const ExpertProduct& product, const int* rows, int slots, int stage,
-                             uint32_t to) {
+__device__ void fetch_inputs(const ExpertProduct& product, int along, const int* rows, int slots,
+                             int stage, uint32_t to) {
   using W = ExpertWarps<kSlots>;
   constexpr int kPieces = Weights::kUnitBytes / 16;
   const int row_bytes = product.weight.blocks * static_cast<int>(kColumnBlock) * 2;
   const auto* inputs = static_cast<const std::byte*>(product.inputs);
+  const int sharer = static_cast<int>(threadIdx.x) / 32 / W::kAlong;
+  const int thread = sharer * 32 + static_cast<int>(threadIdx.x) % 32;
+  const int first = (stage * W::kAlong + along) * Weights::kUnitBytes;
+  to += along * kSlots * Weights::kPitch;
 #pragma unroll
-  for (int i = 0; i < W::kAlong * kSlots * kPieces; i += W::kThreads) {
-    const int piece = (i + static_cast<int>(threadIdx.x)) % kPieces;
-    const int line = (i + static_cast<int>(threadIdx.x)) / kPieces;
-    const int slot = line % kSlots;
-    const int at = (stage * W::kAlong + line / kSlots) * Weights::kUnitBytes + 16 * piece;
-    if (slot >= slots || at >= row_bytes) continue;
-    copy_async(to + line * Weights::kPitch + 16 * piece,
-               inputs + int64_t{rows[slot]} * row_bytes + at);
+  for (int i = 0; i < kSlots * kPieces; i += 32 * W::kPanels) {
+    const int piece = (i + thread) % kPieces, slot = (i + thread) / kPieces;
+    if (slot >= slots || first + 16 * piece >= row_bytes) continue;
+    copy_async(to + slot * Weights::kPitch + 16 * piece,
+               inputs + int64_t{rows[slot]} * row_bytes + first + 16 * piece);
   }
 }
 
@@ -101,25 +111,22 @@ __device__ void multiply_unit(const ExpertProduct& product, uint32_t weights, ui
 }
 
 // Adds up the sums of the warps along the columns, in their order: the first of them has all.
-// `memory`: of the warps that have the same panels.
 template <int kSlots>
-__device__ void sum_along(float* memory, int along, ExpertSums<kSlots>& sums) {
+__device__ void sum_along(float* memory, ExpertSums<kSlots>& sums) {
   using W = ExpertWarps<kSlots>;
-  const int lane = threadIdx.x % 32;
-  const auto each = [&](int other, const auto& take) {
+  const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const auto each = [&](int of_warp, const auto& take) {
 #pragma unroll
     for (int i = 0; i < 8 * W::kQuads; ++i) {
-      take(sums.halves[i % 2][i / 8][i / 2 % 4],
-           memory[(other - 1) * W::kSumFloats + 32 * i + lane]);
+      take(sums.halves[i % 2][i / 8][i / 2 % 4], memory[of_warp * W::kSumFloats + 32 * i + lane]);
     }
   };
-  if (along > 0) each(along, [](float sum, float& to) { to = sum; });
+  __syncthreads();  // stages have been read
+  if (warp % W::kAlong > 0) each(warp, [](float sum, float& to) { to = sum; });
   __syncthreads();
-  if (along > 0) return;
+  if (warp % W::kAlong > 0) return;
 #pragma unroll
-  for (int other = 1; other < W::kAlong; ++other) {
-    each(other, [](float& sum, float from) { sum += from; });
-  }
+  for (int i = 1; i < W::kAlong; ++i) each(warp + i, [](float& sum, float from) { sum += from; });
 }
 
 // Finishes a warp's sums, rows side by side: 16 of one slot, 16 of the next.
@@ -129,11 +136,11 @@ __device__ void finish_slots(const ExpertProduct& product, const ExpertTile& til
   using W = ExpertWarps<kSlots>;
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int quad = 0; quad < W::kQuads; quad += W::kFinished) {
-    const int first = 8 * quad, count = min(tile.count - first, 8 * W::kFinished);
+  for (int quad = 0; quad < W::kQuads; quad += W::kAtOnce) {
+    const int first = 8 * quad, count = min(tile.count - first, 8 * W::kAtOnce);
     if (count <= 0) break;
 #pragma unroll
-    for (int i = 0; i < 8 * W::kFinished; ++i) {
+    for (int i = 0; i < 8 * W::kAtOnce; ++i) {
       const int half = i % 2, n = i / 8 * 8 + lane % 4 * 2 + i / 2 % 2;
       const int row = lane / 4 + i / 4 % 2 * 8;
       memory[half * W::kHalfFloats + n * W::kSlotFloats + row] =
@@ -150,20 +157,11 @@ __device__ void finish_slots(const ExpertProduct& product, const ExpertTile& til
   }
 }
 
-// Where a block is in its work: a stage of a set of W::kPanels panels.
-struct ExpertPlace {
-  int set, stage = 0;
-  __device__ void advance(int stages) {
-    if (++stage == stages) stage = 0, ++set;
-  }
-};
-
-// A block takes `sets` sets of panels. Of the two products, the second brings weights while the
-// first still runs: the lists are there by then, since the first lets no successor start before it
-// has waited for them.
+// Of the two products, the second brings weights while the first still runs: the lists are there by
+// then, since the first lets no successor start before it has waited for them.
 template <class Weights, int kSlots>
 __global__ void __launch_bounds__(ExpertWarps<kSlots>::kThreads, ExpertWarps<kSlots>::kBlocks)
-    multiply_expert_tiles(const __grid_constant__ ExpertProduct product, int ring, int sets) {
+    multiply_expert_tiles(const __grid_constant__ ExpertProduct product, int ring) {
   using W = ExpertWarps<kSlots>;
   extern __shared__ __align__(128) std::byte shared[];
   __shared__ int slots[kSlots], rows[kSlots];  // numbers, and where inputs are
@@ -174,105 +172,84 @@ __global__ void __launch_bounds__(ExpertWarps<kSlots>::kThreads, ExpertWarps<kSl
   if (static_cast<int>(blockIdx.x) >= __ldcg(product.lists.tile_count)) return;
 
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
-  const int along = warp % W::kAlong, own = warp / W::kAlong;  // panel of a set
+  const int along = warp % W::kAlong;
+  const int panel = static_cast<int>(blockIdx.y) * W::kPanels + warp / W::kAlong;
   const ExpertStages<Weights, kSlots> memory(product.weight);
+  const int stage_bytes = memory.bytes();
   const int units = (product.weight.blocks + Weights::kUnitBlocks - 1) / Weights::kUnitBlocks;
   const int stages = (units + W::kAlong - 1) / W::kAlong;
-  const int first = static_cast<int>(blockIdx.y) * sets;
-  const int end = min(first + sets, (product.panels() + W::kPanels - 1) / W::kPanels);
-  const uint32_t ring_memory = shared_address(shared);
-  auto* sum_memory =
-      reinterpret_cast<float*>(shared + ring * memory.bytes()) + own * W::kPanelFloats;
-  const auto has_unit = [&](const ExpertPlace& place) {
-    return place.set < end && place.set * W::kPanels + own < product.half_panels &&
-           place.stage * W::kAlong + along < units;
+  const Weights weights(product, tile.expert, panel);
+  const auto multiplies = [&](int stage) {
+    return panel < product.half_panels && stage * W::kAlong + along < units;
   };
   const auto weights_of = [&](int slot) {
-    return ring_memory + slot * memory.bytes() + warp * memory.weight_bytes;
+    return shared_address(shared) + slot * stage_bytes + warp * memory.weight_bytes;
   };
   const auto inputs_of = [&](int slot) {
-    return ring_memory + slot * memory.bytes() + memory.inputs();
+    return shared_address(shared) + slot * stage_bytes + memory.inputs();
   };
-  const auto fetch_weights = [&](const ExpertPlace& place, int slot) {
-    if (!has_unit(place)) return;
-    Weights(product, tile.expert, place.set * W::kPanels + own)
-        .fetch(product, place.stage * W::kAlong + along, weights_of(slot));
+  const auto fetch_weights = [&](int stage, int slot) {
+    if (multiplies(stage)) weights.fetch(product, stage * W::kAlong + along, weights_of(slot));
   };
-  const auto fetch_rest = [&](const ExpertPlace& place, int slot) {
-    if (place.set < end) {
-      fetch_inputs<Weights, kSlots>(product, rows, tile.count, place.stage, inputs_of(slot));
+  const auto fetch_rest = [&](int stage, int slot) {
+    if (stage < stages) {
+      fetch_inputs<Weights, kSlots>(product, along, rows, tile.count, stage, inputs_of(slot));
     }
     commit_copies();
   };
 
-  ExpertPlace ahead{first};
-  for (int slot = 0; slot < ring; ++slot) {
-    fetch_weights(ahead, slot);
-    ahead.advance(stages);
-  }
+  for (int stage = 0; stage < ring; ++stage) fetch_weights(stage, stage);
   if (product.out) wait_for_predecessor();
   if (thread < tile.count) {
     slots[thread] = product.lists.slots[tile.first + thread];
     rows[thread] = product.out ? tile.first + thread : slots[thread] / product.chosen;
   }
   __syncthreads();
-  ahead = {first};
-  for (int slot = 0; slot < ring; ++slot) {
-    fetch_rest(ahead, slot);
-    ahead.advance(stages);
-  }
+  for (int stage = 0; stage < ring; ++stage) fetch_rest(stage, stage);
 
+  ExpertSums<kSlots> sums;
   int slot = 0;
 #pragma unroll 1
-  for (int set = first; set < end; ++set) {
-    ExpertSums<kSlots> sums;
-#pragma unroll 1
-    for (ExpertPlace place{set}; place.set == set; place.advance(stages)) {
-      if (ring == kExpertMostStages) {
-        wait_copies<kExpertMostStages - 1>();
-      } else {
-        wait_copies<kExpertMostStages - 2>();
-      }
-      __syncthreads();
-      if (has_unit(place)) {
-        const int unit = place.stage * W::kAlong + along;
-        multiply_unit<Weights, kSlots>(
-            product, weights_of(slot), inputs_of(slot) + along * kSlots * Weights::kPitch,
-            min(Weights::kUnitBlocks, product.weight.blocks - unit * Weights::kUnitBlocks),
-            tile.count, sums);
-      }
-      __syncthreads();
-      fetch_weights(ahead, slot);
-      fetch_rest(ahead, slot);
-      ahead.advance(stages);
-      slot = slot + 1 == ring ? 0 : slot + 1;
+  for (int stage = 0; stage < stages; ++stage) {
+    if (ring == kExpertMostStages) {
+      wait_copies<kExpertMostStages - 1>();
+    } else {
+      wait_copies<kExpertMostStages - 2>();
     }
-    if constexpr (W::kAlong > 1) sum_along<kSlots>(sum_memory, along, sums);
-    if (along == 0) {
-      finish_slots<typename Weights::Number, kSlots>(product, tile, slots, set * W::kPanels + own,
-                                                     sum_memory + (W::kAlong - 1) * W::kSumFloats,
-                                                     sums);
+    meet_sharers<kSlots>();
+    if (multiplies(stage)) {
+      const int unit = stage * W::kAlong + along;
+      multiply_unit<Weights, kSlots>(
+          product, weights_of(slot), inputs_of(slot) + along * kSlots * Weights::kPitch,
+          min(Weights::kUnitBlocks, product.weight.blocks - unit * Weights::kUnitBlocks),
+          tile.count, sums);
     }
+    meet_sharers<kSlots>();
+    fetch_weights(stage + ring, slot);
+    fetch_rest(stage + ring, slot);
+    slot = slot + 1 == ring ? 0 : slot + 1;
   }
+  if constexpr (W::kAlong > 1) {
+    sum_along<kSlots>(reinterpret_cast<float*>(shared), sums);
+    if (along > 0) return;
+  }
+  auto* sum_memory = reinterpret_cast<float*>(shared) + W::kWarps * W::kSumFloats;
+  finish_slots<typename Weights::Number, kSlots>(product, tile, slots, panel,
+                                                 sum_memory + warp * 2 * W::kHalfFloats, sums);
 }
 
 template <class Weights, int kSlots>
 void launch_expert_tiles(const Stream& stream, const ExpertProduct& product) {
   using W = ExpertWarps<kSlots>;
   const int stage = ExpertStages<Weights, kSlots>(product.weight).bytes();
-  const int sum_bytes = W::kPanels * W::kPanelFloats * static_cast<int>(sizeof(float));
   const int slot_bytes = 2 * kSlots * static_cast<int>(sizeof(int));
-  const int room = stream.shared_memory_for(W::kBlocks) - slot_bytes - sum_bytes;
+  const int room = stream.shared_memory_for(W::kBlocks) - slot_bytes;
   const int ring = std::clamp(room / stage, 2, kExpertMostStages);
-  // Where warps share columns, reading is what takes time: it pauses where a block begins, so there
-  // are no more blocks than even out.
-  const int all_sets = (product.panels() + W::kPanels - 1) / W::kPanels;
-  const int64_t blocks = int64_t{2} * W::kBlocks * stream.multiprocessors;
-  const int64_t even = int64_t{product.expected_tiles} * all_sets / blocks;
-  const int sets = W::kAlong == 1 ? 1 : static_cast<int>(std::clamp<int64_t>(even, 1, all_sets));
-  const dim3 grid(product.most_tiles, (all_sets + sets - 1) / sets);
+  const int sum_bytes =
+      W::kWarps * (W::kSumFloats + 2 * W::kHalfFloats) * static_cast<int>(sizeof(float));
+  const dim3 grid(product.most_tiles, (product.panels() + W::kPanels - 1) / W::kPanels);
   launch(stream, multiply_expert_tiles<Weights, kSlots>, grid, W::kThreads,
-         static_cast<size_t>(ring) * stage + sum_bytes, product, ring, sets);
+         static_cast<size_t>(std::max(ring * stage, sum_bytes)), product, ring);
 }
 
 template <class Weights>

@@ -1,7 +1,6 @@
 #include "kernels/cuda/experts.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "kernels/cuda/expert_lists.h"
@@ -23,13 +22,6 @@ int tile_rows_for(const ExpertMixture& m) {
   const int64_t slots = m.rows * m.chosen;
   if (slots <= kSlotsForTile * m.experts) return kExpertTile;
   return slots <= kSlotsForLargerTile * m.experts ? kLargerExpertTile : kLargestExpertTile;
-}
-
-// How many experts have rows, on average, where every choice is equally likely.
-double expected_experts(const ExpertMixture& m) {
-  const auto experts = static_cast<double>(m.experts);
-  const double share = static_cast<double>(m.chosen) / experts;
-  return experts * (1.0 - std::pow(1.0 - share, static_cast<double>(m.rows)));
 }
 
 // Where things are in the workspace.
@@ -115,7 +107,6 @@ void mix_experts(const Stream& stream, const ExpertMixture& m, std::byte* worksp
     product->tile_rows = tile_rows;
     product->most_tiles =
         static_cast<int>(most_expert_tiles(m.rows * m.chosen, m.experts, tile_rows));
-    product->expected_tiles = static_cast<int>(expected_experts(m));
   }
   gate_up.inputs = at(parts.inputs);
   gate_up.activation = m.activation;
