@@ -16,7 +16,8 @@ namespace {
 using Method = QuantizationConfig::Method;
 
 constexpr uint64_t kMostConfigBytes = 16 << 20;
-constexpr int64_t kWholeRows = -1;  // as "group_size"
+constexpr int64_t kWholeRows = -1;          // as "group_size"
+constexpr int64_t kLeastBlockColumns = 16;  // each block of a row costs memory while it is read
 
 [[noreturn]] void refuse(const JsonFields& json, const std::string& what) {
   fail(ExitCode::model_files,
@@ -70,6 +71,9 @@ void read_block(const JsonFields& json, const char* key, QuantizationConfig& con
   if (sizes.size() != 2) {
     fail(ExitCode::model_files, "{}: {} has {} numbers; it must have two, rows and columns",
          json.where(), key, sizes.size());
+  }
+  if (sizes[1] < kLeastBlockColumns) {
+    refuse(json, fmt::format("FP8 in blocks of {} inputs", sizes[1]));
   }
   config.block_rows = sizes[0];
   config.block_columns = sizes[1];

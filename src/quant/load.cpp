@@ -127,16 +127,15 @@ HostMatrix load_quantized(const Checkpoint& checkpoint, const TensorInfo& tensor
 void read_packed_plain(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                        std::byte* to) {
   const int64_t width = slice.column_end - slice.column_begin;
-  std::vector<uint16_t> halves(width);
-  read_packed_rows(checkpoint, tensor, slice, [&](int64_t row, const float* values) {
-    to_f16(values, width, halves.data());
-    const auto bytes = std::as_bytes(std::span(halves));
-    if (const auto at = find_not_finite(DType::f16, bytes.data(), width)) {
+  const int64_t row_bytes = width * static_cast<int64_t>(sizeof(uint16_t));
+  read_packed_halves(checkpoint, tensor, slice, [&](int64_t row, const uint16_t* values) {
+    std::byte* of_row = to + row * row_bytes;
+    std::memcpy(of_row, values, row_bytes);
+    if (const auto at = find_not_finite(DType::f16, of_row, width)) {
       fail(ExitCode::model_files,
-           "{}: the weight {} at row {}, column {} is too large for f16: use --quant 8 or 4",
-           where(checkpoint, tensor), values[*at], slice.row_begin + row, slice.column_begin + *at);
+           "{}: the weight at row {}, column {} is too large for f16: use --quant 8 or 4",
+           where(checkpoint, tensor), slice.row_begin + row, slice.column_begin + *at);
     }
-    std::memcpy(to + row * width * sizeof(uint16_t), bytes.data(), bytes.size());
   });
 }
 

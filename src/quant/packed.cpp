@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "checkpoint/printable.h"
+#include "quant/plain.h"
 #include "quant/read_rows.h"
 
 namespace dinfer {
@@ -164,6 +165,19 @@ void read_packed_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, co
   } else {
     read_integer_rows(checkpoint, tensor, slice, use);
   }
+}
+
+void read_packed_halves(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                        const UseHalves& use) {
+  if (slice.row_begin == slice.row_end || slice.column_begin == slice.column_end) return;
+  if (tensor.packed->layout == CodeLayout::fp8) {
+    return read_fp8_halves(checkpoint, tensor, slice, use);
+  }
+  std::vector<uint16_t> halves(slice.column_end - slice.column_begin);
+  read_integer_rows(checkpoint, tensor, slice, [&](int64_t row, const float* values) {
+    to_f16(values, std::ssize(halves), halves.data());
+    use(row, halves.data());
+  });
 }
 
 std::vector<uint32_t> read_words(const Checkpoint& checkpoint, const TensorInfo& tensor,

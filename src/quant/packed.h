@@ -23,6 +23,11 @@ using UseRow = std::function<void(int64_t row, const float* values)>;
 void read_packed_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                       const UseRow& use);
 
+// The same values rounded to f16; those that are too large become infinite.
+using UseHalves = std::function<void(int64_t row, const uint16_t* values)>;
+void read_packed_halves(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                        const UseHalves& use);
+
 // Below: what the formats' own files share.
 
 // The first code of a word is in its lowest bits.
@@ -56,7 +61,10 @@ std::vector<uint8_t> read_row_zeros(const Checkpoint& checkpoint, const PackedWe
 std::vector<float> read_scales(const Checkpoint& checkpoint, const PackedWeight& packed,
                                const Slice& blocks);
 
+// read_packed_rows and read_packed_halves for one layout.
 void read_fp8_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
                    const UseRow& use);
+void read_fp8_halves(const Checkpoint& checkpoint, const TensorInfo& tensor, const Slice& slice,
+                     const UseHalves& use);
 
 }  // namespace dinfer

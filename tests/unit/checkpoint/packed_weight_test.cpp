@@ -204,6 +204,7 @@ TEST(QuantizationConfig, RefusesWhatIsNotRead) {
       {R"({"quant_method":"awq","bits":4,"version":"GEMV"})", "AWQ in version \"gemv\""},
       {R"({"quant_method":"fp8","fmt":"e5m2"})", "FP8 as \"e5m2\""},
       {R"({"quant_method":"fp8","weight_block_size":[128]})", "two, rows and columns"},
+      {R"({"quant_method":"fp8","weight_block_size":[1,1]})", "FP8 in blocks of 1 inputs"},
       {R"({"quant_method":"compressed-tensors"})", "has no config_groups"},
       {R"({"quant_method":"compressed-tensors","config_groups":{"g":{"weights":)"
        R"({"num_bits":4,"type":"float"}}}})",
