@@ -163,6 +163,8 @@ def main():
     expected = json.loads((directory / "golden.json").read_text())
     logits = golden.read_safetensors(directory / "golden.safetensors")
     tensors = read_bf16(directory / "model.safetensors")
+    turned = golden.may_turn(config)
+    limit = golden.tolerance(expected, turned)
     os.environ["DINFER_TOKENIZER"] = str(directory / "tokenizer.json")  # the files have none
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -170,8 +172,9 @@ def main():
             file = folder / (form + ".gguf")
             write_gguf(file, config, tensors, form)
             for ranks in (1, 2, 4):
-                error = golden.check_scores(ranks, file, golden.device(ranks), expected["prompts"], logits)
-                golden.check_generation(ranks, file, expected["prompts"][1])
+                error = golden.check_scores(ranks, file, golden.device(ranks), expected["prompts"], logits,
+                                             limit, turned)
+                golden.check_generation(ranks, file, expected["prompts"][1], turned)
                 print("%s: np=%d agrees, logits off by at most %.1e" % (form, ranks, error))
         check_quantised(folder, config, tensors, expected["prompts"])
 

@@ -21,16 +21,23 @@ class Terminal:
 
     def read_until(self, text, seconds=60):
         """What comes up to and including `text`."""
+        self.read_while(lambda: text not in self.seen, "%r" % text, seconds)
+        before, self.seen = self.seen.split(text, 1)
+        return before + text
+
+    def read_some(self, seconds=60):
+        """Waits for whatever comes next."""
+        self.read_while(lambda: not self.seen, "more", seconds)
+
+    def read_while(self, missing, what, seconds):
         end = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < end, "%r did not come; there was\n%s" % (text, self.seen)
+        while missing():
+            assert time.monotonic() < end, "%s did not come; there was\n%s" % (what, self.seen)
             if select.select([self.fd], [], [], 0.1)[0]:
                 try:
                     self.seen += os.read(self.fd, 65536).decode(errors="replace")
                 except OSError:  # the other side has closed
-                    assert text in self.seen, "ended without %r:\n%s" % (text, self.seen)
-        before, self.seen = self.seen.split(text, 1)
-        return before + text
+                    assert not missing(), "ended without %s:\n%s" % (what, self.seen)
 
     def type(self, text):
         os.write(self.fd, text.encode())
@@ -62,10 +69,11 @@ def main():
     chat.read_until("/nonsense: unknown")
 
     # An interrupt stops the answer, not the chat; nor does one that comes too late.
-    chat.type("/set max-tokens 100000\n")
-    chat.type("/reset\n")
-    chat.type("go on\n")
-    chat.read_until("go on")
+    for line in ("/set max-tokens 100000", "/reset", "go on"):
+        chat.read_until("> ")
+        chat.type(line + "\n")
+        chat.read_until(line + "\r\n")  # the terminal's echo
+    chat.read_some()
     os.kill(chat.pid, signal.SIGINT)
     chat.type("/set max-tokens 2\n/reset\nstill there\n/stats\n")
     chat.read_until("2 tokens")
