@@ -93,12 +93,11 @@ class LayoutModel {
     });
   }
 
-  // Those that a token meets.
-  double elements(int rank, Range units) const {
-    const WeightBytes as_bf16 = counted("elements", rank, {units}, [&](const Shard& shard) {
+  // Two bytes for each element.
+  WeightBytes as_bf16(int rank, Range units) const {
+    return counted("elements", rank, {units}, [&](const Shard& shard) {
       return random_weight_bytes(model_.config(), shard, QuantChoice{});
     });
-    return as_bf16.read_by(1, model_.config().experts) / 2;
   }
 
   // `count` of a shard of these units, remembered for all ranks with shards of the same sizes.
@@ -124,7 +123,8 @@ class LayoutModel {
     StageWork work{.device = device(stage.ranks[0]).kind,
                    .ranks = static_cast<int>(stage.ranks.size()),
                    .layers = static_cast<double>(std::max<int64_t>(layers.size(), 0)) / 2,
-                   .hidden = static_cast<double>(config.hidden)};
+                   .hidden = static_cast<double>(config.hidden),
+                   .post_norms = config.post_norms};
     for (const int rank : stage.ranks)
       add_rank(work, rank, layers, has_head ? Range{head, head + 1} : Range{});
     const auto replica_ranks = static_cast<int>(candidate_.placement.shards.size());
@@ -148,8 +148,10 @@ class LayoutModel {
     most(work.read_bytes, static_cast<double>(of_layers.always + bytes(rank, {head})));
     most(work.expert_bytes, static_cast<double>(of_layers.experts));
     work.chosen_share = model_.config().experts.share_of(1);
-    most(work.elements, elements(rank, layers));
-    most(work.head_elements, elements(rank, head));
+    const WeightBytes elements = as_bf16(rank, layers);
+    most(work.elements, static_cast<double>(elements.always) / 2);
+    most(work.expert_elements, static_cast<double>(elements.experts) / 2 * work.chosen_share);
+    most(work.head_elements, static_cast<double>(as_bf16(rank, head).always) / 2);
     const size_t kv =
         KvCache::bytes_per_block(model_.config(), only(shard, {layers}), model_.kv_type(), 1);
     most(work.kv_bytes, static_cast<double>(kv));

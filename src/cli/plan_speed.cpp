@@ -13,18 +13,25 @@ struct Costs {
   double layer_us;     // a layer's kernels
   double coded_us;     // those of a layer of codes of few bits
   double rows_us;      // more, where there is more than one row
-  double row_us;       // of each row, in norms, gates and copies
+  double normed_us;    // more, where what the layer adds is normed
+  double row_us;       // of each row, in norms, gates and copies; twice where that is so
   double sequence_us;  // of each sequence that decodes
   double step_us;      // a step's embedding, last norm and choice of token
 };
 constexpr Costs kGpu{.layer_us = 36,
                      .coded_us = 28,
                      .rows_us = 11,
+                     .normed_us = 8,
                      .row_us = 0.05,
                      .sequence_us = 0.17,
                      .step_us = 30};
-constexpr Costs kCpu{
-    .layer_us = 15, .coded_us = 15, .rows_us = 0, .row_us = 1, .sequence_us = 2, .step_us = 50};
+constexpr Costs kCpu{.layer_us = 15,
+                     .coded_us = 15,
+                     .rows_us = 0,
+                     .normed_us = 0,
+                     .row_us = 1,
+                     .sequence_us = 2,
+                     .step_us = 50};
 
 // Attention of prompts and reading of keys and values, as shares of the device's rates.
 constexpr double kHopperAttentionTflops = 0.85, kOtherAttentionTflops = 0.30;
@@ -32,16 +39,25 @@ constexpr double kCpuAttentionTflops = 0.5;
 constexpr double kCpuPlainTflops = 0.72;  // of the rate of codes, which meet in integers
 constexpr double kAttentionReads = 0.95;
 
-// Of matrices, in a step with so many rows, each of which may choose any experts.
+// Of experts, in a step with so many rows, each of which may choose any.
+double expert_bytes_read(const StageWork& work, double rows) {
+  return work.expert_bytes * (1 - std::pow(1 - work.chosen_share, rows));
+}
+
 double bytes_read(const StageWork& work, double rows) {
-  return work.read_bytes + work.expert_bytes * (1 - std::pow(1 - work.chosen_share, rows));
+  return work.read_bytes + expert_bytes_read(work, rows);
+}
+
+// Of a step's matrices: each layer meets all rows, the head those whose logits are wanted.
+double products(const StageWork& work, double rows, double head_rows) {
+  return 2 * ((work.elements + work.expert_elements) * rows + work.head_elements * head_rows);
 }
 
 // Formats by the bits of a weight with its scales.
 enum class Format { plain, bits8, bits4 };
 
 Format format_of(const StageWork& work) {
-  const double bits = 8 * bytes_read(work, 1) / std::max(1.0, work.elements + work.head_elements);
+  const double bits = 8 * bytes_read(work, 1) / std::max(1.0, products(work, 1, 1) / 2);
   return bits > 12 ? Format::plain : bits > 7 ? Format::bits8 : Format::bits4;
 }
 
@@ -70,18 +86,33 @@ double product_share(const StageWork& work) {
   return is_plain ? 1 : kCodeTflops;
 }
 
-double matrix_time(const StageWork& work, const StepShape& step) {
+// Matrices that all rows meet.
+double dense_time(const StageWork& work, const StepShape& step) {
   const double head_rows = step.prompt ? step.sequences : step.rows;
-  const double products = 2 * (work.elements * step.rows + work.head_elements * head_rows);
-  const double multiplying = products / work.device.tflops / 1e6;
+  const double multiplying =
+      2 * (work.elements * step.rows + work.head_elements * head_rows) / work.device.tflops / 1e6;
   const double bandwidth = work.device.read_gb_s * 1e3;  // bytes a microsecond
   if (!work.device.cpu && format_of(work) != Format::plain &&
       step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
     const double unpacking = kUnpackedBytes * work.elements / bandwidth / kUnpackShare;
-    return bytes_read(work, step.rows) / bandwidth + unpacking + multiplying;
+    return work.read_bytes / bandwidth + unpacking + multiplying;
   }
-  return std::max(bytes_read(work, step.rows) / bandwidth / read_share(work, step.rows),
+  return std::max(work.read_bytes / bandwidth / read_share(work, step.rows),
                   multiplying / product_share(work));
+}
+
+// GPU: experts' products reach so much of the rate of bf16. Reading hides them, but for those of
+// codes, which become numbers meanwhile.
+constexpr double kExpertTflops = 0.25, kCodedExpertTflops = 0.34;
+constexpr double kCodedExpertReads = 0.55;
+
+double expert_time(const StageWork& work, const StepShape& step) {
+  const double reading = expert_bytes_read(work, step.rows) / (work.device.read_gb_s * 1e3);
+  const double multiplying = 2 * work.expert_elements * step.rows / work.device.tflops / 1e6;
+  if (work.device.cpu)
+    return std::max(reading / read_share(work, step.rows), multiplying / product_share(work));
+  if (format_of(work) == Format::plain) return std::max(reading, multiplying / kExpertTflops);
+  return reading / kCodedExpertReads + multiplying / kCodedExpertTflops;
 }
 
 double attention_time(const StageWork& work, const StepShape& step) {
@@ -91,12 +122,12 @@ double attention_time(const StageWork& work, const StepShape& step) {
   }
   // Each row meets half of the prompt on average, in two products.
   const double length = step.rows / step.sequences;
-  const double products =
+  const double with_keys =
       4 * step.rows * (step.context + length / 2) * work.attention_width * work.layers;
   const double share = work.device.cpu      ? kCpuAttentionTflops
                        : work.device.hopper ? kHopperAttentionTflops
                                             : kOtherAttentionTflops;
-  return products / (work.device.tflops * share) / 1e6;
+  return with_keys / (work.device.tflops * share) / 1e6;
 }
 
 // One sum of `bytes` over the group.
@@ -120,11 +151,12 @@ double layer_time(const DeviceKindSpec& device) {
 StageTime stage_time(const StageWork& work, const StepShape& step) {
   const Costs& costs = work.device.cpu ? kCpu : kGpu;
   StageTime time;
-  time.reading = matrix_time(work, step);
+  time.reading = dense_time(work, step) + expert_time(work, step);
   time.attention = attention_time(work, step);
-  const double row = costs.row_us * step.rows * work.hidden / 4096;
+  const double row = costs.row_us * (work.post_norms ? 2 : 1) * step.rows * work.hidden / 4096;
   const double sequences = step.prompt ? 0 : costs.sequence_us * (step.sequences - 1);
-  const double layer = format_of(work) == Format::plain ? costs.layer_us : costs.coded_us;
+  const double layer = (format_of(work) == Format::plain ? costs.layer_us : costs.coded_us) +
+                       (work.post_norms ? costs.normed_us : 0);
   time.kernels =
       work.layers * (layer + (step.rows > 1 ? costs.rows_us : 0) + row + sequences / work.ranks);
   if (work.head_elements > 0) time.kernels += costs.step_us;
@@ -143,9 +175,8 @@ StageWork undisturbed(StageWork work) {
 double least_stage_time(const StageWork& work, const StepShape& step) {
   const double keys = step.prompt ? 0 : step.sequences * step.context * work.kv_bytes;
   const double reading = (bytes_read(work, step.rows) + keys) / (work.device.read_gb_s * 1e3);
-  const double rows = step.prompt ? step.sequences : step.rows;
-  const double products = 2 * (work.elements * step.rows + work.head_elements * rows);
-  return std::max(reading, products / work.device.tflops / 1e6);
+  const double head_rows = step.prompt ? step.sequences : step.rows;
+  return std::max(reading, products(work, step.rows, head_rows) / work.device.tflops / 1e6);
 }
 
 double handover_time(double bytes, bool peers, bool same_node) {

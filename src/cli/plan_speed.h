@@ -13,13 +13,15 @@ struct StageWork {
   int nodes = 1;               // that the group spans
   double layers = 0;           // halves are an attention or an MLP alone
   double read_bytes = 0;       // of matrices, in each step; the head's included
-  double elements = 0;         // of the layers' matrices that a token meets
+  double elements = 0;         // of the layers' matrices, without experts'
   double head_elements = 0;    // 0: the head is not here
   double kv_bytes = 0;         // of a token
   double attention_width = 0;  // query heads x their width
   double hidden = 0;
-  double expert_bytes = 0;  // of all experts
-  double chosen_share = 0;  // of them that a token meets
+  bool post_norms = false;     // what a layer adds is normed
+  double expert_bytes = 0;     // of all experts
+  double expert_elements = 0;  // of those that a token meets
+  double chosen_share = 0;     // of all experts that a token meets
 };
 
 // Tokens that a stage takes at once.

@@ -19,7 +19,8 @@ Options options_for(const std::string& shape, int quant = 0) {
   return options;
 }
 
-// docs/BENCHMARKS.md, "One and two H200, Llama-3.1-8B shape": milliseconds a step.
+// docs/BENCHMARKS.md, "One and two H200, Llama-3.1-8B shape", "Mixtures of experts" and "Gemma 3":
+// milliseconds a step.
 struct Figure {
   std::string shape;
   int quant, gpus;
@@ -34,7 +35,7 @@ StepShape prompts_of(double tokens, double count = 1) {
   return {.rows = count * tokens, .sequences = count, .prompt = true};
 }
 
-const std::string k8B = "llama-3.1-8b", k32B = "qwen3-32b";
+const std::string k8B = "llama-3.1-8b", k32B = "qwen3-32b", kExperts = "qwen3-30b-a3b";
 
 TEST(PlanSpeed, MeasuredStepsAreMetWithin15Percent) {
   const std::vector<Figure> figures{
@@ -69,6 +70,28 @@ TEST(PlanSpeed, MeasuredStepsAreMetWithin15Percent) {
       {k8B, 4, 2, decoding(64), 3.8},
       {k32B, 4, 2, decoding(1), 1e3 / 166},
       {k32B, 4, 2, decoding(8), 7.6},
+
+      {kExperts, 0, 1, decoding(1), 1e3 / 324},
+      {kExperts, 0, 1, decoding(8), 8e3 / 1054},
+      {kExperts, 0, 1, decoding(64), 64e3 / 3864},
+      {kExperts, 0, 1, decoding(256), 256e3 / 11864},
+      {kExperts, 0, 1, prompts_of(512), 512e3 / 26500},
+      {kExperts, 0, 1, prompts_of(2048), 2048e3 / 34300},
+      {kExperts, 0, 1, prompts_of(8192), 8192e3 / 32400},
+      {kExperts, 4, 1, decoding(1), 1e3 / 452},
+      {kExperts, 4, 1, decoding(8), 8e3 / 1598},
+      {kExperts, 4, 1, decoding(64), 64e3 / 5938},
+      {kExperts, 4, 1, decoding(256), 256e3 / 14653},
+      {kExperts, 4, 1, prompts_of(512), 512e3 / 26300},
+      {kExperts, 4, 1, prompts_of(2048), 2048e3 / 35600},
+      {kExperts, 4, 1, prompts_of(8192), 8192e3 / 33900},
+
+      {"gemma-3-4b", 0, 1, decoding(1), 1e3 / 319.7},
+      {"gemma-3-4b", 0, 1, decoding(64), 64e3 / 14637},
+      {"gemma-3-4b", 0, 1, prompts_of(2048), 2048e3 / 67089},
+      {"gemma-3-12b", 0, 1, decoding(1), 1e3 / 124.3},
+      {"gemma-3-12b", 0, 1, decoding(64), 64e3 / 6249},
+      {"gemma-3-12b", 0, 1, prompts_of(2048), 2048e3 / 22935},
   };
   for (const Figure& figure : figures) {
     SCOPED_TRACE(testing::Message() << figure.shape << " quant " << figure.quant << " gpus "
