@@ -16,17 +16,26 @@ from tcp_jobs import expect, finish, gpu_nodes, multinode, ring, run_all, start
 from waiting_job import Job, no_processes_left
 
 MODEL = MODELS / "hf" / "qwen3-sharded"  # 8 query heads, one a rank; 2 KV heads, on 4 ranks each
+MIXTURE = MODELS / "hf" / "qwen3-moe"  # 4 query heads, 8 experts
 CPU = ("--cpu", "--cpu-math", "f32", "--threads", 1)
 GPU = ("--max-seq-len", 512, "--kv-memory-fraction", 0.05)
 MPIRUN = ("mpirun", "-np", "8")
 VERDICT = re.compile(r"rank 5 \(pid (\d+) on host \S+\) died during|no answer from rank 5 \(pid (\d+) on host")
 
 
+def command_of(model, engine):
+    return ("run", "-m", model, *engine, "--start-timeout", 60, "--json", "--raw", "--ignore-eos", "--max-tokens", 16,
+            "--temperature", 0, "--tokens", "5,6,7,300,9")
+
+
+def on_one_rank(command, gpus):
+    return json.loads(run_all([{}], *command, *(("--tp", 1) if gpus else ()))[0][1])["tokens"]
+
+
 def check_layouts(folder, engine, gpus):
-    command = ("run", "-m", MODEL, *engine, "--start-timeout", 60, "--json", "--raw", "--ignore-eos", "--max-tokens", 16,
-               "--temperature", 0, "--tokens", "5,6,7,300,9")
+    command = command_of(MODEL, engine)
     nodes = gpu_nodes if gpus else multinode
-    expected = json.loads(run_all([{}], *command, *(("--tp", 1) if gpus else ()))[0][1])["tokens"]
+    expected = on_one_rank(command, gpus)
     if has_mpi():
         mpirun = lambda *arguments: finish([start({}, *command, *arguments, launcher=MPIRUN)])
         expect(expected, "mpirun", mpirun(), ("mode=tensor-parallel", "ranks=8", "tp=8 pp=1"))
@@ -36,6 +45,13 @@ def check_layouts(folder, engine, gpus):
     expect(expected, "two nodes of four", run_all(nodes(8, 4), *command), ("ranks=8 nodes=2 tp=8",))
     expect(expected, "two nodes of four, --pp 2", run_all(nodes(8, 4), *command, "--pp", 2), ("tp=4 pp=2",))
     expect(expected, "ring", run_all(ring(folder, 8), *command), ("bootstrap=ring ranks=8", "tp=8"))
+
+
+def check_mixture(engine, gpus):
+    command = command_of(MIXTURE, engine)
+    expected = on_one_rank(command, gpus)
+    expect(expected, "experts, --tp 4 --pp 2", run_all([{}], *command, "--tp", 4, "--pp", 2), ("ranks=8", "tp=4 pp=2"))
+    expect(expected, "experts, --tp 4 --dp 2", run_all([{}], *command, "--tp", 4, "--dp", 2), ("ranks=8", "tp=4", "dp=2"))
 
 
 def check_lost_rank(folder, number, within, arguments, launcher):
@@ -59,8 +75,10 @@ def check_lost_rank(folder, number, within, arguments, launcher):
 
 with tempfile.TemporaryDirectory() as scratch:
     check_layouts(scratch, CPU, gpus=False)
+    check_mixture(CPU, gpus=False)
     if len((json.loads(must_run(1, "--version", "--json"))["cuda"] or {}).get("gpus", [])) >= 8:
         check_layouts(scratch, GPU, gpus=True)
+        check_mixture(GPU, gpus=True)
     for arguments, launcher in ((("--tp", 8), ()), *((((), MPIRUN),) if has_mpi() else ())):
         check_lost_rank(scratch, signal.SIGKILL, 2, arguments, launcher)
         check_lost_rank(scratch, signal.SIGSTOP, 6, arguments, launcher)
