@@ -7,6 +7,7 @@
 #include "device/cpu_attention.h"
 #include "device/cpu_experts.h"
 #include "device/cpu_linear.h"
+#include "device/cpu_parts.h"
 #include "device/cpu_weight.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/memory.h"
@@ -20,9 +21,6 @@ namespace {
 using cpu::part_of;
 using cpu::Range;
 using cpu::Rows;
-
-// So few elements are handled by the calling thread alone: waking the others costs more.
-constexpr int64_t kAlone = 32 << 10;
 
 // Read for the bandwidth: so much, and so many times what the host's caches hold, that hardly
 // anything comes from them; but not more than a part of what is free.
@@ -127,7 +125,7 @@ class CpuDevice final : public Device {
     const std::span<const int32_t> tokens = step_.tokens;
     check(out.rows == std::ssize(tokens) && out.columns == table.columns(), "embed: shape of out");
     const cpu::PackedMatrix matrix = cpu_weight(table).matrix();
-    for_parts(out.rows, out.columns, [&](Range rows) {
+    for_parts(pool_, out.rows, out.columns, [&](Range rows) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         const int64_t row = tokens[i] - first_row;
         float* to = out.data + i * out.columns;
@@ -158,7 +156,7 @@ class CpuDevice final : public Device {
 
   void add_normed(Tensor in, const float* norm, float epsilon, Tensor out) override {
     check(in.rows == out.rows && in.columns == out.columns, "add_normed: shapes");
-    for_parts(in.rows, in.columns, [&](Range rows) {
+    for_parts(pool_, in.rows, in.columns, [&](Range rows) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         cpu::add_normed_row(in.data + i * in.columns, norm, epsilon, in.columns,
                             out.data + i * out.columns);
@@ -232,20 +230,10 @@ class CpuDevice final : public Device {
   }
 
   void add(Tensor into, const float* x) {
-    for_parts(into.rows, into.columns, [&](Range rows) {
+    for_parts(pool_, into.rows, into.columns, [&](Range rows) {
       cpu::add_to(into.data + rows.begin * into.columns, x + rows.begin * into.columns,
                   (rows.end - rows.begin) * into.columns);
     });
-  }
-
-  // Calls body(rows) for parts that are all rows, on all threads where that pays.
-  template <class Body>
-  void for_parts(int64_t rows, int64_t columns, const Body& body) {
-    if (rows * columns <= kAlone) {
-      body(Range{0, rows});
-    } else {
-      pool_.run([&](int rank) { body(part_of(rows, rank, pool_.size())); });
-    }
   }
 
   const bool exact_;

@@ -4,26 +4,21 @@
 #include <cmath>
 #include <span>
 
+#include "device/cpu_parts.h"
 #include "kernels/cpu/vector_ops.h"
 
 namespace dinfer {
 namespace {
 
-using cpu::part_of;
 using cpu::Range;
 using cpu::Rows;
-
-// So few elements are handled by the calling thread alone: waking the others costs more.
-constexpr int64_t kAlone = 32 << 10;
 
 // Calls body(row) for all rows, of `elements` each.
 template <class Body>
 void for_rows(cpu::ThreadPool& pool, int64_t rows, int64_t elements, const Body& body) {
-  const auto run = [&](Range part) {
+  for_parts(pool, rows, elements, [&](Range part) {
     for (int64_t row = part.begin; row < part.end; ++row) body(row);
-  };
-  if (rows * elements <= kAlone) return run({0, rows});
-  pool.run([&](int rank) { run(part_of(rows, rank, pool.size())); });
+  });
 }
 
 }  // namespace

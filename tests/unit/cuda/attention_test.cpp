@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/cuda/device_array.h"
+#include "tests/unit/cuda/stream_test.h"
 
 namespace dinfer::cuda {
 namespace {
@@ -138,18 +139,8 @@ class Sequence {
   std::vector<float> all_;  // [positions, width]
 };
 
-class CudaPrompts : public testing::Test {
+class CudaPrompts : public StreamTest {
  protected:
-  void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
-    require(cudaStreamCreate(&handle_), "cudaStreamCreate");
-    stream_ = Stream::on(handle_);
-  }
-  void TearDown() override {
-    if (handle_) cudaStreamDestroy(handle_);
-  }
-
   // With either kind of cache.
   void expect_right(Shape shape, const std::vector<int>& chunks) {
     compare(shape, chunks);
@@ -165,9 +156,6 @@ class CudaPrompts : public testing::Test {
           << ", cache of " << name_of(shape.type);
     }
   }
-
-  cudaStream_t handle_ = nullptr;
-  Stream stream_;
 };
 
 TEST_F(CudaPrompts, HeadsOfEverySize) {

@@ -13,6 +13,7 @@
 
 #include "tests/unit/cuda/device_array.h"
 #include "tests/unit/cuda/matrices.h"
+#include "tests/unit/cuda/stream_test.h"
 
 namespace dinfer::cuda {
 namespace {
@@ -182,18 +183,8 @@ class Layer {
   Uploaded router_, gate_up_, down_;
 };
 
-class CudaExperts : public testing::Test {
+class CudaExperts : public StreamTest {
  protected:
-  void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
-    require(cudaStreamCreate(&handle_), "cudaStreamCreate");
-    stream_ = Stream::on(handle_);
-  }
-  void TearDown() override {
-    if (handle_) cudaStreamDestroy(handle_);
-  }
-
   // The worst relative error of some of the rows.
   double error(const Layer& layer, int64_t rows, int64_t looked_at = 12) {
     const std::vector<float> x = random_values(random_, rows * layer.hidden());
@@ -224,8 +215,6 @@ class CudaExperts : public testing::Test {
     }
   }
 
-  cudaStream_t handle_ = nullptr;
-  Stream stream_;
   Random random_{2468};
 };
 

@@ -12,6 +12,7 @@
 #include "kernels/cuda/unpack.h"
 #include "tests/unit/cuda/device_array.h"
 #include "tests/unit/cuda/matrices.h"
+#include "tests/unit/cuda/stream_test.h"
 
 namespace dinfer::cuda {
 namespace {
@@ -46,18 +47,8 @@ std::vector<double> prepared(const Rows& rows, int64_t r) {
   return x;
 }
 
-class CudaMatmul : public testing::Test {
+class CudaMatmul : public StreamTest {
  protected:
-  void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
-    require(cudaStreamCreate(&handle_), "cudaStreamCreate");
-    stream_ = Stream::on(handle_);
-  }
-  void TearDown() override {
-    if (handle_) cudaStreamDestroy(handle_);
-  }
-
   struct Case {
     Rows::Kind kind = Rows::Kind::plain;
     Activation activation = Activation::silu;
@@ -136,8 +127,6 @@ class CudaMatmul : public testing::Test {
     return count <= (short_dense ? 1 : Matmul::kDecodeRows) ? 1e-4 : 2e-2;
   }
 
-  cudaStream_t handle_ = nullptr;
-  Stream stream_;
   Random random_{12345};
 };
 
