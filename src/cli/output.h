@@ -4,7 +4,9 @@
 
 namespace dinfer {
 
-// Writes to standard output at once. A full disk or a closed pipe is an Error(config).
+// Writes all of it to standard output at once, whatever signals come meanwhile. A full disk, a
+// closed pipe, or a reader that takes nothing more for two seconds after a signal, is an
+// Error(config).
 void write_output(std::string_view text);
 
 }  // namespace dinfer
