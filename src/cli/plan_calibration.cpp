@@ -98,7 +98,10 @@ Calibration::Calibration(const std::string& file, const Options& options,
   PlannedDevice bench_device = *found;
   bench_device.kind.read_gb_s = report.ceiling_gb_s / ranks;
   bench_device.kind.alone_gb_s = 0;
-  if (found->kind.cpu) bench_device.kind.tflops *= sharers / ranks;
+  if (found->kind.cpu) {
+    bench_device.kind.tflops *= sharers / ranks;
+    bench_device.kind.code_tflops *= sharers / ranks;
+  }
   for (PlannedDevice& device : machines.devices) {
     if (!is_measured(device)) continue;
     const double before = device.kind.read_gb_s;

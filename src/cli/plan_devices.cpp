@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "base/whole_number.h"
+#include "cli/plan_cpu.h"
 #include "cli/start_cores.h"
 #include "cli/start_layout.h"
 #include "device/cpu_device.h"
@@ -24,6 +25,9 @@ namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+// Products of codes, as a share of the rate of bf16.
+constexpr double kGpuCodeTflops = 0.72;
 
 // Of a GPU's memory, taken by the driver's context, kernels and what ranks talk through.
 constexpr uint64_t kTaken = 700 * kMiB;
@@ -58,9 +62,8 @@ constexpr auto kKinds = std::to_array<Kind>({
 
 // A CPU of which nothing is known but that it is a server's: for offload.
 constexpr double kCpuReadGbS = 100;
-constexpr double kCpuTflops = 2;
+constexpr double kCpuTflops = 1.4, kCpuCodeTflops = 2;
 constexpr uint64_t kCpuMemory = 256 * kGiB;
-constexpr double kCpuTflopsACore = 0.13;  // measured, Zen 4, 8-bit products (docs/BENCHMARKS.md)
 
 bool same_name(std::string_view a, std::string_view b) {
   return std::ranges::equal(
@@ -72,6 +75,7 @@ DeviceKindSpec spec_of(const Kind& kind) {
           .memory = static_cast<uint64_t>(kind.memory_mib) * kMiB,
           .read_gb_s = kind.read_gb_s,
           .tflops = kind.tflops,
+          .code_tflops = kGpuCodeTflops * kind.tflops,
           .linked = kind.linked,
           .hopper = kind.hopper,
           .measured = kind.measured};
@@ -82,6 +86,7 @@ DeviceKindSpec server_cpu() {
           .memory = kCpuMemory,
           .read_gb_s = kCpuReadGbS,
           .tflops = kCpuTflops,
+          .code_tflops = kCpuCodeTflops,
           .cpu = true};
 }
 
@@ -95,37 +100,18 @@ int cpu_ranks(const Options& options, const ModelConfig& config) {
   return static_cast<int>(asked);
 }
 
-// What a rank can read, in GB/s: while all ranks of its host do, and alone.
-struct CpuReads {
-  double share = 0, alone = 0;
-};
-
-// Measured in turns, since a host whose memory is shared with others may double its speed within a
-// minute: what counts is how one figure compares with the other.
-CpuReads measure_reads(int threads, int ranks, int cores) {
-  constexpr int kTurns = 3;
-  const auto all = make_cpu_device({.threads = std::min(threads * ranks, cores)});
-  const auto one = make_cpu_device({.threads = threads});
-  CpuReads reads;
-  for (int turn = 0; turn < (ranks > 1 ? kTurns : 1); ++turn) {
-    reads.share = std::max(reads.share, all->measure_read_bandwidth() / ranks);
-    if (ranks > 1) reads.alone = std::max(reads.alone, one->measure_read_bandwidth());
-  }
-  if (ranks == 1) reads.alone = reads.share;
-  return reads;
-}
-
 // One of so many ranks of this host's CPU, each with `threads` of them; 0: its share of the cores.
 DeviceKindSpec cpu_rank(int threads, int ranks, int cores) {
   const int fair = std::max(1, cores / ranks);
   const int own = threads > 0 ? std::min(threads, fair) : fair;
-  const CpuReads reads = measure_reads(own, ranks, cores);
+  const CpuRates rates = measure_cpu(own, ranks, cores);
   DeviceKindSpec kind = server_cpu();
   kind.memory = make_cpu_device({})->free_memory() / static_cast<uint64_t>(ranks);
-  kind.read_gb_s = reads.share;
-  kind.alone_gb_s = reads.alone;
+  kind.read_gb_s = rates.share_gb_s;
+  kind.alone_gb_s = rates.alone_gb_s;
   kind.sharers = ranks;
-  kind.tflops = kCpuTflopsACore * own;
+  kind.tflops = rates.tflops;
+  kind.code_tflops = rates.code_tflops;
   kind.measured = true;
   return kind;
 }

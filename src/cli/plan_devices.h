@@ -16,7 +16,8 @@ struct DeviceKindSpec {
   double read_gb_s = 0;   // of its memory, by a kernel that only reads; all ranks of a host at once
   double alone_gb_s = 0;  // while its host's other ranks rest, which share its memory; 0: the same
   int sharers = 1;        // ranks of its host that share the memory
-  double tflops = 0;      // products of large bf16 matrices, sustained; of f32 on a CPU
+  double tflops = 0;      // products of large bf16 matrices, sustained
+  double code_tflops = 0;  // those of matrices of 4 or 8 bits
   bool linked = false;    // to its like on the same host by NVLink
   bool hopper = false;    // has the products of warpgroups
   bool measured = false;  // the figures of its kernels are dinfer's own
@@ -50,7 +51,7 @@ void limit_memory(PlannedMachines& machines, const std::string& limits);
 bool is_device_kind(const DeviceKindSpec& kind, const std::string& name);
 
 // The GPUs of this machine, and its CPU for offload; the CPU alone where there are none or --cpu is
-// given: as many ranks as --tp, --pp and --dp ask for or a mapping names, what they read measured.
+// given: as many ranks as --tp, --pp and --dp ask for or a mapping names, what they read and multiply measured.
 PlannedMachines this_machine(const Options& options, const ModelConfig& config);
 
 }  // namespace dinfer

@@ -35,8 +35,7 @@ constexpr Costs kCpu{.layer_us = 15,
 
 // Attention of prompts and reading of keys and values, as shares of the device's rates.
 constexpr double kHopperAttentionTflops = 0.85, kOtherAttentionTflops = 0.30;
-constexpr double kCpuAttentionTflops = 0.5;
-constexpr double kCpuPlainTflops = 0.72;  // of the rate of codes, which meet in integers
+constexpr double kCpuAttentionTflops = 0.7;
 constexpr double kAttentionReads = 0.95;
 
 // Of experts, in a step with so many rows, each of which may choose any.
@@ -61,11 +60,9 @@ Format format_of(const StageWork& work) {
   return bits > 12 ? Format::plain : bits > 7 ? Format::bits8 : Format::bits4;
 }
 
-// GPU: products of up to so many rows take codes as they are, those of many rows at this share of
-// the rate of bf16; beyond, matrices are unpacked to bf16 first, at so many bytes a second as a
-// share of reading.
+// GPU: products of up to so many rows take codes as they are; beyond, matrices are unpacked to bf16
+// first, at so many bytes a second as a share of reading.
 constexpr double kHopperCodeRows = 1024, kOtherCodeRows = 32;
-constexpr double kCodeTflops = 0.72;
 constexpr double kFewRows = 64;
 constexpr double kUnpackShare = 0.6;
 constexpr double kUnpackedBytes = 4;  // a weight: written and read
@@ -79,26 +76,23 @@ double read_share(const StageWork& work, double rows) {
   return format == Format::bits4 ? 1 / (1.38 + 0.19 * doublings) : 1 / (1.2 + 0.1 * doublings);
 }
 
-// The share of the rate of products that matrices of this format reach.
-double product_share(const StageWork& work) {
-  const bool is_plain = format_of(work) == Format::plain;
-  if (work.device.cpu) return is_plain ? kCpuPlainTflops : 1;
-  return is_plain ? 1 : kCodeTflops;
+// Of products with matrices of this format.
+double product_tflops(const StageWork& work) {
+  return format_of(work) == Format::plain ? work.device.tflops : work.device.code_tflops;
 }
 
 // Matrices that all rows meet.
 double dense_time(const StageWork& work, const StepShape& step) {
   const double head_rows = step.prompt ? step.sequences : step.rows;
-  const double multiplying =
-      2 * (work.elements * step.rows + work.head_elements * head_rows) / work.device.tflops / 1e6;
+  const double flops = 2 * (work.elements * step.rows + work.head_elements * head_rows);
   const double bandwidth = work.device.read_gb_s * 1e3;  // bytes a microsecond
   if (!work.device.cpu && format_of(work) != Format::plain &&
       step.rows > (work.device.hopper ? kHopperCodeRows : kOtherCodeRows)) {
     const double unpacking = kUnpackedBytes * work.elements / bandwidth / kUnpackShare;
-    return work.read_bytes / bandwidth + unpacking + multiplying;
+    return work.read_bytes / bandwidth + unpacking + flops / work.device.tflops / 1e6;
   }
   return std::max(work.read_bytes / bandwidth / read_share(work, step.rows),
-                  multiplying / product_share(work));
+                  flops / product_tflops(work) / 1e6);
 }
 
 // GPU: experts' products reach so much of the rate of bf16. Reading hides them, but for those of
@@ -108,9 +102,10 @@ constexpr double kCodedExpertReads = 0.55;
 
 double expert_time(const StageWork& work, const StepShape& step) {
   const double reading = expert_bytes_read(work, step.rows) / (work.device.read_gb_s * 1e3);
-  const double multiplying = 2 * work.expert_elements * step.rows / work.device.tflops / 1e6;
+  const double flops = 2 * work.expert_elements * step.rows;
   if (work.device.cpu)
-    return std::max(reading / read_share(work, step.rows), multiplying / product_share(work));
+    return std::max(reading / read_share(work, step.rows), flops / product_tflops(work) / 1e6);
+  const double multiplying = flops / work.device.tflops / 1e6;
   if (format_of(work) == Format::plain) return std::max(reading, multiplying / kExpertTflops);
   return reading / kCodedExpertReads + multiplying / kCodedExpertTflops;
 }
@@ -176,7 +171,8 @@ double least_stage_time(const StageWork& work, const StepShape& step) {
   const double keys = step.prompt ? 0 : step.sequences * step.context * work.kv_bytes;
   const double reading = (bytes_read(work, step.rows) + keys) / (work.device.read_gb_s * 1e3);
   const double head_rows = step.prompt ? step.sequences : step.rows;
-  return std::max(reading, products(work, step.rows, head_rows) / work.device.tflops / 1e6);
+  const double tflops = std::max(work.device.tflops, work.device.code_tflops);
+  return std::max(reading, products(work, step.rows, head_rows) / tflops / 1e6);
 }
 
 double handover_time(double bytes, bool peers, bool same_node) {
