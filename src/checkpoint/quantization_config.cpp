@@ -101,6 +101,29 @@ void read_scheme(const JsonFields& json, QuantizationConfig& config) {
   add_group(json, config);
 }
 
+// Rotations that are part of the weights ("weight_input", "weight_output") need nothing more; those
+// of activations would have to be computed in each forward pass.
+void refuse_rotated_activations(const JsonFields& json) {
+  const Json* transforms = json.find("transform_config");
+  if (!transforms || transforms->empty()) return;
+  const JsonFields config(*transforms, json.where() + ": transform_config");
+  const Json* groups = config.find("config_groups");
+  if (!groups) return;
+  const JsonFields named(*groups, config.where() + ": config_groups");
+  for (const auto& [name, group] : groups->items()) {
+    const JsonFields scheme(group, named.where() + " " + printable(name));
+    const Json* places = scheme.find("apply");
+    if (!places) continue;
+    for (const Json& place : *places) {
+      const std::string location = JsonFields(place, scheme.where() + " apply")
+                                       .string("location")
+                                       .value_or("a place without a name");
+      if (location != "weight_input" && location != "weight_output")
+        refuse(json, "compressed-tensors with activations transformed at " + printable(location));
+    }
+  }
+}
+
 void read_compressed_tensors(const JsonFields& json, QuantizationConfig& config) {
   config.method = Method::compressed_tensors;
   if (const Json* sparsity = json.find("sparsity_config"); sparsity && !sparsity->empty()) {
@@ -108,8 +131,11 @@ void read_compressed_tensors(const JsonFields& json, QuantizationConfig& config)
     const std::string format = fields.string("format").value_or("dense");
     if (format != "dense") refuse(json, "compressed-tensors, sparse as " + printable(format));
   }
+  // Until 2024 weights were stored compressed under the status "frozen", too.
   const std::string status = json.string("quantization_status").value_or("compressed");
-  if (status != "compressed") refuse(json, "compressed-tensors of status " + printable(status));
+  if (status != "compressed" && status != "frozen")
+    refuse(json, "compressed-tensors of status " + printable(status));
+  refuse_rotated_activations(json);
   const Json* groups = json.find("config_groups");
   if (!groups) fail(ExitCode::model_files, "{}: has no config_groups", json.where());
   const std::string where = json.where() + ": config_groups";

@@ -214,13 +214,34 @@ TEST(QuantizationConfig, RefusesWhatIsNotRead) {
       {R"({"quant_method":"compressed-tensors","config_groups":{},)"
        R"("sparsity_config":{"format":"sparse-24-bitmask"}})",
        "sparse-24-bitmask"},
-      {R"({"quant_method":"compressed-tensors","config_groups":{},"quantization_status":"frozen"})",
-       "\"frozen\""},
+      {R"({"quant_method":"compressed-tensors","config_groups":{},)"
+       R"("quantization_status":"calibration"})",
+       "of status \"calibration\""},
+      {R"({"quant_method":"compressed-tensors","config_groups":{},"transform_config":{)"
+       R"("config_groups":{"v":{"type":"hadamard","apply":[{"location":"weight_input"},)"
+       R"({"location":"input"}]}}}})",
+       "activations transformed at \"input\""},
   };
   for (const auto& [json, expected] : cases) {
     const std::string error = config_error(json);
     EXPECT_NE(error.find(expected), std::string::npos) << json << ": " << error;
     EXPECT_NE(error.find("config.json: quantization_config"), std::string::npos) << error;
+  }
+}
+
+// Keys that real models have and that change nothing of their weights.
+TEST(QuantizationConfig, TakesStatusesAndTransformsThatWeightsHaveInThem) {
+  for (
+      const char* more :
+      {R"("quantization_status":"frozen")", R"("quantization_status":"compressed")",
+       R"("transform_config":{})", R"("transform_config":null)", R"("sparsity_config":{})",
+       R"("transform_config":{"config_groups":{"R1":{"apply":[{"location":"weight_output"}]}}})"}) {
+    const QuantizationConfig config =
+        config_of(R"({"quantization_config":{"quant_method":"compressed-tensors","config_groups":)"
+                  R"({"g":{"weights":{"num_bits":4,"group_size":64}}},)" +
+                  std::string(more) + "}}");
+    EXPECT_EQ(config.bits, std::vector<int>{4}) << more;
+    EXPECT_EQ(config.groups, std::vector<int64_t>{64}) << more;
   }
 }
 
