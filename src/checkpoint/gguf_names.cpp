@@ -74,6 +74,16 @@ std::string_view translate(const Pair (&table)[N], std::string_view part) {
   return at == table + N ? std::string_view() : at->second;
 }
 
+// "ffn_up.3" is the matrix of expert 3 alone: so files of before April 2024 have them.
+std::string own_expert_part(std::string_view part) {
+  const size_t dot = part.find('.');
+  if (dot == std::string_view::npos) return "";
+  const std::string stack = std::string(part.substr(0, dot)) + "_exps";
+  const std::string_view name = translate(kExpertParts, stack);
+  if (name.empty()) return "";
+  return fmt::format("mlp.experts.{}.{}", part.substr(dot + 1), name);
+}
+
 std::string_view layer_part(std::string_view part, std::string_view architecture) {
   for (const Exception& exception : kExceptions) {
     if (exception.architecture == architecture && exception.part.first == part)
@@ -86,7 +96,8 @@ std::string_view layer_part(std::string_view part, std::string_view architecture
 
 std::string huggingface_name(std::string_view gguf_name, std::string_view architecture) {
   if (const auto tensor = in_layer(gguf_name)) {
-    const std::string_view name = layer_part(tensor->part, architecture);
+    std::string name(layer_part(tensor->part, architecture));
+    if (name.empty()) name = own_expert_part(tensor->part);
     if (name.empty()) return std::string(gguf_name);
     return fmt::format("model.layers.{}.{}{}", tensor->layer, name, tensor->suffix);
   }

@@ -1,6 +1,9 @@
 #include "checkpoint/model_files.h"
 
+#include <algorithm>
+
 #include "base/file.h"
+#include "checkpoint/expert_stacks.h"
 #include "checkpoint/gguf_checkpoint.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/huggingface_config.h"
@@ -19,6 +22,8 @@ constexpr uint64_t kMostGenerationBytes = 1 << 20;
 std::unique_ptr<Checkpoint> open_checkpoint(const ModelFiles& files) {
   if (files.gguf) return open_gguf(files.path);
   std::unique_ptr<FileCheckpoint> checkpoint = open_safetensors(files.path);
+  if (std::ranges::any_of(checkpoint->names(), is_expert_stack))
+    split_expert_stacks(*checkpoint, read_huggingface_config(files.path));
   join_packed_matrices(*checkpoint, read_quantization_config(files.path));
   return checkpoint;
 }
@@ -38,8 +43,8 @@ GenerationDefaults read_generation_defaults(const ModelFiles& files) {
   defaults.top_p = json.number("top_p", 0, 1);
   defaults.min_p = json.number("min_p", 0, 1);
   defaults.repetition_penalty = json.number("repetition_penalty", 1e-3, 1e3);
-  if (const auto top_k = json.integer("top_k", 0, INT32_MAX))
-    defaults.top_k = static_cast<int>(*top_k);
+  if (const auto top_k = json.integer("top_k", -1, INT32_MAX))  // -1: as 0, all
+    defaults.top_k = static_cast<int>(std::max<int64_t>(*top_k, 0));
   defaults.do_sample = json.boolean("do_sample").value_or(false);
   return defaults;
 }

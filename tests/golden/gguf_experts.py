@@ -4,8 +4,9 @@ matrices of a layer's experts in one tensor, and held against the model's golden
 
   gguf_experts.py MODEL_DIR     a folder of tests/golden/models/hf with experts
 
-Forms: F32, BF16, and Q8_0 for the experts, which must give what the same values give in safetensors. The layout
-is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+Forms: F32, BF16, F32 with a tensor for each expert's matrix (as in files of before April 2024), and Q8_0 for the
+experts, which must give what the same values give in safetensors. The layout is that of
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 import json
 import os
@@ -73,6 +74,17 @@ def gguf_tensors(config, tensors):
     return result
 
 
+def apart(tensors):
+    """The same with a tensor for each expert's matrix."""
+    result = {}
+    for name, values in tensors.items():
+        if "_exps" in name:
+            result.update((name.replace("_exps", ".%d" % e), matrix) for e, matrix in enumerate(values))
+        else:
+            result[name] = values
+    return result
+
+
 def metadata(config):
     """Keys of the architecture, as (type, value): 4 is an unsigned, 6 a float."""
     keys = {
@@ -121,7 +133,8 @@ def write_gguf(path, config, tensors, form):
     for key, (kind, value) in keys.items():
         values += text(architecture + "." + key) + struct.pack("<I" + {4: "I", 6: "f"}[kind], kind, value)
     table, data, meant = b"", b"", {}
-    for name, array in gguf_tensors(config, tensors).items():
+    arrays = gguf_tensors(config, tensors)
+    for name, array in (apart(arrays) if form == "apart" else arrays).items():
         kind, content, meant[name] = stored(name, array, form)
         table += text(name) + struct.pack("<I", array.ndim)
         table += struct.pack("<%dQ" % array.ndim, *reversed(array.shape)) + struct.pack("<IQ", kind, len(data))
@@ -168,7 +181,7 @@ def main():
     os.environ["DINFER_TOKENIZER"] = str(directory / "tokenizer.json")  # the files have none
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        for form in ("F32", "BF16"):
+        for form in ("F32", "BF16", "apart"):
             file = folder / (form + ".gguf")
             write_gguf(file, config, tensors, form)
             for ranks in (1, 2, 4):

@@ -82,6 +82,22 @@ TEST(Gguf, GivesEachExpertATensorOfItsOwn) {
   EXPECT_NE(checkpoint->find("blk.3.ffn_down_exps.weight"), nullptr) << "no stack: left as it is";
 }
 
+TEST(Gguf, NamesExpertsThatHaveTensorsOfTheirOwn) {
+  TemporaryDirectory directory;
+  GgufBytes bytes;
+  bytes.string("general.architecture", "llama");
+  bytes.tensor("blk.3.ffn_gate.0.weight", {4, 2}, kF32, 0)
+      .tensor("blk.3.ffn_up.11.weight", {4, 2}, kF32, 32)
+      .tensor("blk.3.ffn_down.0.weight", {2, 4}, kF32, 64)
+      .tensor("blk.3.attn_q.0.weight", {2, 4}, kF32, 96);
+  const auto checkpoint = open_gguf(directory.write("x.gguf", bytes.file(128)));
+  for (const char* name :
+       {"model.layers.3.mlp.experts.0.gate_proj.weight",
+        "model.layers.3.mlp.experts.11.up_proj.weight",
+        "model.layers.3.mlp.experts.0.down_proj.weight", "blk.3.attn_q.0.weight"})
+    EXPECT_NE(checkpoint->find(name), nullptr) << name;
+}
+
 TEST(Gguf, OpensAVocabularyWithoutTensors) {
   TemporaryDirectory directory;
   GgufBytes bytes;

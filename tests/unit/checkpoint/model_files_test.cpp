@@ -78,6 +78,24 @@ TEST_F(HubCache, NeverLeadsOutside) {
             std::string::npos);
 }
 
+TEST(GenerationDefaults, AreThoseOfTheFile) {
+  TemporaryDirectory directory;
+  const ModelFiles files{directory.path(), false};
+  EXPECT_FALSE(read_generation_defaults(files).do_sample) << "there is no file";
+  directory.write("generation_config.json",
+                  R"({"do_sample":true,"temperature":0.5,"top_p":null,"top_k":20})");
+  const GenerationDefaults defaults = read_generation_defaults(files);
+  EXPECT_TRUE(defaults.do_sample);
+  EXPECT_EQ(defaults.temperature, 0.5);
+  EXPECT_EQ(defaults.top_p, std::nullopt);
+  EXPECT_EQ(defaults.top_k, 20);
+  directory.write("generation_config.json", R"({"top_k":-1})");
+  EXPECT_EQ(read_generation_defaults(files).top_k, 0) << "all";
+  directory.write("generation_config.json", R"({"top_k":-2})");
+  EXPECT_NE(model_error([&] { read_generation_defaults(files); }).find("\"top_k\" is -2"),
+            std::string::npos);
+}
+
 TEST(CheckTensors, AcceptsEveryReferenceModel) {
   int models = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kModels / "hf")) {
