@@ -14,20 +14,18 @@ double since(std::chrono::steady_clock::time_point begin) {
 }
 
 // With at most `top` of the likeliest tokens: the engine reports as many as any part wants.
-TokenEntry entry(const EngineEvent& event, int top) {
-  TokenEntry entry{event.id, event.logprob, event.top};
+TokenEntry entry(const EngineEvent& event, int top, size_t offset = 0) {
+  TokenEntry entry{event.id, event.logprob, event.top, offset};
   if (std::ssize(entry.top) > top) entry.top.resize(static_cast<size_t>(top));
   return entry;
 }
 
 }  // namespace
 
-ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts,
-                     Metrics& metrics, std::shared_ptr<HttpReply> reply,
-                     std::unique_ptr<AnswerFormat> format,
+ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, Metrics& metrics,
+                     std::shared_ptr<HttpReply> reply, std::unique_ptr<AnswerFormat> format,
                      std::vector<std::pair<std::string, std::string>> headers)
     : generation_(std::move(generation)),
-      texts_(texts),
       metrics_(metrics),
       reply_(std::move(reply)),
       format_(std::move(format)),
@@ -36,7 +34,8 @@ ApiAnswer::ApiAnswer(Generation generation, const ServedModel& model, TokenTexts
       began_(Clock::now()) {
   for (size_t i = 0; i < generation_.sequences(); ++i) {
     const GenerationPrompt& prompt = generation_.prompts[i / static_cast<size_t>(generation_.n)];
-    Choice& choice = choices_.emplace_back(*model.tokenizer, generation_);
+    Choice& choice = choices_.emplace_back(*model.tokenizer, generation_,
+                                           generation_.echo ? characters(prompt.text) : 0);
     choice.part.index = static_cast<int>(i);
     choice.part.has_logprobs = generation_.top_logprobs >= 0;
     if (generation_.echo) {
@@ -88,8 +87,12 @@ bool ApiAnswer::take(size_t sequence, const EngineEvent& event) {
   if (finished_ || choice.done) return false;
   switch (event.kind) {
     case EngineEvent::Kind::prompt_token:
-      if (generation_.echo && choice.part.has_logprobs)
-        choice.part.entries.push_back(entry(event, generation_.top_logprobs));
+      if (generation_.echo && choice.part.has_logprobs) {
+        const auto& offsets =
+            generation_.prompts[sequence / static_cast<size_t>(generation_.n)].offsets;
+        choice.part.entries.push_back(
+            entry(event, generation_.top_logprobs, offsets.at(choice.part.entries.size())));
+      }
       if (generation_.prompt_logprobs >= 0)
         choice.part.prompt.push_back(entry(event, generation_.prompt_logprobs));
       return false;
@@ -116,7 +119,8 @@ void ApiAnswer::take_token(Choice& choice, const EngineEvent& event) {
   ++usage_.completion_tokens;
   observe_token(choice);
   if (choice.part.has_logprobs)
-    choice.part.entries.push_back(entry(event, generation_.top_logprobs));
+    choice.part.entries.push_back(
+        entry(event, generation_.top_logprobs, choice.offsets.next(event.id)));
   if (std::ranges::find(generation_.eos, event.id) != generation_.eos.end()) {
     if (std::ranges::find(generation_.stop_tokens, event.id) != generation_.stop_tokens.end())
       choice.part.stop_token = event.id;
@@ -185,11 +189,8 @@ void ApiAnswer::finish(Choice& choice, std::string reason) {
 // Sends what the choice has, and begins a new part.
 void ApiAnswer::send_part(Choice& choice) {
   reply_->write(format_->piece(choice.part, usage_));
-  size_t offset = choice.part.text_offset;
-  for (const TokenEntry& entry : choice.part.entries) offset += characters(texts_.of(entry.id));
   choice.part = {.index = choice.part.index,
                  .has_logprobs = choice.part.has_logprobs,
-                 .text_offset = offset,
                  .stop_token = choice.part.stop_token};
 }
 

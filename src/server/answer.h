@@ -12,6 +12,7 @@
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "server/reasoning.h"
+#include "server/text_offsets.h"
 
 namespace dinfer {
 
@@ -19,7 +20,7 @@ namespace dinfer {
 // Lives on the server's thread.
 class ApiAnswer {
  public:
-  ApiAnswer(Generation generation, const ServedModel& model, TokenTexts& texts, Metrics& metrics,
+  ApiAnswer(Generation generation, const ServedModel& model, Metrics& metrics,
             std::shared_ptr<HttpReply> reply, std::unique_ptr<AnswerFormat> format,
             std::vector<std::pair<std::string, std::string>> headers);
 
@@ -41,12 +42,14 @@ class ApiAnswer {
   using Clock = std::chrono::steady_clock;
 
   struct Choice {
-    Choice(const Tokenizer& tokenizer, const Generation& generation)
-        : text(tokenizer, generation.stop, generation.skip_special) {
+    Choice(const Tokenizer& tokenizer, const Generation& generation, size_t characters_before)
+        : text(tokenizer, generation.stop, generation.skip_special),
+          offsets(tokenizer, generation.skip_special, characters_before) {
       if (generation.tool_format) calls.emplace(*generation.tool_format, generation.tool_functions);
       if (generation.reasoning) reasoning.emplace(*generation.reasoning);
     }
     TextStream text;
+    TextOffsets offsets;                       // of tokens that are reported
     std::optional<ReasoningReader> reasoning;  // then
     std::optional<ToolCallReader> calls;
     ChoicePart part;  // what is not sent yet
@@ -66,7 +69,6 @@ class ApiAnswer {
   void end();
 
   Generation generation_;
-  TokenTexts& texts_;
   Metrics& metrics_;
   std::shared_ptr<HttpReply> reply_;
   std::unique_ptr<AnswerFormat> format_;

@@ -33,6 +33,7 @@ struct TokenEntry {
   int32_t id = -1;
   std::optional<float> logprob;  // none: the first of a prompt
   std::vector<TokenLogprob> top;
+  size_t offset = 0;  // characters of its text before it: completions report it
 };
 
 struct Usage {
@@ -58,7 +59,6 @@ struct ChoicePart {
   bool has_logprobs = false;
   std::vector<TokenEntry> entries;
   std::vector<TokenEntry> prompt;  // where its log-probabilities were asked for
-  size_t text_offset = 0;          // characters before this piece: completions report it
   std::string finish_reason;       // empty: not finished
   std::string stop_reason;         // the stop text that was found
   std::optional<int32_t> stop_token;

@@ -418,8 +418,8 @@ void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
   auto live = std::make_shared<Live>();
   live->call = call;
   live->first_handle = next_handle_;
-  live->answer = std::make_unique<ApiAnswer>(std::move(generation), *model_, *texts_, metrics_,
-                                             call->reply, std::move(format), std::move(headers));
+  live->answer = std::make_unique<ApiAnswer>(std::move(generation), *model_, metrics_, call->reply,
+                                             std::move(format), std::move(headers));
   const size_t count = live->answer->sequences();
   for (size_t i = 0; i < count; ++i) live_[next_handle_ + i] = live;
   next_handle_ += count;

@@ -28,13 +28,10 @@ OrderedJson top_map(const TokenEntry& entry, TokenTexts& texts) {
 OrderedJson completion_logprobs(const ChoicePart& part, TokenTexts& texts) {
   OrderedJson offsets = OrderedJson::array(), logprobs = OrderedJson::array(),
               tokens = OrderedJson::array(), top = OrderedJson::array();
-  size_t offset = part.text_offset;
   for (const TokenEntry& entry : part.entries) {
-    const std::string& text = texts.of(entry.id);
-    offsets.push_back(offset);
-    offset += characters(text);
+    offsets.push_back(entry.offset);
     logprobs.push_back(entry.logprob ? OrderedJson(*entry.logprob) : OrderedJson());
-    tokens.push_back(text);
+    tokens.push_back(texts.of(entry.id));
     top.push_back(top_map(entry, texts));
   }
   return {{"text_offset", std::move(offsets)},

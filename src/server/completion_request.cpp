@@ -1,6 +1,7 @@
 
 #include "server/api_error.h"
 #include "server/generation.h"
+#include "server/text_offsets.h"
 #include "server/tool_request.h"
 
 namespace dinfer {
@@ -70,6 +71,10 @@ Generation read_completion_request(const OrderedJson& body, const ServedModel& m
   fields.refuse("tool_choice", "is a field of /v1/chat/completions", {"none", "auto"});
   constrain(fields, model, {}, generation);
   read_common_fields(fields, model, limits, generation);
+  if (generation.echo && generation.top_logprobs >= 0) {
+    for (GenerationPrompt& prompt : generation.prompts)
+      prompt.offsets = prompt_offsets(*model.tokenizer, prompt.tokens, prompt.text);
+  }
   return generation;
 }
 

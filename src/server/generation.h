@@ -48,7 +48,8 @@ struct ApiLimits {
 
 struct GenerationPrompt {
   std::vector<int32_t> tokens;
-  std::string text;  // for echo
+  std::string text;             // for echo
+  std::vector<size_t> offsets;  // where each token begins in it, for echo with log-probabilities
 };
 
 // Beyond the context of any model: what requests may ask for where the context ends them anyway.

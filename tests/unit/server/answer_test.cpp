@@ -54,7 +54,6 @@ class AnswerTest : public ::testing::Test {
   ApiAnswer answer() {
     return {generation_,
             model_,
-            texts_,
             metrics_,
             reply_,
             std::make_unique<ChunkFormat>(
@@ -162,6 +161,7 @@ TEST_F(AnswerTest, echo_gives_the_prompt_with_its_log_probabilities) {
   generation_.form = AnswerForm::completion;
   generation_.echo = true;
   generation_.top_logprobs = 1;
+  generation_.prompts[0].offsets = {0, 1};
   ApiAnswer whole = answer();
   whole.take(
       0, {.kind = EngineEvent::Kind::prompt_token, .id = 2, .logprob = -2, .top = {{7, -0.25f}}});
@@ -175,6 +175,30 @@ TEST_F(AnswerTest, echo_gives_the_prompt_with_its_log_probabilities) {
   EXPECT_EQ(logprobs["text_offset"], (OrderedJson{0, 1, 2}));
   EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
   EXPECT_EQ(logprobs["top_logprobs"][1], (OrderedJson{{"g", -0.25}, {"b", -2}}));
+}
+
+// The end is no part of the text, as special tokens are not where they are left out.
+TEST_F(AnswerTest, offsets_are_those_of_the_text_whole_and_streamed) {
+  generation_.form = AnswerForm::completion;
+  generation_.echo = true;
+  generation_.top_logprobs = 0;
+  generation_.prompts = {{.tokens = {0, 1, 2}, .text = "ab", .offsets = {0, 0, 1}}};
+  for (const bool stream : {false, true}) {
+    generation_.stream = stream;
+    *reply_ = {};
+    ApiAnswer got = answer();
+    got.begin();
+    for (const int32_t id : {1, 2})
+      got.take(0, {.kind = EngineEvent::Kind::prompt_token, .id = id, .logprob = -2});
+    feed(got, "cd$");
+    got.take(0, done());
+    std::vector<size_t> offsets;
+    for (const OrderedJson& answered : stream ? reply_->events() : std::vector{reply_->body()}) {
+      const auto& part = answered["choices"][0]["logprobs"]["text_offset"];
+      offsets.insert(offsets.end(), part.begin(), part.end());
+    }
+    EXPECT_EQ(offsets, (std::vector<size_t>{0, 0, 1, 2, 3, 4})) << stream;
+  }
 }
 
 TEST_F(AnswerTest, prompt_log_probabilities_stand_beside_the_answer) {
