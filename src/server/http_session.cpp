@@ -2,7 +2,6 @@
 
 #include <netinet/tcp.h>
 
-#include <array>
 #include <chrono>
 #include <type_traits>
 
@@ -96,24 +95,25 @@ class Session {
       co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
     }
     tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-    // What the client still sends is read for a moment: closing at once could reset the connection
-    // before it has seen the answer.
+    // What the client still sends, as a body that is too large, is read for a moment: closing at once
+    // could reset the connection before it has seen the answer.
     co_await drain_input();
     tcp().close();
   }
 
  private:
   static constexpr size_t kReadAhead = 64 * 1024;
+  static constexpr size_t kMostDrained = size_t{32} << 20;
 
   beast::tcp_stream& tcp() { return beast::get_lowest_layer(stream_); }
 
   asio::awaitable<void> drain_input() {
     tcp().expires_after(std::chrono::seconds(1));
-    std::array<char, 4096> rest;
+    buffer_.clear();
     error_code error;
-    for (int reads = 0; reads < 64 && !error; ++reads) {
-      co_await stream_.async_read_some(asio::buffer(rest),
-                                       asio::redirect_error(asio::use_awaitable, error));
+    for (size_t read = 0; read < kMostDrained && !error;) {
+      read += co_await stream_.async_read_some(buffer_.prepare(kReadAhead),
+                                               asio::redirect_error(asio::use_awaitable, error));
     }
   }
 

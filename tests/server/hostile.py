@@ -128,6 +128,8 @@ def check_bad_json(server):
         assert code == 400, (data[:60], code, text[:300])
         error = json.loads(text)["error"]
         assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error", error
+    # Clients that send all of it before they read find the answer, too.
+    assert post(b'{"prompt": "%s"}' % (b"a" * (12 << 20)), headers={"Content-Type": "application/json"})[0] == 413
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         assert post(BODY, headers={"Content-Type": kind})[0] == 415
     assert post(BODY, headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})[0] == 415
