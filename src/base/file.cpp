@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -10,6 +11,18 @@
 #include "base/error.h"
 
 namespace dinfer {
+
+namespace {
+
+// What a clone without git's extension for large files has in place of one.
+bool is_lfs_pointer(int fd) {
+  constexpr std::string_view kBegin = "version https://git-lfs.github.com/spec/";
+  char begin[kBegin.size()];
+  return ::pread(fd, begin, kBegin.size(), 0) == static_cast<ssize_t>(kBegin.size()) &&
+         std::string_view(begin, kBegin.size()) == kBegin;
+}
+
+}  // namespace
 
 File::File(const std::filesystem::path& path) : path_(path) {
   // O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
@@ -19,6 +32,13 @@ File::File(const std::filesystem::path& path) : path_(path) {
   if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd_);
     fail(ExitCode::model_files, "{}: not a regular file", path.string());
+  }
+  if (is_lfs_pointer(fd_)) {
+    ::close(fd_);
+    fail(ExitCode::model_files,
+         "{}: is a pointer to the file, which git left in its place: get the file itself, with git "
+         "lfs pull or by downloading it",
+         path.string());
   }
   size_ = static_cast<uint64_t>(status.st_size);
 }

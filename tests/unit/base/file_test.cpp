@@ -65,6 +65,12 @@ TEST_F(FileTest, RefusesWhatIsNoRegularFileWithoutWaiting) {
   refusal(pipe, [&] { File{pipe}; });
 }
 
+TEST_F(FileTest, KnowsWhatGitLeavesInPlaceOfALargeFile) {
+  const auto path = folder_.write("model.safetensors",
+                                  "version https://git-lfs.github.com/spec/v1\noid sha256:0a\n");
+  EXPECT_NE(refusal(path, [&] { File file(path); }).find("git lfs pull"), std::string::npos);
+}
+
 TEST_F(FileTest, ReadsTextUpToTheLimit) {
   const auto path = folder_.write("text", "four");
   EXPECT_EQ(read_text_file(path, 4), "four");
