@@ -34,7 +34,8 @@ struct Scheduler::Sequence {
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
   int64_t prompt_tokens() const { return static_cast<int64_t>(spec.prompt.size()); }
   int64_t length_limit(int64_t longest) const {
-    return spec.max_tokens < 0 ? longest : std::min(longest, prompt_tokens() + spec.max_tokens);
+    const int64_t room = longest - prompt_tokens();
+    return prompt_tokens() + (spec.max_tokens < 0 ? room : std::min(room, spec.max_tokens));
   }
   // The tokens in the cache, where ranks need to know them.
   std::vector<int32_t> penalized_prefix() const {

@@ -34,11 +34,14 @@ TEST(Scheduler, ends_at_an_end_token_and_at_the_full_context) {
   PlanExecutor executor(scheduler);
   scheduler.add({.prompt = prompt(5), .eos = {1007}});
   scheduler.add({.prompt = prompt(5)});
+  scheduler.add({.prompt = prompt(5), .max_tokens = INT64_MAX});
   executor.run();
   EXPECT_EQ(executor.finished.at(1), FinishReason::stop);
   EXPECT_EQ(executor.outputs.at(1), (std::vector<int32_t>{1005, 1006, 1007}));
-  EXPECT_EQ(executor.finished.at(2), FinishReason::length);
-  EXPECT_EQ(executor.outputs.at(2).size(), 7u) << "5 + 7 = 12 tokens";
+  for (const uint64_t id : {2, 3}) {
+    EXPECT_EQ(executor.finished.at(id), FinishReason::length);
+    EXPECT_EQ(executor.outputs.at(id).size(), 7u) << "5 + 7 = 12 tokens";
+  }
 }
 
 TEST(Scheduler, a_prompt_longer_than_the_context_names_both_lengths) {
