@@ -43,18 +43,23 @@ class Scoring {
       head_.engine.step();
       for (; !items_.empty() && items_.front().done; items_.pop_front()) print(items_.front());
     }
+    if (refused_ && !head_.signals.caught()) throw *refused_;
     return static_cast<int>(head_.signals.caught().value_or(ExitCode::ok));
   }
 
  private:
-  // False: there are no more.
+  // False: no more are taken.
   bool take_line() {
     const std::optional<std::string> line = input_.next_line();
     if (!line) return false;
     ++line_number_;
     if (line->find_first_not_of(" \t") == std::string::npos) return true;
-    submit(parse(*line));
-    return true;
+    try {
+      submit(parse(*line));
+    } catch (const Error& error) {
+      refused_ = error;
+    }
+    return !refused_;
   }
 
   std::string where() const { return fmt::format("standard input, line {}", line_number_); }
@@ -104,6 +109,7 @@ class Scoring {
     try {
       head_.engine.submit(std::move(request));
     } catch (const Error& error) {
+      items_.pop_back();
       fail(error.code(), "{}: {}", where(), error.what());
     }
     if (logits_) logits_->add_item(item.number, item.tokens);
@@ -132,7 +138,8 @@ class Scoring {
   const Options& options_;
   LineInput input_;
   std::optional<LogitsFile> logits_;
-  std::deque<Item> items_;  // in order of input; elements stay where they are
+  std::optional<Error> refused_;  // a line that cannot be scored: those before it still are
+  std::deque<Item> items_;        // in order of input; elements stay where they are
   int64_t line_number_ = 0;
   int64_t next_item_ = 0;
 };

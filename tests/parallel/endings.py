@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import BINARY, MODELS, MPI_ENVIRONMENT, needs_mpi, run
+from dinfer import BINARY, MODELS, MPI_ENVIRONMENT, json_lines, needs_mpi, run
 
 MODEL = MODELS / "hf/llama-9h-tied"
 ENVIRONMENT = {**os.environ, **MPI_ENVIRONMENT}
@@ -48,7 +48,11 @@ def check_joint_errors():
         ends(process, 2, "5000")
         assert process.stderr.count("5000") == 1, "said once for the whole job"
         ends(run(ranks, "run", "-m", MODEL, "--cpu", "--kv-blocks", 10**12, "-p", "x"), 5, "free", "--max-seq-len")
-        ends(run(ranks, "score", "-m", MODEL, "--cpu", stdin='{"tokens":[1,2]}\n{"tokens":[99999]}\n'), 2, "line 2", "99999")
+        before, long = '{"tokens":[1,2]}\n{"tokens":[3]}\n', '{"tokens":[%s]}\n' % long_prompt
+        for bad, said in ('{"tokens":[99999]}\n', "99999"), ("{\n", "JSON"), (long, "5000"):
+            process = run(ranks, "score", "-m", MODEL, "--cpu", stdin=before + bad + before)
+            ends(process, 2, "line 3", said)
+            assert [line["tokens"] for line in json_lines(process.stdout)] == [[1, 2], [3]], process.stdout
         ends(run(ranks, "score", "-m", MODEL, "--cpu", stdin='{"tokens":[1,2],"text":"a"}\n'), 2, "line 1", "either")
 
 
