@@ -174,6 +174,12 @@ void read_rope(const JsonFields& json, const Family& family, ModelConfig& config
       break;
     }
   }
+  // These reckon from a max_position_embeddings that is still that of the model before. Since some
+  // files have the longer one there, that stays what is taken unless more is asked for.
+  if ((rope.type == RopeType::linear || rope.type == RopeType::dynamic) && family.gemma == 0) {
+    config.longest_position = static_cast<int64_t>(
+        std::min(static_cast<double>(config.max_position) * rope.factor, double(kMostPosition)));
+  }
   if (rope.partial_rotary_factor != 1 && !family.partial_rotation) {
     fail(ExitCode::model_files,
          "{}: partial_rotary_factor {} is not supported for {}, which rotates whole heads",

@@ -62,6 +62,7 @@ struct ModelConfig {
   int64_t ffn = 0;            // of layers without experts
   int64_t vocab = 0;          // rows of the embedding
   int64_t max_position = 0;   // context length the model was made for
+  int64_t longest_position = 0;  // how far its rope scaling reaches, where that is further
   double norm_epsilon = 1e-5;
   bool tied_head = false;
   bool qkv_bias = false;

@@ -33,12 +33,13 @@ constexpr const char* kWhatHelps =
 
 int64_t wanted_seq_len(const Options& options, const ModelConfig& config) {
   if (options.max_seq_len == 0) return config.max_position;
-  if (options.max_seq_len > config.max_position) {
+  const int64_t longest = std::max(config.max_position, config.longest_position);
+  if (options.max_seq_len > longest) {
     fail(ExitCode::config,
          "sequences of {} tokens are asked for (--max-seq-len, or the largest row of bench), the "
          "model was made for at most {}: ask for shorter ones (bench: --prefill, --context, "
          "--bench-tokens)",
-         options.max_seq_len, config.max_position);
+         options.max_seq_len, longest);
   }
   return options.max_seq_len;
 }

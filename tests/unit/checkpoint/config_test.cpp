@@ -177,6 +177,17 @@ TEST(HuggingFaceConfig, YarnOnAnUnchangedContextLengthensIt) {
   EXPECT_EQ(config.max_position, 16384);
 }
 
+// Their formulas have max_position_embeddings as it was without them.
+TEST(HuggingFaceConfig, LinearAndDynamicScalingReachBeyondTheContext) {
+  for (const char* type : {"linear", "dynamic"}) {
+    const ModelConfig config =
+        config_of(with(llama(), {{"rope_scaling", {{"type", type}, {"factor", 2.5}}}}));
+    EXPECT_EQ(config.max_position, 4096) << type;
+    EXPECT_EQ(config.longest_position, 10240) << type;
+  }
+  EXPECT_EQ(config_of(llama()).longest_position, 0);
+}
+
 TEST(HuggingFaceConfig, MergesTheEndTokensOfBothFiles) {
   TemporaryDirectory directory;
   directory.write("config.json", with(llama(), {{"eos_token_id", 7}, {"bos_token_id", 1}}).dump());

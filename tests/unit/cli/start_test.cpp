@@ -29,6 +29,21 @@ TEST(ShareOfCores, more_ranks_than_cores_are_not_bound) {
   EXPECT_TRUE(share_of_cores({two, two, two}, 1).empty());
 }
 
+TEST(WantedSeqLen, reaches_as_far_as_rope_scaling_where_that_is_asked_for) {
+  ModelConfig config;
+  config.max_position = 4096;
+  Options options;
+  EXPECT_EQ(wanted_seq_len(options, config), 4096);
+  options.max_seq_len = 5000;
+  EXPECT_THROW(wanted_seq_len(options, config), Error);
+  config.longest_position = 8192;
+  EXPECT_EQ(wanted_seq_len(options, config), 5000);
+  options.max_seq_len = 8193;
+  EXPECT_THROW(wanted_seq_len(options, config), Error);
+  options.max_seq_len = 0;
+  EXPECT_EQ(wanted_seq_len(options, config), 4096) << "unless asked for";
+}
+
 TEST(LayoutDepth, is_one_step_a_stage_unless_results_and_hidden_states_share_a_way) {
   ModelConfig config = published_shape("smollm2-135m");
   config.layers = 2;
