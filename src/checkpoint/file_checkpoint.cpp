@@ -68,6 +68,10 @@ void FileCheckpoint::add_part(TensorInfo tensor) {
   parts_.emplace(tensor.name, std::move(tensor));
 }
 
+void FileCheckpoint::add_broken(const std::string& name, const std::string& message) {
+  broken_.emplace(name, message);
+}
+
 std::vector<std::string> FileCheckpoint::names() const {
   std::vector<std::string> names;
   for (const TensorInfo& tensor : tensors_) names.push_back(tensor.name);
@@ -87,6 +91,8 @@ const TensorInfo* FileCheckpoint::find_part(std::string_view name) const {
 }
 
 const TensorInfo* FileCheckpoint::find(std::string_view name) const {
+  if (const auto at = broken_.find(name); at != broken_.end())
+    fail(ExitCode::model_files, "{}", at->second);
   if (const auto at = index_.find(name); at != index_.end()) return &tensors_[at->second];
   if (const auto at = parts_.find(name); at != parts_.end()) {
     refuse(name, at->second.file, traits_of(at->second.type).name);

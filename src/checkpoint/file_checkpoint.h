@@ -28,6 +28,9 @@ class FileCheckpoint final : public Checkpoint {
   // packed matrix of the same name has been added.
   void add_part(TensorInfo tensor);
 
+  // A tensor that find() refuses with this message: parts of it do not fit together.
+  void add_broken(const std::string& name, const std::string& message);
+
   // Of all tensors, as they stand in the files.
   std::vector<std::string> names() const;
   bool is_part(std::string_view name, StorageType type) const;
@@ -54,6 +57,7 @@ class FileCheckpoint final : public Checkpoint {
   std::map<std::string, size_t, std::less<>> index_;
   std::map<std::string, TensorInfo, std::less<>> parts_;
   std::map<std::string, Unsupported, std::less<>> unsupported_;
+  std::map<std::string, std::string, std::less<>> broken_;  // messages by name
   std::string fingerprint_;
 };
 

@@ -117,9 +117,13 @@ void join_packed_matrices(FileCheckpoint& checkpoint, const QuantizationConfig& 
   if (config.method == Method::none) return;
   const auto join = [&](const std::string& name, std::string_view suffix, auto make) {
     if (!name.ends_with(suffix)) return;
-    const TensorInfo codes = *checkpoint.find_part(name);
-    const PackedParts parts(checkpoint, name.substr(0, name.size() - suffix.size()), codes);
-    checkpoint.add(make(parts, config));
+    const std::string module = name.substr(0, name.size() - suffix.size());
+    try {
+      const TensorInfo codes = *checkpoint.find_part(name);
+      checkpoint.add(make(PackedParts(checkpoint, module, codes), config));
+    } catch (const Error& error) {
+      checkpoint.add_broken(module + ".weight", error.what());
+    }
   };
   for (const std::string& name : checkpoint.names()) {
     if (config.method == Method::gptq) {

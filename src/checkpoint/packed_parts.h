@@ -57,7 +57,9 @@ TensorInfo awq_matrix(const PackedParts& parts, const QuantizationConfig& config
 TensorInfo compressed_matrix(const PackedParts& parts, const QuantizationConfig& config);
 TensorInfo fp8_matrix(const PackedParts& parts, const QuantizationConfig& config);
 
-// Puts the matrices that tensors of the checkpoint make among its tensors, as the config says.
+// Puts the matrices that tensors of the checkpoint make among its tensors, as the config says. One
+// whose parts do not fit together is refused when somebody asks for it: files hold more than a
+// model of text needs.
 void join_packed_matrices(FileCheckpoint& checkpoint, const QuantizationConfig& config);
 
 }  // namespace dinfer
