@@ -1,8 +1,10 @@
 #include "cli/plan.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/error.h"
+#include "bootstrap/launcher.h"
 #include "cli/output.h"
 #include "cli/plan_calibration.h"
 #include "cli/plan_emit.h"
@@ -45,6 +47,7 @@ int plan_command(const Options& options) {
   const PlannedModel model(options);
   PlannedMachines machines = options.devices.empty() ? this_machine(options, model.config())
                                                      : parse_devices(options.devices);
+  if (is_nccl_forbidden([](const char* name) { return std::getenv(name); })) machines.nccl = false;
   limit_memory(machines, options.memory_limit);
   const Calibration calibration = options.calibration.empty()
                                       ? Calibration()

@@ -33,6 +33,7 @@ constexpr double kGpuCodeTflops = 0.72;
 constexpr uint64_t kTaken = 700 * kMiB;
 
 constexpr int kMostDevices = 4096;
+constexpr int64_t kMostCount = 1 << 24;  // products of two cannot overflow
 
 struct Kind {
   std::string_view name;
@@ -136,6 +137,11 @@ std::vector<std::string> visible_gpus() {
   return cuda.at("gpus");
 }
 
+bool finds_nccl() {
+  const OrderedJson nccl = describe_build().at("nccl");
+  return !nccl.is_null() && !nccl.at("found").is_null();
+}
+
 std::vector<std::string> kind_names() {
   std::vector<std::string> names;
   for (const Kind& kind : kKinds) names.emplace_back(kind.name);
@@ -150,8 +156,8 @@ std::optional<DeviceKindSpec> kind_named(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<int> count_of(std::string_view text) {
-  const auto count = whole_number(text, kMostDevices);
+std::optional<int64_t> count_of(std::string_view text) {
+  const auto count = whole_number(text, kMostCount);
   return count == 0 ? std::nullopt : count;
 }
 
@@ -163,14 +169,21 @@ std::optional<uint64_t> memory_of(std::string_view text) {
   return static_cast<uint64_t>(*count) * kGiB;
 }
 
+std::string_view trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(' ');
+  return begin == std::string_view::npos
+             ? ""
+             : text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
+}
+
 struct Item {
-  int nodes = 1;
-  int count = 1;
+  int64_t nodes = 1;
+  int64_t count = 1;
   DeviceKindSpec kind;
 };
 
 // COUNTx, taken off the front of `text`; none where it does not begin so.
-std::optional<int> take_count(std::string_view& text) {
+std::optional<int64_t> take_count(std::string_view& text) {
   const size_t x = text.find_first_of("xX");
   if (x == std::string_view::npos || x == 0) return std::nullopt;
   const auto count = count_of(text.substr(0, x));
@@ -244,14 +257,14 @@ PlannedMachines parse_devices(const std::string& text) {
   int node = 0;
   for (size_t from = 0; from <= text.size();) {
     const size_t end = std::min(text.find(',', from), text.size());
-    const Item item = parse_item(text, std::string_view(text).substr(from, end - from));
-    count += int64_t{item.nodes} * item.count;
+    const Item item = parse_item(text, trimmed(std::string_view(text).substr(from, end - from)));
+    count += item.nodes * item.count;
     if (count > kMostDevices) break;
     // Devices of items without nodes of their own share the first one.
-    for (int n = 0; n < item.nodes; ++n) {
+    for (int n = 0; n < static_cast<int>(item.nodes); ++n) {
       if (item.nodes > 1 && !machines.devices.empty() && n == 0) node = machines.nodes;
       const int at = item.nodes > 1 ? node + n : 0;
-      for (int i = 0; i < item.count; ++i) machines.devices.push_back(device_of(item.kind, at));
+      for (int64_t i = 0; i < item.count; ++i) machines.devices.push_back(device_of(item.kind, at));
       machines.nodes = std::max(machines.nodes, at + 1);
     }
     words.push_back(item.nodes > 1
@@ -304,6 +317,7 @@ PlannedMachines this_machine(const Options& options, const ModelConfig& config) 
   const DeviceKindSpec kind = cpu_rank(options.threads, ranks, cores);
   for (int rank = 0; rank < ranks; ++rank)
     machines.devices.push_back({.kind = kind, .free = kind.memory});
+  machines.nccl = !gpus.empty() && finds_nccl();
   const std::string what =
       gpus.empty() ? count_text(ranks, "CPU rank") : fmt::format("{} x {}", gpus.size(), gpus[0]);
   machines.text = fmt::format("this machine: {}, {} on {}", what, count_text(cores, "core"),

@@ -34,6 +34,7 @@ struct PlannedDevice {
 struct PlannedMachines {
   std::vector<PlannedDevice> devices;
   int nodes = 1;
+  bool nccl = true;  // for GPUs
   std::string text;  // "8 x H200", "this machine: 2 CPU ranks, 2 cores on 1 socket"
 
   int gpus() const;

@@ -4,11 +4,11 @@
 #include <bit>
 #include <filesystem>
 #include <fstream>
-#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/shell_word.h"
 
 namespace dinfer {
 namespace {
@@ -17,24 +17,14 @@ namespace fs = std::filesystem;
 
 constexpr int kPort = 9400;  // where ranks meet; those of a ring listen at the ports after it
 
-// As one word of bash.
-std::string quoted(const std::string& text) {
-  std::string word = "'";
-  for (const char c : text) word += c == '\'' ? "'\\''" : std::string(1, c);
-  return word + "'";
-}
-
 class Emitter {
  public:
   Emitter(const Options& options, const PlanReport& report)
       : options_(options),
         report_(report),
         layout_(report.chosen.candidate),
-        ranks_(static_cast<int>(layout_.devices.size())) {
-    std::set<int> nodes;
-    for (const int device : layout_.devices)
-      nodes.insert(report.machines.devices[static_cast<size_t>(device)].node);
-    nodes_ = static_cast<int>(nodes.size());
+        ranks_(static_cast<int>(layout_.devices.size())),
+        nodes_(nodes_of(layout_, report.machines)) {
     if (ranks_ % nodes_ != 0)
       fail(ExitCode::config, "--emit {}: {} ranks on {} nodes: the scripts start as many on each",
            options.emit, ranks_, nodes_);
@@ -60,21 +50,21 @@ class Emitter {
   // What the scripts run: a command with its options, then those that the script is given.
   std::string arguments() const {
     const Options& o = options_;
-    std::string text = o.shape.empty() ? "-m " + quoted(o.model) : "--shape " + quoted(o.shape);
+    std::string text =
+        o.shape.empty() ? "-m " + shell_word(o.model) : "--shape " + shell_word(o.shape);
     const auto add = [&](bool given, const std::string& words) {
       if (given) text += " " + words;
     };
     add(!layout_.options.empty(), layout_.options);
     add(!o.topology.empty() && layout_.options.find("--topology") == std::string::npos,
-        "--topology " + quoted(o.topology));
+        "--topology " + shell_word(o.topology));
     add(report_.machines.gpus() == 0, "--cpu");
-    add(o.uneven_tp, "--uneven-tp");
     add(o.no_p2p, "--no-p2p");
-    add(o.revision != "main", "--revision " + quoted(o.revision));
+    add(o.revision != "main", "--revision " + shell_word(o.revision));
     add(o.quant_group != 32, fmt::format("--quant-group {}", o.quant_group));
     add(o.max_seq_len > 0, fmt::format("--max-seq-len {}", o.max_seq_len));
     add(o.threads > 0, fmt::format("--threads {}", o.threads));
-    add(!o.memory_limit.empty(), "--memory-limit " + quoted(o.memory_limit));
+    add(!o.memory_limit.empty(), "--memory-limit " + shell_word(o.memory_limit));
     add(o.kv_memory_fraction != 0.9, fmt::format("--kv-memory-fraction {}", o.kv_memory_fraction));
     add(o.kv_block_size != 16, fmt::format("--kv-block-size {}", o.kv_block_size));
     add(o.kv_dtype != "auto", "--kv-dtype " + o.kv_dtype);
@@ -97,9 +87,13 @@ class Emitter {
   std::string run() const { return fmt::format("\"$dinfer\" \"$command\" {} \"$@\"", arguments()); }
 
   void mpirun() const {
-    std::string hosts;
+    // mpirun counts a core as room for one rank.
+    std::string room = fmt::format(
+        "[ \"$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)\" -ge {} ] || "
+        "options+=(--oversubscribe)\n",
+        ranks_);
     if (nodes_ > 1) {
-      hosts = " --hostfile \"$(dirname \"$0\")/plan-hosts\"";
+      room = "options+=(--hostfile \"$(dirname \"$0\")/plan-hosts\")\n";
       std::string file = "# Put the names of your hosts here.\n";
       for (int node = 0; node < nodes_; ++node)
         file += fmt::format("node{} slots={}\n", node, ranks_a_node());
@@ -107,7 +101,8 @@ class Emitter {
     }
     write("plan-mpirun",
           opening("./plan-mpirun [COMMAND [ARGUMENTS]]") +
-              fmt::format("exec mpirun -np {} --bind-to none{} {}\n", ranks_, hosts, run()),
+              fmt::format("options=(-np {} --bind-to none)\n{}exec mpirun \"${{options[@]}}\" {}\n",
+                          ranks_, room, run()),
           true);
   }
 
@@ -201,7 +196,7 @@ class Emitter {
   const PlanReport& report_;
   const LayoutChoice& layout_;
   int ranks_;
-  int nodes_ = 1;
+  int nodes_;
 };
 
 }  // namespace

@@ -32,6 +32,14 @@ class LayoutModel {
     for (const Stage& stage : candidate.placement.stages) stages_.push_back(work_of(stage));
   }
 
+  int ranks() const { return static_cast<int>(candidate_.devices.size()); }
+
+  bool has_gpu() const {
+    for (int rank = 0; rank < ranks(); ++rank)
+      if (!device(rank).kind.cpu) return true;
+    return false;
+  }
+
   const PlannedDevice& device(int rank) const {
     const int device = candidate_.devices[static_cast<size_t>(rank)];
     return machines_.devices[static_cast<size_t>(device)];
@@ -166,14 +174,11 @@ class LayoutModel {
 };
 
 std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& model,
-                                  const LayoutModel& layout, const LayoutChoice& candidate) {
+                                  const LayoutModel& layout, const LayoutChoice& candidate,
+                                  const StepLimits& limits) {
   const ModelConfig& config = model.config();
-  const int ranks = static_cast<int>(candidate.devices.size());
-  bool gpus = false;
-  for (int rank = 0; rank < ranks; ++rank) gpus = gpus || !layout.device(rank).kind.cpu;
-  const StepLimits limits = planned_limits(options, config, gpus);
   std::vector<RankMemory> memory;
-  for (int rank = 0; rank < ranks; ++rank) {
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
     const Shard& shard = candidate.shard_of(rank);
     const PlannedDevice& device = layout.device(rank);
     memory.push_back({.free = device.free,
@@ -188,26 +193,22 @@ std::vector<RankMemory> memory_of(const Options& options, const PlannedModel& mo
   return memory;
 }
 
-double error_of(const LayoutChoice& candidate, const LayoutModel& layout,
-                const Calibration& calibration) {
-  const int ranks = static_cast<int>(candidate.devices.size());
+double error_of(const LayoutModel& layout, const Calibration& calibration) {
   bool measured = true, cpu = false;
-  for (int rank = 0; rank < ranks; ++rank) {
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
     measured = measured && layout.device(rank).kind.measured;
     cpu = cpu || layout.device(rank).kind.cpu;
   }
-  const bool fitted = ranks <= kMeasuredRanks && !cpu;
+  const bool fitted = layout.ranks() <= kMeasuredRanks && !cpu;
   const double otherwise = !measured ? kByDataSheet : fitted ? kFitted : kNotMeasured;
   return calibration.error(otherwise, layout.device(0).kind.name);
 }
 
-// Requests that come one after another, each a prompt and an answer, at most so many at once.
-SpeedEstimate saturated_speed(const Options& options, const LayoutChoice& candidate,
-                              const LayoutModel& layout, const KvPlan& kv,
-                              const Calibration& calibration) {
+// Requests that come one after another, each a prompt and an answer, at most `most` at once.
+SpeedEstimate saturated_speed(const LayoutChoice& candidate, const LayoutModel& layout,
+                              int64_t kv_tokens, int64_t most, const Calibration& calibration) {
   constexpr int64_t length = kPlannedPrompt + kPlannedAnswer;
-  const int64_t fitting = kv.blocks * options.kv_block_size / length;
-  const int64_t sequences = std::clamp<int64_t>(fitting, 1, options.max_seqs);
+  const int64_t sequences = std::clamp<int64_t>(kv_tokens / length, 1, most);
   // Groups that own layers one after the other each work on a part of them.
   const double together = std::max(1.0, static_cast<double>(sequences) / candidate.pp);
   const StepShape decode{
@@ -238,10 +239,11 @@ Evaluation evaluate(const Options& options, const PlannedModel& model,
                     const Calibration& calibration) {
   Evaluation result;
   const LayoutModel layout(model, machines, candidate);
-  result.memory = memory_of(options, model, layout, candidate);
+  const StepLimits limits = planned_limits(options, model.config(), layout.has_gpu());
+  const int64_t seqs = limits.logit_rows;
+  result.memory = memory_of(options, model, layout, candidate, limits);
   try {
-    result.kv =
-        plan_kv(options, options.max_seqs, wanted_seq_len(options, model.config()), result.memory);
+    result.kv = plan_kv(options, seqs, limits.positions, result.memory);
   } catch (const Error& error) {
     if (error.code() != ExitCode::does_not_fit) throw;
     result.problem = error.what();
@@ -252,8 +254,9 @@ Evaluation evaluate(const Options& options, const PlannedModel& model,
   result.handovers = layout.handovers(1);
   result.single = {.tok_s = 1e6 / (result.times.total() + result.handovers) * calibration.factor(1),
                    .bound_tok_s = 1e6 / layout.least_step(one)};
-  result.saturated = saturated_speed(options, candidate, layout, result.kv, calibration);
-  result.error = error_of(candidate, layout, calibration);
+  result.saturated = saturated_speed(candidate, layout, result.kv.blocks * options.kv_block_size,
+                                     seqs, calibration);
+  result.error = error_of(layout, calibration);
   return result;
 }
 

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include <fmt/ranges.h>
 
+#include "base/shell_word.h"
 #include "checkpoint/model_files.h"
 #include "cli/bench_shapes.h"
 #include "cli/start_layout.h"
 #include "cli/start_offload.h"
+#include "cli/start_split.h"
 #include "model/kv_cache.h"
 #include "model/transformer.h"
 #include "model/weights.h"
@@ -45,18 +48,22 @@ LayoutChoice grid(const PlannedModel& model, const GroupSizes& sizes, const Quan
   LayoutChoice candidate{.mode = layout_mode(tp, pp, dp), .tp = tp, .pp = pp, .dp = dp};
   candidate.placement = pipeline(model.config(), tp, pp, model.rules(quant));
   candidate.devices = first_devices(tp * pp * dp);
-  candidate.options = fmt::format("--tp {}{}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
-                                  dp > 1 ? fmt::format(" --dp {}", dp) : "", quant_options(quant));
+  const bool is_even = std::ranges::count(tensor_parallel_sizes(model.config(), tp), tp) > 0;
+  candidate.options = fmt::format("--tp {}{}{}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
+                                  dp > 1 ? fmt::format(" --dp {}", dp) : "",
+                                  is_even ? "" : " --uneven-tp", quant_options(quant));
   candidate.quant = quant;
   return candidate;
 }
 
-// The device that a mapping names, among the planned ones.
+// The device that a mapping names, among the planned ones: those of one machine.
 int device_named(const DeviceName& name, const DeviceMap& map, const PlannedMachines& machines) {
-  const int gpus = machines.gpus();
-  const int count = static_cast<int>(machines.devices.size());
-  if (!name.cpu) check_devices(map, gpus > 0 ? gpus : count);
-  if (name.cpu && !machines.devices.back().kind.cpu)
+  const auto is_here = [](const PlannedDevice& device) { return device.node == 0; };
+  const int count = static_cast<int>(std::ranges::count_if(machines.devices, is_here));
+  const bool has_cpu = machines.devices[static_cast<size_t>(count - 1)].kind.cpu;
+  const bool gpus = machines.gpus() > 0;
+  if (!name.cpu) check_devices(map, gpus && has_cpu ? count - 1 : count);
+  if (name.cpu && !has_cpu)
     fail(ExitCode::config, "{} places layers on the CPU, which --devices does not name: add ,cpu",
          map.source);
   return name.cpu ? count - 1 : name.ordinal;
@@ -90,39 +97,9 @@ std::string list_of(const DeviceMap& map) {
   return fmt::format("{}", fmt::join(entries, ";"));
 }
 
-// A shard's part that is of some units alone.
-Shard restricted(Shard shard, Range units) {
-  std::erase_if(shard.units, [&](Range& range) {
-    range = {std::max(range.begin, units.begin), std::min(range.end, units.end)};
-    return range.begin >= range.end;
-  });
-  return shard;
-}
-
-// What the automatic split needs to know of each unit.
-UnitNeeds needs_of(const Options& options, const PlannedModel& model, const QuantChoice& quant) {
-  const ModelConfig& config = model.config();
-  const Shard whole = tensor_parallel(config, 1, model.rules(quant)).shards[0];
-  const int64_t tokens =
-      std::min(wanted_seq_len(options, config), kPlannedPrompt + kPlannedAnswer) * options.max_seqs;
-  UnitNeeds needs;
-  for (int64_t u = 0; u < unit::count(config.layers); ++u) {
-    const Shard shard = restricted(whole, {u, u + 1});
-    const WeightBytes bytes = model.weight_bytes(shard, quant);
-    needs.weights.push_back(bytes.all());
-    needs.reads.push_back(
-        u == unit::kEmbed ? 0 : static_cast<uint64_t>(bytes.read_by(1, config.experts)));
-    needs.kv.push_back(
-        static_cast<uint64_t>(tokens) *
-        KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size) /
-        static_cast<uint64_t>(options.kv_block_size));
-  }
-  return needs;
-}
-
 std::optional<LayoutChoice> automatic(const Options& options, const PlannedModel& model,
                                       const PlannedMachines& machines, const QuantChoice& quant) {
-  const UnitNeeds needs = needs_of(options, model, quant);
+  const UnitNeeds needs = split_needs(options, model, quant);
   const bool gpus = machines.gpus() > 0;
   const Shard whole = tensor_parallel(model.config(), 1, model.rules(quant)).shards[0];
   const uint64_t activations = Transformer::activation_bytes(
@@ -139,7 +116,8 @@ std::optional<LayoutChoice> automatic(const Options& options, const PlannedModel
   }
   try {
     const Split split = split_layers(needs, devices);
-    if (split.map.devices.size() == 1) return std::nullopt;  // --tp 1 says it
+    const bool first_alone = split.map.devices == std::vector<DeviceName>{devices[0].name};
+    if (first_alone) return grid(model, {}, quant);
     LayoutChoice candidate =
         mapped(model, machines, split.map,
                fmt::format("-n \"{}\"{}", list_of(split.map), quant_options(quant)), quant);
@@ -150,15 +128,33 @@ std::optional<LayoutChoice> automatic(const Options& options, const PlannedModel
   }
 }
 
-// Whether a start lets the CPU help the GPUs without being asked.
+// Whether a start shares out layers without being asked for groups.
+bool shares_layers(const Options& options, const PlannedMachines& machines) {
+  const bool without_nccl = machines.gpus() > 1 && machines.nodes == 1 && !machines.nccl;
+  return options.mode == "layers" || (options.mode == "auto" && without_nccl);
+}
+
+// Whether it lets the CPU help the only GPU.
 bool adds_cpu(const Options& options, const PlannedMachines& machines) {
-  const int gpus = machines.gpus();
-  const bool by_layers = options.mode == "layers" || (options.mode == "auto" && gpus == 1);
-  if (!by_layers || gpus == 0 || !machines.devices.back().kind.cpu) return false;
-  std::vector<uint64_t> memory;
-  for (int gpu = 0; gpu < gpus; ++gpu)
-    memory.push_back(machines.devices[static_cast<size_t>(gpu)].kind.memory);
-  return is_too_large(options, memory);
+  if (options.mode != "auto" || machines.gpus() != 1 || !machines.devices.back().kind.cpu)
+    return false;
+  return is_too_large(options, {{machines.devices[0].kind.memory}});
+}
+
+// As decide_layout has them for as many ranks as there are devices, but the most of these that the
+// model's heads divide among.
+GroupSizes sizes_for(const Options& options, const PlannedModel& model,
+                     const PlannedMachines& machines) {
+  const int ranks = ranks_of(machines);
+  GroupSizes sizes{.tp = options.tp, .pp = options.pp, .dp = std::max(options.dp, 1)};
+  const int own = std::max(1, ranks / sizes.dp);  // of a replica
+  if (sizes.pp == 0)
+    sizes.pp = shares_layers(options, machines) ? std::max(1, own / std::max(sizes.tp, 1)) : 1;
+  if (sizes.tp == 0) sizes.tp = model.tensor_parallel_sizes(std::max(1, own / sizes.pp)).back();
+  if (sizes.ranks() > ranks)
+    fail(ExitCode::config, "--tp {} x --pp {} x --dp {} take {} ranks, there are {} devices: {}",
+         sizes.tp, sizes.pp, sizes.dp, sizes.ranks(), ranks, machines.text);
+  return sizes;
 }
 
 }  // namespace
@@ -208,33 +204,50 @@ CutRules PlannedModel::rules(const QuantChoice& quant) const {
   return {ffn_alignment(checkpoint_.get(), config_, quant), heads_};
 }
 
+std::vector<int> PlannedModel::tensor_parallel_sizes(int most) const {
+  return dinfer::tensor_parallel_sizes(config_, most, heads_);
+}
+
+UnitNeeds split_needs(const Options& options, const PlannedModel& model, const QuantChoice& quant) {
+  const ModelConfig& config = model.config();
+  return needs_of(
+      {.config = config,
+       .weight_bytes = [&](const Shard& shard) { return model.weight_bytes(shard, quant); },
+       .kv_block_bytes =
+           [&](const Shard& shard) {
+             return KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size);
+           },
+       .kv_blocks = split_kv_blocks(options, wanted_seq_len(options, config)),
+       .rules = model.rules(quant)});
+}
+
+int nodes_of(const LayoutChoice& layout, const PlannedMachines& machines) {
+  std::set<int> nodes;
+  for (const int device : layout.devices)
+    nodes.insert(machines.devices[static_cast<size_t>(device)].node);
+  return static_cast<int>(nodes.size());
+}
+
 LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,
                            const PlannedMachines& machines) {
-  const ModelConfig& config = model.config();
-  if (const auto map = manual_map(options, config)) {
+  if (const auto map = manual_map(options, model.config())) {
     const std::string by = options.device_layers.empty()
-                               ? fmt::format("--topology {}", options.topology)
+                               ? fmt::format("--topology {}", shell_word(options.topology))
                                : fmt::format("-n \"{}\"", options.device_layers);
     return mapped(model, machines, *map, by + quant_options(model.quant()), model.quant());
   }
   const bool says_groups = options.tp > 0 || options.pp > 0 || options.dp > 1;
-  if (!says_groups && adds_cpu(options, machines))
+  const bool splits = shares_layers(options, machines) && machines.nodes == 1;
+  if (!says_groups && (splits || adds_cpu(options, machines)))
     if (auto candidate = automatic(options, model, machines, model.quant()))
       return *std::move(candidate);
-  const int ranks = ranks_of(machines);
-  const bool by_layers = options.mode == "layers" && options.tp == 0 && options.pp == 0;
-  GroupSizes sizes{.tp = options.tp, .dp = std::max(options.dp, 1)};
-  const int own = std::max(1, ranks / sizes.dp);  // of a replica
-  sizes.pp = by_layers ? own : std::max(options.pp, 1);
-  if (sizes.tp == 0) sizes.tp = tensor_parallel_sizes(config, std::max(1, own / sizes.pp)).back();
-  if (sizes.ranks() > ranks)
-    fail(ExitCode::config, "--tp {} x --pp {} x --dp {} take {} ranks, there are {} devices: {}",
-         sizes.tp, sizes.pp, sizes.dp, sizes.ranks(), ranks, machines.text);
+  const GroupSizes sizes = sizes_for(options, model, machines);
   LayoutChoice candidate = grid(model, sizes, model.quant());
-  if (sizes.ranks() < ranks) {
-    candidate.note = fmt::format("{} of {} devices: the most that the model's heads divide among",
-                                 sizes.ranks(), ranks);
-  }
+  const int ranks = ranks_of(machines);
+  if (sizes.ranks() < ranks)
+    candidate.note =
+        fmt::format("{} of {} devices{}", sizes.ranks(), ranks,
+                    options.tp > 0 ? "" : ": the most that the model's heads divide among");
   return candidate;
 }
 
@@ -247,10 +260,12 @@ std::vector<LayoutChoice> other_layouts(const Options& options, const PlannedMod
   const int ranks = ranks_of(machines);
   std::vector<LayoutChoice> others;
   const auto add = [&](LayoutChoice candidate) {
-    if (candidate.options != chosen.options) others.push_back(std::move(candidate));
+    const auto is_same = [&](const LayoutChoice& o) { return o.options == candidate.options; };
+    if (!is_same(chosen) && std::ranges::none_of(others, is_same))
+      others.push_back(std::move(candidate));
   };
   for (const QuantChoice& quant : forms) {
-    for (const int tp : tensor_parallel_sizes(model.config(), ranks)) {
+    for (const int tp : model.tensor_parallel_sizes(ranks)) {
       add(grid(model, {.tp = tp}, quant));
       const int groups = ranks / tp;
       if (groups == 1 || tp * groups != ranks) continue;

@@ -12,6 +12,7 @@
 #include "cli/start_memory.h"
 #include "model/transformer.h"
 #include "placement/placement.h"
+#include "placement/split.h"
 #include "quant/quantize.h"
 
 namespace dinfer {
@@ -32,6 +33,8 @@ class PlannedModel {
 
   WeightBytes weight_bytes(const Shard& shard, const QuantChoice& quant) const;
   CutRules rules(const QuantChoice& quant) const;
+  // The rank counts up to `most` that may share layers, ascending.
+  std::vector<int> tensor_parallel_sizes(int most) const;
   KvType kv_type() const { return kv_type_; }
 
  private:
@@ -42,6 +45,9 @@ class PlannedModel {
   HeadRule heads_ = HeadRule::even;
   KvType kv_type_ = KvType::f16;
 };
+
+// What the automatic split of a start with these options asks for.
+UnitNeeds split_needs(const Options& options, const PlannedModel& model, const QuantChoice& quant);
 
 // A way to lay the model out, before it is known to fit.
 struct LayoutChoice {
@@ -58,6 +64,9 @@ struct LayoutChoice {
     return placement.shards[static_cast<size_t>(rank) % placement.shards.size()];
   }
 };
+
+// Of those that the layout takes.
+int nodes_of(const LayoutChoice& layout, const PlannedMachines& machines);
 
 // The one that the options ask for, or that a command on these devices would take by itself.
 LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,

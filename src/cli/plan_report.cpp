@@ -27,12 +27,12 @@ std::string rank_lines(const PlanReport& report, const PlannedLayout& layout) {
   for (size_t rank = 0; rank < std::min(memory.size(), kMostLines); ++rank) {
     const RankMemory& own = memory[rank];
     const auto blocks = static_cast<uint64_t>(layout.evaluation.kv.blocks);
-    text +=
-        fmt::format("rank {}: node={} device={} units={} weights={} activations={} kv={} free={}\n",
-                    rank, device_of(report, layout.candidate, rank).node, own.device,
-                    units_text(layout.candidate.shard_of(static_cast<int>(rank)), report.layers),
-                    size_text(own.weights), size_text(own.working(layout.evaluation.kv.max_seq_len)),
-                    size_text(blocks * own.kv_block), size_text(own.free));
+    text += fmt::format(
+        "rank {}: node={} device={} units={} weights={} activations={} kv={} free={}\n", rank,
+        device_of(report, layout.candidate, rank).node, own.device,
+        units_text(layout.candidate.shard_of(static_cast<int>(rank)), report.layers),
+        size_text(own.weights), size_text(own.working(layout.evaluation.kv.max_seq_len)),
+        size_text(blocks * own.kv_block), size_text(own.free));
   }
   if (memory.size() > kMostLines)
     text += fmt::format("... and {} more\n", memory.size() - kMostLines);
@@ -48,8 +48,8 @@ std::string chosen_text(const PlanReport& report) {
   const auto& [candidate, evaluation] = report.chosen;
   std::string text =
       fmt::format("layout: mode={} ranks={} nodes={} tp={} pp={} dp={} options=\"{}\"{}\n",
-                  candidate.mode, candidate.devices.size(), report.machines.nodes, candidate.tp,
-                  candidate.pp, candidate.dp, candidate.options,
+                  candidate.mode, candidate.devices.size(), nodes_of(candidate, report.machines),
+                  candidate.tp, candidate.pp, candidate.dp, candidate.options,
                   candidate.note.empty() ? "" : fmt::format(" reason=\"{}\"", candidate.note));
   text += rank_lines(report, report.chosen);
   if (!evaluation.problem.empty()) return text + "does not fit: " + evaluation.problem + "\n";

@@ -5,8 +5,6 @@
 
 #include "base/error.h"
 #include "cli/plan_layouts.h"
-#include "cli/start_split.h"
-#include "model/kv_cache.h"
 #include "placement/memory_limits.h"
 
 namespace dinfer {
@@ -30,21 +28,13 @@ SplitDevice device_of(const Options& options, int ordinal, uint64_t bytes, uint6
 bool is_too_large(const Options& options, std::span<const uint64_t> gpus) {
   const PlannedModel model(options);
   const ModelConfig& config = model.config();
-  const CutRules rules = model.rules(model.quant());
-  const uint64_t activations = Transformer::activation_bytes(
-      config, tensor_parallel(config, 1, rules).shards[0], planned_limits(options, config, true));
+  const Shard whole = tensor_parallel(config, 1, model.rules(model.quant())).shards[0];
+  const uint64_t activations =
+      Transformer::activation_bytes(config, whole, planned_limits(options, config, true));
   // A KV cache that is asked for and has no room is refused, with or without a CPU.
   Options weights_first = options;
   weights_first.kv_blocks = 0;
-  const UnitNeeds needs = needs_of(
-      {.config = config,
-       .weight_bytes = [&](const Shard& shard) { return model.weight_bytes(shard, model.quant()); },
-       .kv_block_bytes =
-           [&](const Shard& shard) {
-             return KvCache::bytes_per_block(config, shard, model.kv_type(), options.kv_block_size);
-           },
-       .kv_blocks = split_kv_blocks(weights_first, wanted_seq_len(options, config)),
-       .rules = rules});
+  const UnitNeeds needs = split_needs(weights_first, model, model.quant());
   std::vector<SplitDevice> devices;
   for (const uint64_t bytes : gpus)
     devices.push_back(device_of(options, static_cast<int>(devices.size()), bytes, activations));

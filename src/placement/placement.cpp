@@ -202,10 +202,10 @@ Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules
   return place(config, groups, owners, rules);
 }
 
-std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most) {
+std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most, HeadRule heads) {
   std::vector<int> sizes;
   for (int ranks = 1; ranks <= most; ++ranks) {
-    if (fits(config, ranks, HeadRule::even)) sizes.push_back(ranks);
+    if (fits(config, ranks, heads)) sizes.push_back(ranks);
   }
   return sizes;
 }

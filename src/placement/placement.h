@@ -101,7 +101,8 @@ Placement tensor_parallel(const ModelConfig& config, int ranks, const CutRules& 
 // layers: Error(config).
 Placement pipeline(const ModelConfig& config, int tp, int stages, const CutRules& rules);
 
-// The rank counts up to `most` that tensor_parallel accepts with even heads, ascending.
-std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most);
+// The rank counts up to `most` that tensor_parallel accepts, ascending.
+std::vector<int> tensor_parallel_sizes(const ModelConfig& config, int most,
+                                       HeadRule heads = HeadRule::even);
 
 }  // namespace dinfer

@@ -102,9 +102,13 @@ class Selection {
     }
     const bool any = std::ranges::any_of(
         tensors_, [&](const UnitTensor& tensor) { return matches(entry, tensor.name); });
-    if (!any)
-      refuse(entry, "matches none of the model's weights, whose names are like {}",
-             tensors_[std::min<size_t>(2, tensors_.size() - 1)].name);
+    if (any) return;
+    if (config.tied_head && matches(entry, "lm_head.weight"))
+      refuse(entry,
+             "names a head of its own, which this model lacks: its head is the embedding, "
+             "/embed_tokens/, and is where /model\\.norm/ is");
+    refuse(entry, "matches none of the model's weights, whose names are like {}",
+           tensors_[std::min<size_t>(2, tensors_.size() - 1)].name);
   }
 
   const Topology& topology_;

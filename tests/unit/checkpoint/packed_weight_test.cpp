@@ -166,8 +166,9 @@ TEST(PackedWeight, WhatNobodyAsksForMayBeBroken) {
   model.tensors.push_back({"vision.qweight", "I32", {2, 3}, std::string(24, '\0')});
   const auto checkpoint = open_checkpoint(model.write(directory));
   EXPECT_EQ(checkpoint->find("m.weight")->type, StorageType::packed);
-  EXPECT_NE(model_error([&] { checkpoint->find("vision.weight"); }).find("\"vision.qweight\" needs"),
-            std::string::npos);
+  EXPECT_NE(
+      model_error([&] { checkpoint->find("vision.weight"); }).find("\"vision.qweight\" needs"),
+      std::string::npos);
 }
 
 // Overrides of single modules show in the shapes.

@@ -50,6 +50,7 @@ TEST(PlanDevices, AListNamesKindsCountsAndNodes) {
   EXPECT_EQ(nodes.nodes, 2);
   EXPECT_EQ(nodes.devices[7].node, 0);
   EXPECT_EQ(nodes.devices[8].node, 1);
+  EXPECT_EQ(parse_devices("2xH100, 1xA100 ,cpu:8192GiB").devices.size(), 4u);
 }
 
 TEST(PlanDevices, WhatIsNoListIsRefused) {
@@ -61,6 +62,8 @@ TEST(PlanDevices, WhatIsNoListIsRefused) {
   expect_has(refusal(ExitCode::usage, [] { parse_devices("8xH300"); }), "did you mean H200?");
   expect_has(refusal(ExitCode::usage, [] { parse_devices("H100:40GB"); }), "as in H100:40GiB");
   expect_has(refusal(ExitCode::usage, [] { parse_devices("H100,2xcpu"); }), "one CPU");
+  expect_has(refusal(ExitCode::usage, [] { parse_devices("2x5000xH100"); }),
+             "10000 devices, at most 4096");
 }
 
 TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
@@ -70,6 +73,46 @@ TEST(PlanLayouts, TheMostDevicesThatCanShareAreTaken) {
   EXPECT_EQ(three.tp, 2);
   expect_has(three.note, "2 of 3 devices");
   EXPECT_EQ(chosen_layout(options, model, parse_devices("8xH200")).tp, 8);
+}
+
+TEST(PlanLayouts, UnevenHeadsLetAnyNumberOfDevicesShare) {
+  Options options = options_for("smollm2-135m");
+  const PlannedMachines machines = parse_devices("2xH200");
+  EXPECT_EQ(chosen_layout(options, PlannedModel(options), machines).tp, 1);
+  options.uneven_tp = true;
+  const LayoutChoice two = chosen_layout(options, PlannedModel(options), machines);
+  EXPECT_EQ(two.options, "--tp 2 --uneven-tp");
+  EXPECT_EQ(two.shard_of(0).heads.size() + two.shard_of(1).heads.size(), 9);
+  EXPECT_EQ(chosen_layout(options, PlannedModel(options), parse_devices("3xH200")).options,
+            "--tp 3");
+}
+
+// A mapping is for one machine, whose devices it numbers.
+TEST(PlanLayouts, AMappingDoesNotReachOtherNodes) {
+  Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("2x2xH200");
+  options.device_layers = "0:16;1:16";
+  EXPECT_EQ(nodes_of(chosen_layout(options, model, machines), machines), 1);
+  options.device_layers = "0:16;2:16";
+  expect_has(refusal(ExitCode::config, [&] { chosen_layout(options, model, machines); }),
+             "cuda:2, which is not there: cuda:0 to cuda:1 are");
+}
+
+// More sequences than a step has tokens are never under way.
+TEST(PlanLayouts, StepsBoundTheSequences) {
+  Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("H200");
+  const auto planned = [&](int seqs, int tokens) {
+    options.max_seqs = seqs;
+    options.max_batch_tokens = tokens;
+    options.max_seq_len = 1024;
+    return evaluate(options, model, machines, chosen_layout(options, model, machines), {});
+  };
+  EXPECT_EQ(planned(64, 16).kv.blocks, planned(16, 16).kv.blocks);
+  EXPECT_LT(planned(64, 16).kv.blocks, planned(64, 64).kv.blocks);
+  EXPECT_EQ(planned(64, 16).saturated.sequences, 16);
 }
 
 // A step of one sequence reads the experts that it chooses, of many all of them; memory holds them
@@ -144,18 +187,32 @@ TEST(PlanLayouts, AMemoryLimitCountsAsLessMemory) {
   options.mode = "layers";
   const PlannedModel model(options);
   PlannedMachines machines = parse_devices("2xH200");
-  limit_memory(machines, "0=10GiB");
-  EXPECT_EQ(machines.devices[0].free, uint64_t{10} << 30);
+  limit_memory(machines, "0=6GiB");
+  EXPECT_EQ(machines.devices[0].free, uint64_t{6} << 30);
   EXPECT_GT(machines.devices[1].free, uint64_t{100} << 30);
-  const LayoutChoice even = chosen_layout(options, model, machines);
-  const std::vector<LayoutChoice> others = other_layouts(options, model, machines, even);
-  const auto split = std::ranges::find_if(
-      others, [](const LayoutChoice& other) { return other.options.starts_with("-n"); });
-  ASSERT_NE(split, others.end());
-  EXPECT_EQ(evaluate(options, model, machines, *split, {}).problem, "");
+  const LayoutChoice split = chosen_layout(options, model, machines);
+  EXPECT_LT(split.shard_of(0).units[0].size(), split.shard_of(1).units[0].size());
+  EXPECT_EQ(evaluate(options, model, machines, split, {}).problem, "");
   expect_has(refusal(ExitCode::config, [&] { limit_memory(machines, "2=1GiB"); }),
              "its devices are cuda:0, cuda:1 (");
   expect_has(refusal(ExitCode::config, [&] { limit_memory(machines, "cpu=1GiB"); }), "limits cpu");
+}
+
+// As a start does: --mode layers, or GPUs of one machine without NCCL.
+TEST(PlanLayouts, LayersAreSharedOutBySpeed) {
+  Options options = options_for("llama-3.1-8b");
+  const PlannedModel model(options);
+  PlannedMachines machines = parse_devices("H200,A100");
+  EXPECT_EQ(chosen_layout(options, model, machines).options, "--tp 2");
+  machines.nccl = false;
+  const LayoutChoice split = chosen_layout(options, model, machines);
+  EXPECT_TRUE(split.options.starts_with("-n \"0:")) << split.options;
+  EXPECT_GT(split.shard_of(0).units[0].size(), 2 * split.shard_of(1).units[0].size());
+  machines.nccl = true;
+  options.mode = "layers";
+  EXPECT_EQ(chosen_layout(options, model, machines).options, split.options);
+  options.tp = 1;
+  EXPECT_EQ(chosen_layout(options, model, machines).options, "--tp 1 --pp 2");
 }
 
 TEST(PlanLayouts, TheCpuHelpsGpusThatAreTooSmallWithoutBeingAsked) {

@@ -103,6 +103,10 @@ TEST(Topology, SelectorsThatDoNotFitTheModelAreRefused) {
   expect_has(refused("/attn_q/: {isq: 8}\n"),
              "matches none of the model's weights, whose names are like "
              "model.layers.0.self_attn.q_proj.weight");
+  ModelConfig tied = model_of(4);
+  tied.tied_head = true;
+  expect_has(refused("/lm_head/: {isq: 8}\n", tied),
+             "lacks: its head is the embedding, /embed_tokens/");
 }
 
 TEST(Topology, WhatIsNoTopologyIsRefusedWithLineAndTheValidForm) {
