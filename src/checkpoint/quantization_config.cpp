@@ -65,6 +65,21 @@ void read_awq(const JsonFields& json, QuantizationConfig& config) {
   if (columns && *columns > 0) config.groups.push_back(*columns);
 }
 
+// AutoRound (https://github.com/intel/auto-round) stores what it finds in the layouts of others.
+void read_auto_round(const JsonFields& json, QuantizationConfig& config) {
+  const std::string type = json.string("data_type").value_or("int");
+  if (type != "int") refuse(json, "AutoRound with weights of type " + printable(type));
+  const std::string packing = json.string("packing_format").value_or("auto_round:auto_gptq");
+  if (packing == "auto_round:auto_gptq" || packing == "auto_round:gptqmodel" ||
+      packing == "auto_round:gptq") {
+    return read_gptq(json, config);
+  }
+  if (packing == "auto_round:auto_awq" || packing == "auto_round:awq") {
+    return read_awq(json, config);
+  }
+  refuse(json, "AutoRound with packing_format " + printable(packing));
+}
+
 void read_block(const JsonFields& json, const char* key, QuantizationConfig& config) {
   const auto sizes = json.integers(key, 1, kMostFfn);
   if (sizes.empty()) return;
@@ -178,6 +193,8 @@ QuantizationConfig read_quantization_config(const std::filesystem::path& directo
     read_gptq(json, config);
   } else if (*method == "awq") {
     read_awq(json, config);
+  } else if (*method == "auto-round" || *method == "intel/auto-round") {
+    read_auto_round(json, config);
   } else if (*method == "compressed-tensors") {
     read_compressed_tensors(json, config);
   } else if (*method == "fp8" || *method == "fbgemm_fp8") {

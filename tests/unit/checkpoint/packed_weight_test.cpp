@@ -214,6 +214,11 @@ TEST(QuantizationConfig, RefusesWhatIsNotRead) {
       {R"({"quant_method":"gptq","bits":4,"group_size":-2})", "-1 to"},
       {R"({"quant_method":"awq","bits":8})", "AWQ with 8 bits"},
       {R"({"quant_method":"awq","bits":4,"version":"GEMV"})", "AWQ in version \"gemv\""},
+      {R"({"quant_method":"auto-round","bits":4,"packing_format":"auto_round:llm_compressor"})",
+       "AutoRound with packing_format \"auto_round:llm_compressor\""},
+      {R"({"quant_method":"auto-round","bits":4,"data_type":"mx_fp"})",
+       "weights of type \"mx_fp\""},
+      {R"({"quant_method":"auto-round","bits":2})", "GPTQ with 2 bits"},
       {R"({"quant_method":"fp8","fmt":"e5m2"})", "FP8 as \"e5m2\""},
       {R"({"quant_method":"fp8","weight_block_size":[128]})", "two, rows and columns"},
       {R"({"quant_method":"fp8","weight_block_size":[1,1]})", "FP8 in blocks of 1 inputs"},
@@ -254,6 +259,21 @@ TEST(QuantizationConfig, TakesStatusesAndTransformsThatWeightsHaveInThem) {
                   std::string(more) + "}}");
     EXPECT_EQ(config.bits, std::vector<int>{4}) << more;
     EXPECT_EQ(config.groups, std::vector<int64_t>{64}) << more;
+  }
+}
+
+TEST(QuantizationConfig, OfAutoRoundIsThatOfTheLayoutItPacksIn) {
+  using Method = QuantizationConfig::Method;
+  for (const auto& [more, method] :
+       {std::pair{R"(,"data_type":"int","packing_format":"auto_round:auto_gptq"})", Method::gptq},
+        {R"(,"sym":true,"backend":"auto_round:exllamav2"})", Method::gptq},
+        {R"(,"packing_format":"auto_round:auto_awq"})", Method::awq}}) {
+    const QuantizationConfig config = config_of(
+        R"({"quantization_config":{"quant_method":"auto-round","bits":4,"group_size":64)" +
+        std::string(more) + "}");
+    EXPECT_EQ(config.method, method) << more;
+    EXPECT_EQ(config.groups, std::vector<int64_t>{64});
+    EXPECT_FALSE(config.by_activation);
   }
 }
 
