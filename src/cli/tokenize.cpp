@@ -94,6 +94,7 @@ std::vector<int32_t> parse_ids(std::string_view text, std::string_view where) {
 void convert_lines(const Tokenizer& tokenizer, const EncodeOptions& encode) {
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("standard input, line {}", number);
     const Json json = parse_json(line, where, ExitCode::usage);
     if (json.is_object() && json.contains("text") && json["text"].is_string()) {
