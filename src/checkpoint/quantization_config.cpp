@@ -47,6 +47,7 @@ void read_gptq(const JsonFields& json, QuantizationConfig& config) {
   if (format != "gptq" && format != "gptq_v2") {
     refuse(json, "GPTQ with checkpoint_format " + printable(format));
   }
+  if (json.boolean("is_marlin_format").value_or(false)) refuse(json, "GPTQ in Marlin's layout");
   config.zero_offset = format == "gptq" ? 1 : 0;
   config.symmetric = json.boolean("sym").value_or(false);
   config.by_activation = json.boolean("desc_act").value_or(false);
@@ -101,6 +102,15 @@ void read_fp8(const JsonFields& json, QuantizationConfig& config) {
   read_block(json, "weight_block_size", config);
 }
 
+// NVIDIA's ModelOpt (https://github.com/NVIDIA/TensorRT-Model-Optimizer): FP8 with a scale a
+// tensor.
+void read_modelopt(const JsonFields& json, QuantizationConfig& config) {
+  const auto algorithm = json.string("quant_algo");
+  if (!algorithm) return;  // only the KV cache is
+  if (*algorithm != "FP8") refuse(json, "ModelOpt as " + printable(*algorithm));
+  config.method = Method::fp8;
+}
+
 // What one of "config_groups" does to weights.
 void read_scheme(const JsonFields& json, QuantizationConfig& config) {
   const std::string type = json.string("type").value_or("int");
@@ -146,6 +156,8 @@ void read_compressed_tensors(const JsonFields& json, QuantizationConfig& config)
     const std::string format = fields.string("format").value_or("dense");
     if (format != "dense") refuse(json, "compressed-tensors, sparse as " + printable(format));
   }
+  if (json.string("format").value_or("dense") == "marlin-24")
+    refuse(json, "compressed-tensors in Marlin's layout, \"marlin-24\"");
   // Until 2024 weights were stored compressed under the status "frozen", too.
   const std::string status = json.string("quantization_status").value_or("compressed");
   if (status != "compressed" && status != "frozen")
@@ -168,6 +180,22 @@ std::optional<Json> read_json(const std::filesystem::path& path) {
   return parse_json(read_text_file(path, kMostConfigBytes), path.string(), ExitCode::model_files);
 }
 
+// Where config.json says nothing: files of GPTQ's and of ModelOpt's own.
+void read_other_files(const std::filesystem::path& directory, QuantizationConfig& config) {
+  const auto gptq_path = directory / "quantize_config.json";
+  if (const std::optional<Json> gptq = read_json(gptq_path)) {
+    config.where = gptq_path.string();
+    return read_gptq(JsonFields(*gptq, config.where), config);
+  }
+  const auto modelopt_path = directory / "hf_quant_config.json";
+  if (const std::optional<Json> modelopt = read_json(modelopt_path)) {
+    config.where = modelopt_path.string() + ": quantization";
+    const JsonFields file(*modelopt, modelopt_path.string());
+    if (const Json* section = file.find("quantization"))
+      read_modelopt(JsonFields(*section, config.where), config);
+  }
+}
+
 }  // namespace
 
 QuantizationConfig read_quantization_config(const std::filesystem::path& directory) {
@@ -179,10 +207,7 @@ QuantizationConfig read_quantization_config(const std::filesystem::path& directo
   const Json* section = model.find("quantization_config");
   if (!section) section = model.find("compression_config");  // compressed-tensors until 2024
   if (!section) {
-    const auto gptq_path = directory / "quantize_config.json";
-    const std::optional<Json> gptq = read_json(gptq_path);
-    config.where = gptq_path.string();
-    if (gptq) read_gptq(JsonFields(*gptq, config.where), config);
+    read_other_files(directory, config);
     return config;
   }
   config.where = path.string() + ": quantization_config";
@@ -197,6 +222,8 @@ QuantizationConfig read_quantization_config(const std::filesystem::path& directo
     read_auto_round(json, config);
   } else if (*method == "compressed-tensors") {
     read_compressed_tensors(json, config);
+  } else if (*method == "modelopt") {
+    read_modelopt(json, config);
   } else if (*method == "fp8" || *method == "fbgemm_fp8") {
     read_fp8(json, config);
   } else {

@@ -8,7 +8,7 @@
 namespace dinfer {
 
 // How the weights of a Hugging Face model are quantised: what config.json ("quantization_config")
-// or, in older GPTQ models, quantize_config.json says. Which modules are, at how many bits and in
+// or, in older models, GPTQ's quantize_config.json or ModelOpt's hf_quant_config.json says. Which modules are, at how many bits and in
 // which groups, the tensors themselves show, so that lists of modules left out ("ignore",
 // "modules_to_not_convert") and overrides of single modules ("dynamic") are not read.
 struct QuantizationConfig {

@@ -219,6 +219,10 @@ TEST(QuantizationConfig, RefusesWhatIsNotRead) {
       {R"({"quant_method":"auto-round","bits":4,"data_type":"mx_fp"})",
        "weights of type \"mx_fp\""},
       {R"({"quant_method":"auto-round","bits":2})", "GPTQ with 2 bits"},
+      {R"({"quant_method":"gptq","bits":4,"is_marlin_format":true})", "GPTQ in Marlin's layout"},
+      {R"({"quant_method":"modelopt","quant_algo":"NVFP4"})", "ModelOpt as \"NVFP4\""},
+      {R"({"quant_method":"compressed-tensors","config_groups":{},"format":"marlin-24"})",
+       "\"marlin-24\""},
       {R"({"quant_method":"fp8","fmt":"e5m2"})", "FP8 as \"e5m2\""},
       {R"({"quant_method":"fp8","weight_block_size":[128]})", "two, rows and columns"},
       {R"({"quant_method":"fp8","weight_block_size":[1,1]})", "FP8 in blocks of 1 inputs"},
@@ -287,6 +291,18 @@ TEST(QuantizationConfig, IsFoundWhereOlderModelsKeptIt) {
   EXPECT_EQ(gptq.groups, std::vector<int64_t>{128});
   EXPECT_TRUE(gptq.by_activation);
   EXPECT_EQ(gptq.zero_offset, 1);
+  std::filesystem::remove(directory.path() / "quantize_config.json");
+  directory.write("hf_quant_config.json",
+                  R"({"quantization":{"quant_algo":"FP8","kv_cache_quant_algo":"FP8"}})");
+  EXPECT_EQ(read_quantization_config(directory.path()).method, QuantizationConfig::Method::fp8);
+  directory.write("hf_quant_config.json", R"({"quantization":{"quant_algo":"NVFP4"}})");
+  EXPECT_NE(model_error([&] { read_quantization_config(directory.path()); }).find("NVFP4"),
+            std::string::npos);
+  directory.write("hf_quant_config.json", R"({"quantization":{"kv_cache_quant_algo":"FP8"}})");
+  EXPECT_EQ(read_quantization_config(directory.path()).method, QuantizationConfig::Method::none);
+  EXPECT_EQ(
+      config_of(R"({"quantization_config":{"quant_method":"modelopt","quant_algo":"FP8"}})").method,
+      QuantizationConfig::Method::fp8);
   EXPECT_EQ(config_of(R"({"quantization_config":{"quant_method":"gptq","bits":4,)"
                       R"("checkpoint_format":"gptq_v2"}})")
                 .zero_offset,
