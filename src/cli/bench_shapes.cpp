@@ -1,5 +1,6 @@
 #include "cli/bench_shapes.h"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -53,6 +54,10 @@ constexpr auto kShapes = std::to_array<Shape>({
 });
 
 }  // namespace
+
+bool is_published_shape(const std::string& name) {
+  return std::ranges::find(kShapes, name, &Shape::name) != kShapes.end();
+}
 
 ModelConfig published_shape(const std::string& name) {
   for (const Shape& shape : kShapes) {

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/bench_shapes.h"
 #include "cli/plan_devices.h"
 #include "cli/plan_layouts.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr uint64_t kMostBytes = 1 << 20;
 constexpr double kLeastError = 0.05;
+constexpr int kMostRanks = 4096;
 
 // A bench report, as far as it is needed.
 struct Report {
@@ -49,7 +51,8 @@ Report parse_report(const std::string& text, const std::string& file) {
                                  row.at("tok_s_median")});
     }
     const bool sane =
-        report.ranks >= 1 && report.ceiling_gb_s > 0 && !report.decode.empty() &&
+        report.ranks >= 1 && report.ranks <= kMostRanks && report.ceiling_gb_s > 0 &&
+        !report.decode.empty() &&
         std::ranges::all_of(report.decode,
                             [](const Report::Row& row) {
                               return row.batch >= 1 && row.context >= 0 && row.tok_s > 0;
@@ -65,6 +68,29 @@ Report parse_report(const std::string& text, const std::string& file) {
   fail(ExitCode::config,
        "--calibration {}: it needs a decode row, and numbers above 0: dinfer bench --json > {}",
        file, file);
+}
+
+Options measured_options(const Report& report, const Options& options) {
+  Options measured = options;
+  measured.quant = report.quant;
+  measured.quant_group = report.quant_group;
+  measured.topology.clear();
+  measured.device_layers.clear();
+  measured.uneven_tp = true;  // as they were, if they had to be
+  if (report.model == options.model || report.model == options.shape) return measured;
+  const bool has_files = !is_published_shape(report.model);
+  measured.model = has_files ? report.model : "";
+  measured.shape = has_files ? "" : report.model;
+  return measured;
+}
+
+PlannedModel measured_model(const Options& measured, const std::string& file) {
+  try {
+    return PlannedModel(measured);
+  } catch (const Error& error) {
+    fail(ExitCode::config, "--calibration {}: the model that it was measured with: {}", file,
+         error.what());
+  }
 }
 
 }  // namespace
@@ -109,17 +135,8 @@ Calibration::Calibration(const std::string& file, const Options& options,
     device.kind.alone_gb_s *= device.kind.read_gb_s / before;
   }
 
-  Options measured = options;
-  measured.quant = report.quant;
-  measured.quant_group = report.quant_group;
-  measured.topology.clear();
-  measured.device_layers.clear();
-  const bool same = report.model == options.model || report.model == options.shape;
-  if (!same) {
-    measured.model.clear();
-    measured.shape = report.model;
-  }
-  const PlannedModel model(measured);
+  Options measured = measured_options(report, options);
+  const PlannedModel model = measured_model(measured, file);
   PlannedMachines bench;
   bench.devices.assign(static_cast<size_t>(report.ranks), bench_device);
   measured.tp = report.ranks;

@@ -29,6 +29,11 @@ int64_t expert_floats(const ModelConfig& config, const Shard& shard, const StepL
   return limits.rows * config.experts.chosen * 2 * (config.hidden + shard.expert_ffn.size());
 }
 
+// A rank that owns no unit, as one that an automatic split left out, works on no rows.
+StepLimits limits_of(const Shard& shard, const StepLimits& limits) {
+  return shard.units.empty() ? StepLimits{.rows = 0, .logit_rows = 0} : limits;
+}
+
 bool owns_attention(const ModelConfig& config, const Shard& shard) {
   for (int64_t layer = 0; layer < config.layers; ++layer)
     if (shard.owns(unit::attention(layer))) return true;
@@ -42,6 +47,7 @@ bool owns_attention(const ModelConfig& config, const Shard& shard) {
 // the others its rows (Megatron-LM's split, https://arxiv.org/abs/1909.08053); the residual stream
 // is whole, and equal, on every rank of the group.
 Tensor Transformer::forward(const StepInput& step) {
+  if (peers_.stages.empty()) return {};
   take_chunks(step);
   take_rows(step);
   device_.run({.tokens = tokens_, .chunks = chunks_, .gathered_rows = logit_rows_}, recordable_,
@@ -228,19 +234,21 @@ Transformer::Transformer(Device& device, const ModelPeers& peers, const ModelCon
   auto floats = [&](int64_t count) {
     return device.allocate(static_cast<size_t>(count) * sizeof(float));
   };
-  hidden_ = floats(limits.rows * config.hidden);
-  last_ = floats(limits.logit_rows * config.hidden);
-  mixed_ = floats(limits.rows * shard.heads.size() * config.head_dim);
-  wide_ = floats(wide_floats(config, shard, limits));
-  branch_ = floats(branch_floats(config, limits));
+  const StepLimits own = limits_of(shard, limits);
+  hidden_ = floats(own.rows * config.hidden);
+  last_ = floats(own.logit_rows * config.hidden);
+  mixed_ = floats(own.rows * shard.heads.size() * config.head_dim);
+  wide_ = floats(wide_floats(config, shard, own));
+  branch_ = floats(branch_floats(config, own));
 }
 
 size_t Transformer::activation_bytes(const ModelConfig& config, const Shard& shard,
                                      const StepLimits& limits) {
-  const int64_t floats = (limits.rows + limits.logit_rows) * config.hidden +
-                         limits.rows * shard.heads.size() * config.head_dim +
-                         wide_floats(config, shard, limits) + branch_floats(config, limits) +
-                         expert_floats(config, shard, limits);
+  const StepLimits own = limits_of(shard, limits);
+  const int64_t floats = (own.rows + own.logit_rows) * config.hidden +
+                         own.rows * shard.heads.size() * config.head_dim +
+                         wide_floats(config, shard, own) + branch_floats(config, own) +
+                         expert_floats(config, shard, own);
   return static_cast<size_t>(floats) * sizeof(float);
 }
 

@@ -96,6 +96,15 @@ def check_uneven(name, ranks):
     refused(3, ("--uneven-tp",), "--tp", ranks[0], model_name=name)
 
 
+def check_left_out(name):
+    """A device without room for a layer gets none, and needs none for what a step computes."""
+    expected = json.loads(run(name, [{}])[0][1])["tokens"]
+    for rank in 0, 1:
+        results = mpirun(name, 2, "--mode", "layers", "--memory-limit", "%d=1MiB" % rank)
+        expect(expected, "%s, no room on rank %d" % (name, rank), results, ("automatic split",))
+        assert re.search(r"rank %d: \S+ \S+ units= weights=0MiB" % rank, results[0][2]), results
+
+
 def scores(name, *arguments):
     """Of sequences that take several steps at once."""
     lines = "".join(json.dumps({"tokens": [(i * 37 + j * 11) % 500 for j in range(20 + i)]}) + "\n" for i in range(8))
@@ -152,4 +161,6 @@ if __name__ == "__main__":
         check_topologies("phi3", scratch)
         check_every_model(scratch)
         check_uneven("llama-9h-tied", (2, 4))
+        if has_mpi():
+            check_left_out("gemma3")
         check_refusals(scratch)

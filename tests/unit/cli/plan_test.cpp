@@ -296,6 +296,12 @@ class PlanCalibration : public testing::Test {
         device, tok_s);
   }
 
+  static std::string measured_with(const std::string& model) {
+    std::string text = report("NVIDIA H200", 229);
+    const std::string shape = "llama-3.1-8b";
+    return text.replace(text.find(shape), shape.size(), model);
+  }
+
  private:
   const test::TemporaryDirectory folder_;
 };
@@ -346,6 +352,21 @@ TEST_F(PlanCalibration, WhatIsNoBenchReportIsRefused) {
   expect_has(refused(file("{}")), "not what dinfer bench --json prints");
   expect_has(refused(file(report("NVIDIA H200", -1))), "numbers above 0");
   expect_has(refused(file(report("NVIDIA L4", 9))), "measured on NVIDIA L4");
+  expect_has(refused(file(measured_with("models/gone"))),
+             "the model that it was measured with: models/gone (revision main): not found");
+}
+
+// A machine may be measured with another model than is planned, of files or of a shape.
+TEST_F(PlanCalibration, AnotherModelMeasuresTheMachineToo) {
+  const Options options = options_for("llama-3.1-8b");
+  const std::string files = std::string(DINFER_SOURCE_DIR) + "/tests/golden/models/hf/qwen3-moe";
+  for (const std::string& model : {std::string("qwen3-0.6b"), files}) {
+    SCOPED_TRACE(model);
+    PlannedMachines machines = parse_devices("1xH200");
+    const Calibration calibration(file(measured_with(model)), options, machines);
+    EXPECT_GT(calibration.factor(1), 0);
+    EXPECT_NE(calibration.factor(1), 1);
+  }
 }
 
 }  // namespace
