@@ -122,19 +122,17 @@ class Benchmark {
   int32_t blocks_ = 0;  // of one layer's cache
 };
 
-void benchmark(int argc, char** argv) {
-  std::string shapes = "1x128,1x4096,8x4096,64x128,64x4096,256x1024", kv = "f16";
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string key = argv[i];
-    if (key != "--shapes" && key != "--kv") fail(ExitCode::usage, "unknown option {}", key);
-    (key == "--shapes" ? shapes : kv) = argv[i + 1];
-  }
+void benchmark(const Settings& settings) {
+  const KvType kv = settings.at("--kv") == "f8" ? KvType::f8 : KvType::f16;
   Benchmark run;
-  for (const std::string& shape : split(shapes, ','))
-    run.run(shape_of(shape), kv == "f8" ? KvType::f8 : KvType::f16);
+  for (const std::string& shape : split(settings.at("--shapes"), ',')) run.run(shape_of(shape), kv);
 }
 
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }
+int main(int argc, char** argv) {
+  return dinfer::run_benchmark(dinfer::benchmark, argc, argv,
+                               {{"--shapes", "1x128,1x4096,8x4096,64x128,64x4096,256x1024"},
+                                {"--kv", "f16"}});
+}

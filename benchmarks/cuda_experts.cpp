@@ -160,28 +160,20 @@ const Shape& shape_of(const std::string& name) {
   fail(ExitCode::usage, "unknown shape {}", name);
 }
 
-void benchmark(int argc, char** argv) {
-  std::string shapes = "qwen3-30b-a3b,mixtral-8x7b", forms = "bf16,4/32/minimums,8/32",
-              rows = "1,8,64,256,2048";
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string key = argv[i];
-    if (key == "--shapes")
-      shapes = argv[i + 1];
-    else if (key == "--forms")
-      forms = argv[i + 1];
-    else if (key == "--rows")
-      rows = argv[i + 1];
-    else
-      fail(ExitCode::usage, "unknown option {}", key);
-  }
+void benchmark(const Settings& settings) {
   Benchmark run;
-  for (const std::string& shape : split(shapes, ','))
-    for (const std::string& form : split(forms, ','))
-      for (const std::string& count : split(rows, ','))
-        run.run(shape_of(shape), form, number(count));
+  for (const std::string& shape : split(settings.at("--shapes"), ','))
+    for (const std::string& form : split(settings.at("--forms"), ','))
+      for (const std::string& rows : split(settings.at("--rows"), ','))
+        run.run(shape_of(shape), form, number(rows));
 }
 
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }
+int main(int argc, char** argv) {
+  return dinfer::run_benchmark(dinfer::benchmark, argc, argv,
+                               {{"--shapes", "qwen3-30b-a3b,mixtral-8x7b"},
+                                {"--forms", "bf16,4/32/minimums,8/32"},
+                                {"--rows", "1,8,64,256,2048"}});
+}

@@ -106,21 +106,12 @@ class Benchmark {
   double ceiling_ = 0;
 };
 
-void benchmark(int argc, char** argv) {
-  std::string shapes = "28672x4096,4096x14336,6144x4096,4096x4096,128256x4096";
-  std::string forms = "bf16,4/32,4/128,8/32";
-  std::string rows = "1,4,8,16";
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string key = argv[i];
-    if (key != "--shapes" && key != "--forms" && key != "--rows")
-      fail(ExitCode::usage, "unknown option {}", key);
-    (key == "--shapes" ? shapes : key == "--forms" ? forms : rows) = argv[i + 1];
-  }
+void benchmark(const Settings& settings) {
   std::vector<int64_t> counts;
-  for (const std::string& count : split(rows, ',')) counts.push_back(number(count));
+  for (const std::string& rows : split(settings.at("--rows"), ',')) counts.push_back(number(rows));
   Benchmark run;
-  for (const std::string& form : split(forms, ',')) {
-    for (const std::string& shape : split(shapes, ',')) {
+  for (const std::string& form : split(settings.at("--forms"), ',')) {
+    for (const std::string& shape : split(settings.at("--shapes"), ',')) {
       const auto sizes = split(shape, 'x');
       if (sizes.size() != 2) fail(ExitCode::usage, "not a shape: {}", shape);
       run.run(form_of(form), form, number(sizes[0]), number(sizes[1]), counts);
@@ -131,4 +122,9 @@ void benchmark(int argc, char** argv) {
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }
+int main(int argc, char** argv) {
+  return dinfer::run_benchmark(dinfer::benchmark, argc, argv,
+                               {{"--shapes", "28672x4096,4096x14336,6144x4096,4096x4096,128256x4096"},
+                                {"--forms", "bf16,4/32,4/128,8/32"},
+                                {"--rows", "1,4,8,16"}});
+}

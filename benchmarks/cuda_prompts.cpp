@@ -99,25 +99,21 @@ class Benchmark {
   cuda::Stream stream_;
 };
 
-void benchmark(int argc, char** argv) {
-  std::string tokens = "512,2048,8192", before = "0", window = "0", kv = "f16";
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string key = argv[i];
-    if (key != "--tokens" && key != "--before" && key != "--window" && key != "--kv")
-      fail(ExitCode::usage, "unknown option {}", key);
-    (key == "--tokens"   ? tokens
-     : key == "--before" ? before
-     : key == "--window" ? window
-                         : kv) = argv[i + 1];
-  }
+void benchmark(const Settings& settings) {
+  const KvType kv = settings.at("--kv") == "f8" ? KvType::f8 : KvType::f16;
   Benchmark run;
-  for (const std::string& count : split(tokens, ','))
-    for (const std::string& earlier : split(before, ','))
-      run.run(number(count), number(earlier), number(window),
-              kv == "f8" ? KvType::f8 : KvType::f16);
+  for (const std::string& tokens : split(settings.at("--tokens"), ','))
+    for (const std::string& before : split(settings.at("--before"), ','))
+      run.run(number(tokens), number(before), number(settings.at("--window")), kv);
 }
 
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }
+int main(int argc, char** argv) {
+  return dinfer::run_benchmark(dinfer::benchmark, argc, argv,
+                               {{"--tokens", "512,2048,8192"},
+                                {"--before", "0"},
+                                {"--window", "0"},
+                                {"--kv", "f16"}});
+}

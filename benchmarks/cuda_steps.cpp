@@ -189,29 +189,22 @@ class Benchmark {
   double ceiling_ = 0;
 };
 
-void benchmark(int argc, char** argv) {
-  std::string forms = "bf16,4/32/minimums,8/32", rows = "1,8", contexts = "128", without;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string key = argv[i];
-    if (key == "--forms")
-      forms = argv[i + 1];
-    else if (key == "--rows")
-      rows = argv[i + 1];
-    else if (key == "--context")
-      contexts = argv[i + 1];
-    else if (key == "--without")
-      without = argv[i + 1];
-    else
-      fail(ExitCode::usage, "unknown option {}", key);
-  }
+void benchmark(const Settings& settings) {
+  const bool attends = settings.at("--without") != "attention";
   Benchmark run;
-  for (const std::string& form : split(forms, ','))
-    for (const std::string& count : split(rows, ','))
-      for (const std::string& context : split(contexts, ','))
-        run.run(form, number(count), number(context), without != "attention");
+  for (const std::string& form : split(settings.at("--forms"), ','))
+    for (const std::string& rows : split(settings.at("--rows"), ','))
+      for (const std::string& context : split(settings.at("--context"), ','))
+        run.run(form, number(rows), number(context), attends);
 }
 
 }  // namespace
 }  // namespace dinfer
 
-int main(int argc, char** argv) { return dinfer::run_benchmark(dinfer::benchmark, argc, argv); }
+int main(int argc, char** argv) {
+  return dinfer::run_benchmark(dinfer::benchmark, argc, argv,
+                               {{"--forms", "bf16,4/32/minimums,8/32"},
+                                {"--rows", "1,8"},
+                                {"--context", "128"},
+                                {"--without", ""}});
+}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,8 @@
 #include "kernels/cuda/error.h"
 #include "kernels/cuda/packed_matrix.h"
 
-// What the benchmarks of CUDA kernels share: device memory, lists on the command line, and the time
-// of work as a graph.
+// What the benchmarks of CUDA kernels share: device memory, options and lists on the command line,
+// and the time of work as a graph.
 namespace dinfer {
 
 // So many elements of device memory, zeroed; lasts until the process ends unless freed.
@@ -77,10 +78,20 @@ inline cuda::PackedMatrix form_of(const std::string& name) {
           .half_scales = true};
 }
 
+// Options with the values that they have unless the command line gives others.
+using Settings = std::map<std::string, std::string>;
+
 // What main() returns: errors go to stderr.
-inline int run_benchmark(void (*benchmark)(int, char**), int argc, char** argv) {
+inline int run_benchmark(void (*benchmark)(const Settings&), int argc, char** argv,
+                         Settings settings) {
   try {
-    benchmark(argc, argv);
+    for (int i = 1; i < argc; i += 2) {
+      const auto option = settings.find(argv[i]);
+      if (option == settings.end()) fail(ExitCode::usage, "unknown option {}", argv[i]);
+      if (i + 1 == argc) fail(ExitCode::usage, "{} needs a value", argv[i]);
+      option->second = argv[i + 1];
+    }
+    benchmark(settings);
     return 0;
   } catch (const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
