@@ -19,6 +19,7 @@ inline constexpr int64_t kMostVocab = 1 << 24;
 inline constexpr int64_t kMostPosition = int64_t{1} << 31;
 inline constexpr double kMostRopeNumber = 1e12;  // theta, factors, divisors
 inline constexpr double kLeastRopeNumber = 1e-6;
+inline constexpr double kLeastScale = 1e-6, kMostScale = 1e6;  // of activations
 
 // What must hold between the numbers of a config, whatever file it came from; `where` begins the
 // Error(model_files).

@@ -59,7 +59,9 @@ void set_gemma3(ModelConfig& config) {
   set_gemma(config);
   config.post_norms = true;
   config.qk_norm = true;
-  config.window_rope = RopeConfig{.theta = kGemma3WindowTheta};
+  config.other_rope = RopeConfig{.theta = kGemma3WindowTheta};
+  config.other_rope_layers.clear();
+  for (const int64_t window : config.window) config.other_rope_layers.push_back(window > 0);
 }
 
 std::vector<int64_t> gemma3_windows(int64_t layers, int64_t window, int64_t period) {
@@ -71,7 +73,7 @@ std::vector<int64_t> gemma3_windows(int64_t layers, int64_t window, int64_t peri
 void read_gemma3(const JsonFields& json, ModelConfig& config) {
   refuse_what_differs(json);
   set_gemma3(config);
-  config.window_rope = read_window_rope(json);
+  config.other_rope = read_window_rope(json);
   config.score_divisor = json.number("query_pre_attn_scalar", kLeastRopeNumber, kMostRopeNumber)
                              .value_or(kScoreDivisor);
 }

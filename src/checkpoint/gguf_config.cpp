@@ -10,14 +10,19 @@
 #include "checkpoint/gemma_config.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_checkpoint.h"
+#include "checkpoint/granite_config.h"
 #include "checkpoint/printable.h"
+#include "checkpoint/smollm3_config.h"
 
 namespace dinfer {
 
 namespace {
 
-constexpr std::string_view kArchitectures[] = {"llama", "qwen2",  "qwen3",   "phi3",
-                                               "gemma", "gemma3", "qwen3moe"};
+constexpr std::string_view kArchitectures[] = {"llama",  "qwen2",    "qwen3",   "phi3",   "gemma",
+                                               "gemma3", "qwen3moe", "granite", "smollm3"};
+
+// Those whose queries and keys are stored for rotation of (2i, 2i+1) pairs.
+constexpr std::string_view kInterleaved[] = {"llama", "granite", "smollm3"};
 
 // Those of them that may have mixtures of experts ("llama": Mixtral).
 constexpr std::string_view kExpertArchitectures[] = {"llama", "qwen3moe"};
@@ -261,17 +266,32 @@ void complete_gemma3(const GgufMetadata& metadata, const ArchitectureKeys& keys,
     fail(ExitCode::model_files, "{}: {} is set: soft-capping of logits is not supported",
          metadata.path().string(), keys.name("final_logit_softcapping"));
   }
+  constexpr const char* kPattern = "attention.sliding_window_pattern";
+  if (!keys.is_array(kPattern)) {  // of a value a layer, which read_windows knows
+    const int64_t period = keys.integer(kPattern, 1, kMostLayers).value_or(kGemma3Period);
+    config.window = gemma3_windows(config.layers, config.window.front(), period);
+  }
   set_gemma3(config);
-  config.window_rope->theta = keys.number("rope.freq_base_swa", kLeastRopeNumber, kMostRopeNumber)
-                                  .value_or(kGemma3WindowTheta);
-  config.window_rope->partial_rotary_factor = config.rope.partial_rotary_factor;
+  config.other_rope->theta = keys.number("rope.freq_base_swa", kLeastRopeNumber, kMostRopeNumber)
+                                 .value_or(kGemma3WindowTheta);
+  config.other_rope->partial_rotary_factor = config.rope.partial_rotary_factor;
   // The one size whose scores are not divided by the root of head_dim.
   if (config.layers == kLayersOf27B)
     config.score_divisor = static_cast<double>(config.hidden / config.heads);
-  constexpr const char* kPattern = "attention.sliding_window_pattern";
-  if (keys.is_array(kPattern)) return;  // of a value a layer, which read_windows knows
-  const int64_t period = keys.integer(kPattern, 1, kMostLayers).value_or(kGemma3Period);
-  config.window = gemma3_windows(config.layers, config.window.front(), period);
+}
+
+// llama.cpp takes a scale of 0 for one that is not there.
+void complete_granite(const ArchitectureKeys& keys, ModelConfig& config) {
+  GraniteScales scales;
+  const auto read = [&](std::string_view key, double& scale) {
+    const double value = keys.number(key, 0, kMostScale).value_or(0);
+    if (value >= kLeastScale) scale = value;
+  };
+  read("embedding_scale", scales.embedding);
+  read("residual_scale", scales.residual);
+  read("attention.scale", scales.attention);
+  read("logit_scale", scales.logits);
+  set_granite(config, scales);
 }
 
 int32_t token(const GgufMetadata& metadata, std::string_view key) {
@@ -301,7 +321,8 @@ ModelConfig read_gguf_config(const std::filesystem::path& path) {
 
   ModelConfig config;
   config.architecture = metadata.get_string("general.architecture");
-  config.interleaved_rope = config.architecture == "llama";
+  config.interleaved_rope =
+      std::ranges::find(kInterleaved, config.architecture) != std::end(kInterleaved);
   read_sizes(keys, *checkpoint, metadata, config);
   read_experts(metadata, keys, *checkpoint, config);
   read_features(*checkpoint, config);
@@ -309,6 +330,8 @@ ModelConfig read_gguf_config(const std::filesystem::path& path) {
   read_windows(metadata, keys, config);
   if (config.architecture == "gemma") set_gemma(config);
   if (config.architecture == "gemma3") complete_gemma3(metadata, keys, config);
+  if (config.architecture == "granite") complete_granite(keys, config);
+  if (config.architecture == "smollm3") set_smollm3(config, kSmolLm3Interval);
   read_special_tokens(metadata, config);
   check_config(config, path.string());
   return config;

@@ -7,7 +7,9 @@
 #include "base/file.h"
 #include "checkpoint/config_limits.h"
 #include "checkpoint/gemma_config.h"
+#include "checkpoint/granite_config.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/smollm3_config.h"
 
 namespace dinfer {
 
@@ -36,6 +38,9 @@ struct Defaults {
 // How an architecture's config describes mixtures of experts.
 enum class Experts : uint8_t { none, mixtral, qwen3 };
 
+// Which further keys an architecture has.
+enum class Keys : uint8_t { usual, gemma1, gemma3, granite, smollm3 };
+
 // What an architecture fixes, and the values that its config class has for keys left out.
 struct Family {
   std::string_view architecture;
@@ -49,15 +54,18 @@ struct Family {
   bool partial_rotation;  // "partial_rotary_factor" leaves a part of each head as it is
   Windows windows;
   int64_t window;  // for a key left out; 0: none
-  int gemma = 0;   // which generation of Gemma; 0: none
+  Keys keys = Keys::usual;
   Defaults more = {};
-  bool nested = false;  // the keys are those of "text_config", beside a part for images
+  std::string_view text_type = "";  // of "text_config", where the keys then are; else at the top
   Experts experts = Experts::none;
 };
 
 constexpr Defaults kGemma1{.tied_head = true};
 constexpr Defaults kGemma3{
     .heads = 8, .vocab = 262208, .max_position = 131072, .theta = 1e6, .tied_head = true};
+constexpr Defaults kMistral3{.heads = 32, .vocab = 32000, .max_position = 131072};
+constexpr Defaults kSmolLm3{
+    .heads = 16, .vocab = 128256, .max_position = 32768, .theta = 2e6, .tied_head = true};
 
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", 0, 0, 1e-6, false, true, false, false, false, Windows::never, 0},
@@ -65,18 +73,28 @@ constexpr Family kFamilies[] = {
     {"Qwen2ForCausalLM", 32, 0, 1e-6, true, false, false, false, false, Windows::option, 4096},
     {"Qwen3ForCausalLM", 32, 128, 1e-6, false, true, true, false, false, Windows::option, 4096},
     {"Phi3ForCausalLM", 0, 0, 1e-5, false, false, false, true, true, Windows::always, 0},
-    {"GemmaForCausalLM", 16, 256, 1e-6, false, true, false, false, false, Windows::never, 0, 1,
-     kGemma1},
-    {"Gemma3ForCausalLM", 4, 256, 1e-6, false, true, true, false, false, Windows::period, 4096, 3,
-     kGemma3},
+    {"GemmaForCausalLM", 16, 256, 1e-6, false, true, false, false, false, Windows::never, 0,
+     Keys::gemma1, kGemma1},
+    {"Gemma3ForCausalLM", 4, 256, 1e-6, false, true, true, false, false, Windows::period, 4096,
+     Keys::gemma3, kGemma3},
     {"Gemma3ForConditionalGeneration", 4, 256, 1e-6, false, true, true, false, false,
-     Windows::period, 4096, 3, kGemma3, true},
-    {"MixtralForCausalLM", 8, 0, 1e-5, false, false, false, false, false, Windows::always, 0, 0,
-     Defaults(), false, Experts::mixtral},
+     Windows::period, 4096, Keys::gemma3, kGemma3, "gemma3_text"},
+    {"MixtralForCausalLM", 8, 0, 1e-5, false, false, false, false, false, Windows::always, 0,
+     Keys::usual, Defaults(), "", Experts::mixtral},
     {"Qwen3MoeForCausalLM", 4, 0, 1e-6, false, true, true, false, false, Windows::everywhere, 4096,
-     0, Defaults(), false, Experts::qwen3},
+     Keys::usual, Defaults(), "", Experts::qwen3},
+    {"Mistral3ForConditionalGeneration", 8, 0, 1e-6, false, false, false, false, false,
+     Windows::always, 4096, Keys::usual, kMistral3, "mistral"},
+    {"GraniteForCausalLM", 0, 0, 1e-6, false, true, false, false, false, Windows::never, 0,
+     Keys::granite},
+    {"SmolLM3ForCausalLM", 4, 0, 1e-6, false, true, false, false, false, Windows::everywhere, 0,
+     Keys::smollm3, kSmolLm3},
 };
 constexpr int64_t kDefaultMaxWindowLayers = 28;
+
+bool is_gemma(const Family& family) {
+  return family.keys == Keys::gemma1 || family.keys == Keys::gemma3;
+}
 
 const Family& find_family(const JsonFields& json) {
   const auto names = json.strings("architectures");
@@ -91,9 +109,9 @@ const Family& find_family(const JsonFields& json) {
 }
 
 Activation read_activation(const JsonFields& json, const Family& family) {
-  const char* key = family.gemma > 0 ? "hidden_activation" : "hidden_act";
+  const char* key = is_gemma(family) ? "hidden_activation" : "hidden_act";
   const std::string name =
-      json.string(key).value_or(family.gemma > 0 ? "gelu_pytorch_tanh" : "silu");
+      json.string(key).value_or(is_gemma(family) ? "gelu_pytorch_tanh" : "silu");
   if (name == "silu" || name == "swish") return Activation::silu;
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::gelu_tanh;
@@ -176,7 +194,7 @@ void read_rope(const JsonFields& json, const Family& family, ModelConfig& config
   }
   // These reckon from a max_position_embeddings that is still that of the model before. Since some
   // files have the longer one there, that stays what is taken unless more is asked for.
-  if ((rope.type == RopeType::linear || rope.type == RopeType::dynamic) && family.gemma == 0) {
+  if ((rope.type == RopeType::linear || rope.type == RopeType::dynamic) && !is_gemma(family)) {
     config.longest_position = static_cast<int64_t>(
         std::min(static_cast<double>(config.max_position) * rope.factor, double(kMostPosition)));
   }
@@ -267,6 +285,22 @@ void read_experts(const JsonFields& json, const Family& family, ModelConfig& con
   }
 }
 
+// Those of a single architecture.
+void read_further_keys(const JsonFields& json, Keys keys, ModelConfig& config) {
+  switch (keys) {
+    case Keys::usual:
+      return;
+    case Keys::gemma1:
+      return set_gemma(config);
+    case Keys::gemma3:
+      return read_gemma3(json, config);
+    case Keys::granite:
+      return read_granite(json, config);
+    case Keys::smollm3:
+      return read_smollm3(json, config);
+  }
+}
+
 // Adds the ids of "eos_token_id" that are not known yet.
 void add_eos(const JsonFields& json, ModelConfig& config) {
   for (const int64_t id : json.integers("eos_token_id", -1, kMostVocab)) {
@@ -303,10 +337,16 @@ void read_sizes(const JsonFields& json, const Family& family, ModelConfig& confi
 
 // The keys of the language model: those of a model for images too are an object of their own.
 JsonFields text_fields(const JsonFields& whole, const Family& family) {
-  if (!family.nested) return whole;
+  if (family.text_type.empty()) return whole;
   const Json* text = whole.find("text_config");
   if (!text) fail(ExitCode::model_files, "{}: has no \"text_config\"", whole.where());
-  return {*text, whole.where() + ": text_config"};
+  const JsonFields fields(*text, whole.where() + ": text_config");
+  const std::string type = fields.string("model_type").value_or(std::string(family.text_type));
+  if (type != family.text_type) {
+    fail(ExitCode::model_files, "{}: model_type {} is not supported; supported in {} is {}",
+         fields.where(), printable(type), family.architecture, family.text_type);
+  }
+  return fields;
 }
 
 }  // namespace
@@ -330,12 +370,11 @@ ModelConfig read_huggingface_config(const std::filesystem::path& directory) {
   config.qk_norm = family.qk_norm;
   config.fused_qkv = family.fused;
   config.fused_gate_up = family.fused;
-  if (family.gemma > 0) config.norm_offset = 1.0f;
-  if (family.gemma == 1) set_gemma(config);
-  if (family.gemma == 3) read_gemma3(json, config);
+  if (is_gemma(family)) config.norm_offset = 1.0f;
+  config.window = read_windows(json, family, config.layers);
+  read_further_keys(json, family.keys, config);
   config.activation = read_activation(json, family);
   read_experts(json, family, config);
-  config.window = read_windows(json, family, config.layers);
   config.bos = static_cast<int32_t>(json.integer("bos_token_id", -1, kMostVocab).value_or(-1));
   read_rope(json, family, config);
   for (const JsonFields& fields : {json, whole}) add_eos(fields, config);

@@ -83,8 +83,8 @@ ModelConfig published_shape(const std::string& name) {
     config.window.assign(static_cast<size_t>(shape.layers), 0);
     config.score_divisor = shape.score_divisor;
     if (shape.gemma3_window > 0) {
-      set_gemma3(config);
       config.window = gemma3_windows(shape.layers, shape.gemma3_window, kGemma3Period);
+      set_gemma3(config);
     }
     return config;
   }

@@ -28,10 +28,12 @@ void wait_for_reader(std::optional<Deadline>& since_signal) {
     const int ready = ::poll(&output, 1, wait);
     if (ready > 0) return;
     if (ready == 0) {
-      fail(ExitCode::config, "cannot write standard output: its reader took nothing for {} s after a signal",
+      fail(ExitCode::config,
+           "cannot write standard output: its reader took nothing for {} s after a signal",
            kWaitAfterSignal.count());
     }
-    if (errno != EINTR) fail(ExitCode::config, "cannot wait for standard output: {}", std::strerror(errno));
+    if (errno != EINTR)
+      fail(ExitCode::config, "cannot wait for standard output: {}", std::strerror(errno));
     if (!since_signal) since_signal = Deadline::after(kWaitAfterSignal);
   }
 }
@@ -43,7 +45,8 @@ void write_output(std::string_view text) {
   while (!text.empty()) {
     wait_for_reader(since_signal);
     // A pipe that is ready takes this many bytes without waiting.
-    const ssize_t written = ::write(STDOUT_FILENO, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
+    const ssize_t written =
+        ::write(STDOUT_FILENO, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
     if (written >= 0) {
       text.remove_prefix(static_cast<size_t>(written));
     } else if (errno != EINTR && errno != EAGAIN) {

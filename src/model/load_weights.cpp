@@ -77,7 +77,7 @@ class MatrixList final : public WeightSource {
     return nullptr;
   }
   DeviceVector bias(const MatrixSlices&) override { return {}; }
-  DeviceVector norm(const std::string&, int64_t) override { return {}; }
+  DeviceVector norm(const std::string&, int64_t, float) override { return {}; }
 
   std::vector<Entry> entries;
 };
@@ -125,10 +125,10 @@ class CheckpointSource final : public WeightSource {
     return {device_, all};
   }
 
-  DeviceVector norm(const std::string& name, int64_t size) override {
+  DeviceVector norm(const std::string& name, int64_t size, float scale) override {
     std::vector<float> values = load_vector(checkpoint_, find_tensor(checkpoint_, name));
     check(std::ssize(values) == size, "check_tensors has seen every shape");
-    for (float& value : values) value += config_.norm_offset;
+    for (float& value : values) value = (value + config_.norm_offset) * scale;
     return {device_, values};
   }
 

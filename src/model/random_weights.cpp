@@ -93,7 +93,9 @@ class RandomSource final : public WeightSource {
     return constant(rows_in(slices), 0.01f);
   }
 
-  DeviceVector norm(const std::string&, int64_t size) override { return constant(size, 1.0f); }
+  DeviceVector norm(const std::string&, int64_t size, float scale) override {
+    return constant(size, scale);
+  }
 
  private:
   static int64_t rows_in(const MatrixSlices& slices) {

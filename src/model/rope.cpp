@@ -33,11 +33,10 @@ size_t lengths(const ModelConfig& config, int64_t positions) {
   return depends_on_length(config.rope) && positions > original_context(config) ? 2 : 1;
 }
 
-// The model as its layers without a window have it, and as those with one have it, where they
-// rotate otherwise.
+// The model as most of its layers have it, and as those have it that rotate otherwise.
 std::vector<ModelConfig> kinds_of_layers(const ModelConfig& config) {
   std::vector<ModelConfig> kinds{config};
-  if (config.window_rope) kinds.emplace_back(config).rope = *config.window_rope;
+  if (config.other_rope) kinds.emplace_back(config).rope = *config.other_rope;
   return kinds;
 }
 
@@ -165,6 +164,9 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length) {
   }
   switch (rope.type) {
     case RopeType::none:
+      break;
+    case RopeType::still:
+      std::ranges::fill(result.inverse, 0.0f);
       break;
     case RopeType::linear:
       for (float& frequency : result.inverse) frequency /= static_cast<float>(rope.factor);

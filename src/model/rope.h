@@ -34,14 +34,14 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, int64_t length);
 // factors, or for dynamic the base that belongs to a length of `positions`. Sequences that end
 // within the original context, and longrope prompts beyond it, get exactly Hugging Face's angles.
 //
-// Where layers with a window rotate by other frequencies (Gemma 3), they have as many tables.
+// Where some layers rotate by other frequencies, they have as many tables.
 class Rope {
  public:
   Rope(Device& device, const ModelConfig& config, int64_t positions);
 
-  // Of the layers with a window, or of the others: one table, or two where the length matters.
-  std::span<const RopeTable> of_layers(bool windowed) const {
-    return std::span(tables_).subspan(windowed ? tables_.size() - lengths_ : 0, lengths_);
+  // Of those layers, or of the usual ones: one table, or two where the length matters.
+  std::span<const RopeTable> of_layers(bool other) const {
+    return std::span(tables_).subspan(other ? tables_.size() - lengths_ : 0, lengths_);
   }
   // Which of them a sequence has that may come to `length` tokens.
   int table_for(int64_t length) const { return lengths_ > 1 && length > original_ ? 1 : 0; }

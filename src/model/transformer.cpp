@@ -168,7 +168,7 @@ AttentionSpec Transformer::attention_spec(int64_t layer) const {
 }
 
 std::span<const RopeTable> Transformer::rotations(int64_t layer) const {
-  return rope_.of_layers(config_.window[static_cast<size_t>(layer)] > 0);
+  return rope_.of_layers(config_.rotates_otherwise(layer));
 }
 
 ExpertSpec Transformer::expert_spec() const {

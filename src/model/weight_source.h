@@ -27,7 +27,8 @@ class WeightSource {
   virtual std::unique_ptr<Weight> matrix(const MatrixSlices& slices, MatrixKind kind,
                                          int64_t count = 1) = 0;
   virtual DeviceVector bias(const MatrixSlices& slices) = 0;
-  virtual DeviceVector norm(const std::string& name, int64_t size) = 0;
+  // Its weights times `scale`.
+  virtual DeviceVector norm(const std::string& name, int64_t size, float scale) = 0;
 };
 
 // All weights of a rank: which there are follows from the config, what they are from the source.

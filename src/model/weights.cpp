@@ -15,7 +15,7 @@ LayerWeights assemble_layer(const ModelConfig& config, const Shard& shard, int64
   if (!shard.owns(unit::attention(layer)) && !shard.owns(unit::mlp(layer))) return w;
   const LayerSlices slices = layer_slices(config, shard, layer);
   auto norm = [&](const char* name, int64_t size) {
-    return source.norm(layer_tensor(layer, name), size);
+    return source.norm(layer_tensor(layer, name), size, 1);
   };
   const bool first = shard.rank == 0;
   if (shard.owns(unit::attention(layer))) {
@@ -58,7 +58,7 @@ ModelWeights assemble_weights(const ModelConfig& config, const Shard& shard, Wei
     weights.layers.push_back(assemble_layer(config, shard, layer, source));
   }
   if (!shard.owns(unit::head(config.layers))) return weights;
-  weights.final_norm = source.norm("model.norm.weight", config.hidden);
+  weights.final_norm = source.norm("model.norm.weight", config.hidden, config.logit_scale);
   weights.head = config.tied_head && weights.embedding
                      ? weights.embedding
                      : source.matrix(head_slices(config, shard), MatrixKind::vocabulary);

@@ -27,7 +27,8 @@ from dinfer import MODELS, must_run
 TOKENIZER = MODELS / "hf/llama-4h"  # of 512 tokens
 FAMILIES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
             "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM", "gemma3_text": "Gemma3ForCausalLM",
-            "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
+            "mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "granite": "GraniteForCausalLM",
+            "smollm3": "SmolLM3ForCausalLM"}
 EXPERT_STEP = 4.0  # between the scores of a token's experts: rounding turns no choice
 PROMPT_LENGTHS = (1, 7, 45, 150)
 GREEDY_TOKENS = 12
@@ -66,6 +67,11 @@ def draw_config(seed):
         config.update(sliding_window=draw.choice((16, 33)), sliding_window_pattern=draw.choice((2, 3)),
                       query_pre_attn_scalar=draw.choice((24, head_dim)), rope_local_base_freq=draw.choice((1e3, 1e4)),
                       rope_scaling=draw.choice((None, {"rope_type": "linear", "factor": 8.0})))
+    if family == "granite":
+        config.update(embedding_multiplier=draw.choice((0.6, 12.0)), residual_multiplier=draw.choice((0.22, 0.55, 1.0)),
+                      attention_multiplier=draw.choice((0.0625, 0.15)), logits_scaling=draw.choice((0.5, 8.0)))
+    if family == "smollm3":
+        config["no_rope_layers"] = [draw.randint(0, 1) for _ in range(config["num_hidden_layers"])]
     if family == "mistral":
         config["sliding_window"] = draw.choice((None, 16, 33, 100))
     if family in ("mixtral", "qwen3_moe"):

@@ -12,6 +12,7 @@
 namespace dinfer {
 namespace {
 
+using namespace std::string_view_literals;
 using test::GgufBytes;
 using test::kModels;
 using test::model_error;
@@ -338,9 +339,9 @@ void expect_gemma3(const ModelConfig& config) {
   EXPECT_TRUE(config.post_norms && config.qk_norm && config.tied_head);
   EXPECT_EQ(config.activation, Activation::gelu_tanh);
   EXPECT_FLOAT_EQ(config.embedding_scale, std::sqrt(static_cast<float>(config.hidden)));
-  ASSERT_TRUE(config.window_rope);
-  EXPECT_EQ(config.window_rope->type, RopeType::none);
-  EXPECT_EQ(config.window_rope->theta, 1e4);
+  ASSERT_TRUE(config.other_rope);
+  EXPECT_EQ(config.other_rope->type, RopeType::none);
+  EXPECT_EQ(config.other_rope->theta, 1e4);
 }
 
 TEST(GemmaConfig, ReadsTheKeysOfTransformers4And5Alike) {
@@ -401,7 +402,7 @@ TEST(GemmaConfig, TheFirstGenerationHasNoPostNorms) {
   EXPECT_EQ(config.embedding_scale, 8.0f);
   EXPECT_EQ(config.activation, Activation::gelu_tanh);
   EXPECT_TRUE(config.tied_head);
-  EXPECT_FALSE(config.post_norms || config.qk_norm || config.window_rope);
+  EXPECT_FALSE(config.post_norms || config.qk_norm || config.other_rope);
 }
 
 TEST(GemmaConfig, RefusesWhatItDoesNotCompute) {
@@ -423,11 +424,62 @@ TEST(GemmaConfig, RefusesWhatItDoesNotCompute) {
             std::string::npos);
 }
 
+TEST(GraniteConfig, TheResidualStreamIsKeptDividedByItsScale) {
+  const ModelConfig plain = config_of(other("GraniteForCausalLM"));
+  EXPECT_EQ(plain.embedding_scale, 1.0f);
+  EXPECT_EQ(plain.score_divisor, 1);
+  EXPECT_EQ(plain.logit_scale, 1.0f);
+  const ModelConfig config = config_of(other("GraniteForCausalLM", {{"embedding_multiplier", 12.0},
+                                                                    {"residual_multiplier", 0.25},
+                                                                    {"attention_multiplier", 0.125},
+                                                                    {"logits_scaling", 8.0}}));
+  EXPECT_EQ(config.embedding_scale, 48.0f);
+  EXPECT_DOUBLE_EQ(config.norm_epsilon, 16e-5);
+  EXPECT_EQ(config.score_divisor, 64);
+  EXPECT_EQ(config.logit_scale, 0.125f);
+  EXPECT_NE(model_error([] {
+              config_of(other("GraniteForCausalLM", {{"residual_multiplier", 0}}));
+            }).find("residual_multiplier"),
+            std::string::npos);
+}
+
+TEST(SmolLm3Config, OneLayerInSoManyDoesNotRotate) {
+  const ModelConfig usual = config_of(other("SmolLM3ForCausalLM"));
+  EXPECT_EQ(usual.other_rope->type, RopeType::still);
+  EXPECT_EQ(usual.other_rope_layers, (std::vector<bool>{false, false, false, true}));
+  EXPECT_TRUE(usual.tied_head);
+  const auto layers = [](const Json& more) {
+    return config_of(other("SmolLM3ForCausalLM", more)).other_rope_layers;
+  };
+  EXPECT_EQ(layers({{"no_rope_layer_interval", 2}}), (std::vector<bool>{false, true, false, true}));
+  EXPECT_EQ(layers({{"no_rope_layers", {0, 1, 1, 0}}}),
+            (std::vector<bool>{true, false, false, true}));
+  EXPECT_NE(model_error([&] {
+              layers({{"no_rope_layers", {0, 1}}});
+            }).find("2 no_rope_layers for 4"),
+            std::string::npos);
+  const Json windows = {{"use_sliding_window", true}, {"sliding_window", 16}};
+  EXPECT_EQ(config_of(other("SmolLM3ForCausalLM", windows)).window,
+            (std::vector<int64_t>{0, 0, 0, 16}));
+}
+
+TEST(Mistral3Config, ReadsTheTextPartOfAModelForImages) {
+  Json text = llama();
+  text.erase("architectures");
+  text.update({{"model_type", "mistral"}, {"head_dim", 32}, {"sliding_window", nullptr}});
+  Json whole = {{"architectures", {"Mistral3ForConditionalGeneration"}}, {"text_config", text}};
+  const ModelConfig config = config_of(whole);
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.window, std::vector<int64_t>(4, 0));
+  whole["text_config"]["model_type"] = "ministral3";
+  EXPECT_NE(model_error([&] { config_of(whole); }).find("ministral3"), std::string::npos);
+}
+
 // The GGUF files carry, in golden.json, the config.json that they were made from.
 TEST(GgufConfig, AgreesWithTheConfigJsonOfTheSameModel) {
   const std::pair<const char*, const char*> models[] = {
-      {"llama-4h", "Q4_0"},   {"qwen2-tied", "F16"}, {"qwen3", "Q8_0"},
-      {"llama-rope3", "F16"}, {"llama-k", "Q4_K"},   {"gemma3", "BF16"}};
+      {"llama-4h", "Q4_0"}, {"qwen2-tied", "F16"}, {"qwen3", "Q8_0"},   {"llama-rope3", "F16"},
+      {"llama-k", "Q4_K"},  {"gemma3", "BF16"},    {"granite", "BF16"}, {"smollm3", "BF16"}};
   for (const auto& [model, type] : models) {
     const auto directory = kModels / "gguf" / model;
     const Json golden = parse_json(read_text_file(directory / "golden.json", 1 << 20), "golden",
@@ -455,10 +507,15 @@ TEST(GgufConfig, AgreesWithTheConfigJsonOfTheSameModel) {
     EXPECT_EQ(config.post_norms, expected.post_norms);
     EXPECT_EQ(config.activation, expected.activation);
     EXPECT_EQ(config.embedding_scale, expected.embedding_scale);
-    EXPECT_EQ(config.window_rope.has_value(), expected.window_rope.has_value());
+    EXPECT_EQ(config.other_rope.has_value(), expected.other_rope.has_value());
     EXPECT_EQ(config.norm_offset, 0.0f);
     EXPECT_EQ(config.bos, expected.bos);
-    EXPECT_EQ(config.interleaved_rope, std::string_view(model).starts_with("llama"));
+    EXPECT_FLOAT_EQ(config.logit_scale, expected.logit_scale);
+    EXPECT_FLOAT_EQ(config.score_divisor, model == "gemma3"sv ? 0 : expected.score_divisor);
+    EXPECT_EQ(config.other_rope_layers, expected.other_rope_layers);
+    const bool rotates_halves =
+        model == "qwen3"sv || model == "qwen2-tied"sv || model == "gemma3"sv;
+    EXPECT_EQ(config.interleaved_rope, !rotates_halves);
     check_tensors(*open_checkpoint(files), config);
   }
 }
@@ -583,7 +640,7 @@ TEST_F(GgufConfigKeys, OfGemma3HaveDefaults) {
   EXPECT_EQ(small.score_divisor, 0);
   EXPECT_EQ(read(gemma(62)).score_divisor, 168);
   EXPECT_EQ(read(gemma(8).u32("gemma3.attention.sliding_window_pattern", 2)).window[1], 0);
-  EXPECT_EQ(read(gemma(8).f32("gemma3.rope.freq_base_swa", 5e4)).window_rope->theta, 5e4);
+  EXPECT_EQ(read(gemma(8).f32("gemma3.rope.freq_base_swa", 5e4)).other_rope->theta, 5e4);
   EXPECT_NE(model_error([&] {
               read(gemma(8).f32("gemma3.final_logit_softcapping", 30));
             }).find("final_logit_softcapping"),

@@ -103,7 +103,7 @@ TEST(CheckTensors, AcceptsEveryReferenceModel) {
     check_tensors(*open_checkpoint(files), read_model_config(files));
     ++models;
   }
-  EXPECT_EQ(models, 11);
+  EXPECT_EQ(models, 13);
 }
 
 TEST(CheckTensors, NamesAMissingOrMisshapenTensor) {

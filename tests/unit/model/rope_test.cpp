@@ -225,20 +225,33 @@ TEST(Rope, ASequencesTableFollowsFromTheLengthItMayComeTo) {
   EXPECT_EQ(Rope::bytes_per_position(config, 4096), 2u * 6u * 4u);
 }
 
-TEST(Rope, LayersWithAWindowMayHaveTablesOfTheirOwn) {
+TEST(Rope, SomeLayersMayHaveTablesOfTheirOwn) {
   const auto device = make_reference_device();
   ModelConfig config = model(8, 512, {.type = RopeType::linear, .theta = 1e6, .factor = 8.0});
   EXPECT_EQ(Rope::bytes_per_position(config, 20), 2u * 4u * 4u);
-  config.window_rope = RopeConfig{.theta = 1e4};
+  config.other_rope = RopeConfig{.theta = 1e4};
   EXPECT_EQ(Rope::bytes_per_position(config, 20), 2u * 2u * 4u * 4u);
   Rope rope(*device, config, 20);
   rope.prepare(20);
   ASSERT_EQ(rope.of_layers(true).size(), 1u);
-  for (const auto& [windowed, turn] : {std::pair{false, 1.0 / 8}, {true, 1.0}}) {
-    const RopeTable& table = rope.of_layers(windowed)[0];
-    const double second = turn * std::pow(windowed ? 1e4 : 1e6, -0.25);
+  for (const auto& [other, turn] : {std::pair{false, 1.0 / 8}, {true, 1.0}}) {
+    const RopeTable& table = rope.of_layers(other)[0];
+    const double second = turn * std::pow(other ? 1e4 : 1e6, -0.25);
     EXPECT_NEAR(table.sine[19 * 4], std::sin(19 * turn), 1e-5);
     EXPECT_NEAR(table.sine[19 * 4 + 1], std::sin(19 * second), 1e-5);
+  }
+}
+
+TEST(Rope, LayersMayNotRotateAtAll) {
+  const auto device = make_reference_device();
+  ModelConfig config = model(8, 512, {});
+  config.other_rope = RopeConfig{.type = RopeType::still};
+  Rope rope(*device, config, 20);
+  rope.prepare(20);
+  const RopeTable& table = rope.of_layers(true)[0];
+  for (int64_t i = 0; i < 20 * 4; ++i) {
+    EXPECT_EQ(table.cosine[i], 1.0f);
+    EXPECT_EQ(table.sine[i], 0.0f);
   }
 }
 

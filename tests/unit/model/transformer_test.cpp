@@ -67,7 +67,8 @@ ModelConfig post_norm_config() {
   config.embedding_scale = 8.0f;
   config.score_divisor = 24;
   config.activation = Activation::gelu_tanh;
-  config.window_rope = RopeConfig{.theta = 100.0};
+  config.other_rope = RopeConfig{.theta = 100.0};
+  config.other_rope_layers = {false, true};
   return config;
 }
 
@@ -106,7 +107,38 @@ TEST(Transformer, EveryFeatureOfGemmaCounts) {
   EXPECT_GT(moved([](ModelConfig& c) { c.post_norms = false; }), 1e-3);
   EXPECT_GT(moved([](ModelConfig& c) { c.embedding_scale = 4.0f; }), 1e-3);
   EXPECT_GT(moved([](ModelConfig& c) { c.score_divisor = 0; }), 1e-3);
-  EXPECT_GT(moved([](ModelConfig& c) { c.window_rope.reset(); }), 1e-3);
+  EXPECT_GT(moved([](ModelConfig& c) { c.other_rope.reset(); }), 1e-3);
+  EXPECT_GT(moved([](ModelConfig& c) { c.other_rope_layers = {true, false}; }), 1e-3);
+}
+
+// A layer that does not rotate heads knows of no order: only that the others came before.
+TEST(Transformer, LayersMayLeaveHeadsAsTheyAre) {
+  ModelConfig config = rich_config(4, 1, 96);
+  config.layers = 1;
+  config.window = {0};
+  config.other_rope = RopeConfig{.type = RopeType::still};
+  const auto checkpoint = tiny_checkpoint(config, 5);
+  const auto moved_by_order = [&] {
+    const auto last = [&](const std::vector<int32_t>& prompt) {
+      const std::vector<float> logits = logits_of(*checkpoint, config, prompt);
+      return std::vector<float>(logits.end() - config.vocab, logits.end());
+    };
+    return relative_error(last({9, 7, 8, 3}), last({7, 8, 9, 3}));
+  };
+  config.other_rope_layers = {true};
+  EXPECT_LT(moved_by_order(), kRounding);
+  config.other_rope_layers = {false};
+  EXPECT_GT(moved_by_order(), 1e-3);
+}
+
+TEST(Transformer, LogitsMayBeScaled) {
+  ModelConfig config = rich_config(4, 1, 96);
+  const auto checkpoint = tiny_checkpoint(config, 5);
+  const std::vector<int32_t> prompt = prompt_of(12, config.vocab);
+  std::vector<float> expected = logits_of(*checkpoint, config, prompt);
+  for (float& value : expected) value *= 0.125f;
+  config.logit_scale = 0.125f;
+  EXPECT_LT(relative_error(logits_of(*checkpoint, config, prompt), expected), kRounding);
 }
 
 // A group that counts its sums.
