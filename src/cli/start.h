@@ -27,6 +27,7 @@ struct StartRequest {
   bool deterministic = false;        // bits do not depend on what else is in a step
   bool prefix_cache = false;         // sequences that begin alike share KV blocks
   bool answers = false;              // of prompts: chat templates, sampling as the model asks
+  bool reads_texts = true;           // works with text: the model's tokenizer is needed
   std::optional<ModelConfig> shape;  // random weights of this shape, no files
   std::function<void()> prepare;     // on the head, before any weight is read
   bool measures_reads = false;       // all ranks measure their read bandwidth before the loop
@@ -37,7 +38,8 @@ struct Head {
   Engine& engine;
   SignalWatch& signals;
   const ModelConfig& config;
-  const Tokenizer* tokenizer;             // nullptr with a shape that no --tokenizer goes with
+  const Tokenizer* tokenizer;             // nullptr where none was asked for, and with a shape that
+                                          // no --tokenizer goes with
   const std::string& chat_template;       // source; empty: none
   const GenerationDefaults& generation;   // of the model
   const std::vector<std::string>& hosts;  // by rank, as what follows

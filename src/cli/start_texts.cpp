@@ -10,6 +10,7 @@ ModelTexts read_texts(const Options& options, const StartRequest& request,
                       const ModelFiles& files) {
   const bool has_files = !request.shape;
   ModelTexts texts;
+  if (!request.reads_texts) return texts;
   if (has_files || !options.tokenizer.empty())
     texts.tokenizer = load_tokenizer(files, options.tokenizer);
   if (!request.answers) return texts;

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from dinfer import BINARY, MODELS, must_run
@@ -32,6 +33,16 @@ def check_too_long_rows():
     assert done.returncode == 3 and "largest row of bench" in done.stderr, (done.returncode, done.stderr)
 
 
+def check_weights_without_a_tokenizer():
+    model = MODELS / "hf/llama-4h"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("config.json", "model.safetensors"):
+            (pathlib.Path(folder) / name).symlink_to(model / name)
+        rows = json.loads(must_run(1, *LONG, "-m", folder, "--batch", 1))["rows"]
+        assert [row["test"] for row in rows] == ["prefill", "decode"], rows
+
+
+check_weights_without_a_tokenizer()
 check_rows(1)
 check_rows(2)
 check_rows(1, "--pp", 2)
