@@ -11,8 +11,8 @@ namespace dinfer {
 // A regular file opened for reading. Thread-safe: all reads carry their offset.
 class File {
  public:
-  // Throws Error(model_files) naming the path when it is missing, unreadable, not a regular file, or
-  // what git leaves in place of a large one (Git LFS).
+  // Throws Error(model_files) naming the path when it is missing, unreadable, not a regular file,
+  // or what git leaves in place of a large one (Git LFS).
   explicit File(const std::filesystem::path& path);
   File(File&& other) noexcept;
   File& operator=(File&&) = delete;

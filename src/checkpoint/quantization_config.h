@@ -8,9 +8,10 @@
 namespace dinfer {
 
 // How the weights of a Hugging Face model are quantised: what config.json ("quantization_config")
-// or, in older models, GPTQ's quantize_config.json or ModelOpt's hf_quant_config.json says. Which modules are, at how many bits and in
-// which groups, the tensors themselves show, so that lists of modules left out ("ignore",
-// "modules_to_not_convert") and overrides of single modules ("dynamic") are not read.
+// or, in older models, GPTQ's quantize_config.json or ModelOpt's hf_quant_config.json says. Which
+// modules are, at how many bits and in which groups, the tensors themselves show, so that lists of
+// modules left out ("ignore", "modules_to_not_convert") and overrides of single modules ("dynamic")
+// are not read.
 struct QuantizationConfig {
   enum class Method : uint8_t { none, gptq, awq, compressed_tensors, fp8 };
 

@@ -274,10 +274,8 @@ int bench_command(const Options& given) {
     fail(ExitCode::usage, "bench needs a model: either --model, or --shape for random weights");
   }
   const Options options = complete(given);
-  StartRequest request{.command = "bench",
-                       .max_seqs = options.max_seqs,
-                       .prefix_cache = true,
-                       .reads_texts = false};
+  StartRequest request{
+      .command = "bench", .max_seqs = options.max_seqs, .prefix_cache = true, .reads_texts = false};
   if (!options.shape.empty()) request.shape = published_shape(options.shape);
   request.measures_reads = true;
   return run_on_ranks(options, request, [&](Head& head) { return run_bench(head, options); });

@@ -95,8 +95,8 @@ class Session {
       co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
     }
     tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-    // What the client still sends, as a body that is too large, is read for a moment: closing at once
-    // could reset the connection before it has seen the answer.
+    // What the client still sends, as a body that is too large, is read for a moment: closing at
+    // once could reset the connection before it has seen the answer.
     co_await drain_input();
     tcp().close();
   }
