@@ -206,7 +206,7 @@ QuantizationConfig read_quantization_config(const std::filesystem::path& directo
   const JsonFields model(*text, path.string());
   const Json* section = model.find("quantization_config");
   if (!section) section = model.find("compression_config");  // compressed-tensors until 2024
-  if (!section) {
+  if (!section || section->empty()) {
     read_other_files(directory, config);
     return config;
   }

@@ -283,8 +283,11 @@ TEST(QuantizationConfig, OfAutoRoundIsThatOfTheLayoutItPacksIn) {
 
 TEST(QuantizationConfig, IsFoundWhereOlderModelsKeptIt) {
   TemporaryDirectory directory;
-  directory.write("config.json", "{}");
-  EXPECT_EQ(read_quantization_config(directory.path()).method, QuantizationConfig::Method::none);
+  for (const char* plain :
+       {"{}", R"({"quantization_config":null})", R"({"quantization_config":{}})"}) {
+    directory.write("config.json", plain);
+    EXPECT_EQ(read_quantization_config(directory.path()).method, QuantizationConfig::Method::none);
+  }
   directory.write("quantize_config.json", R"({"bits":4,"group_size":128,"desc_act":true})");
   const QuantizationConfig gptq = read_quantization_config(directory.path());
   EXPECT_EQ(gptq.method, QuantizationConfig::Method::gptq);
