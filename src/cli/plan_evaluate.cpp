@@ -204,16 +204,18 @@ double error_of(const LayoutModel& layout, const Calibration& calibration) {
   return calibration.error(otherwise, layout.device(0).kind.name);
 }
 
-// Requests that come one after another, each a prompt and an answer, at most `most` at once.
+// Requests that come one after another, each a prompt and an answer, as many at once as the limits
+// and the KV cache allow.
 SpeedEstimate saturated_speed(const LayoutChoice& candidate, const LayoutModel& layout,
-                              int64_t kv_tokens, int64_t most, const Calibration& calibration) {
+                              int64_t kv_tokens, const StepLimits& limits,
+                              const Calibration& calibration) {
   constexpr int64_t length = kPlannedPrompt + kPlannedAnswer;
-  const int64_t sequences = std::clamp<int64_t>(kv_tokens / length, 1, most);
+  const int64_t sequences = std::clamp<int64_t>(kv_tokens / length, 1, limits.logit_rows);
   // Groups that own layers one after the other each work on a part of them.
   const double together = std::max(1.0, static_cast<double>(sequences) / candidate.pp);
   const StepShape decode{
       .rows = together, .sequences = together, .context = kPlannedPrompt + kPlannedAnswer / 2.0};
-  constexpr double prompts = 16;
+  const double prompts = std::min(16.0, static_cast<double>(limits.rows) / kPlannedPrompt);
   const StepShape prompt{.rows = prompts * kPlannedPrompt, .sequences = prompts, .prompt = true};
   const auto tokens_a_second = [&](bool least, const Calibration& by) {
     const double answer =
@@ -240,10 +242,9 @@ Evaluation evaluate(const Options& options, const PlannedModel& model,
   Evaluation result;
   const LayoutModel layout(model, machines, candidate);
   const StepLimits limits = planned_limits(options, model.config(), layout.has_gpu());
-  const int64_t seqs = limits.logit_rows;
   result.memory = memory_of(options, model, layout, candidate, limits);
   try {
-    result.kv = plan_kv(options, seqs, limits.positions, result.memory);
+    result.kv = plan_kv(options, limits.logit_rows, limits.positions, result.memory);
   } catch (const Error& error) {
     if (error.code() != ExitCode::does_not_fit) throw;
     result.problem = error.what();
@@ -255,7 +256,7 @@ Evaluation evaluate(const Options& options, const PlannedModel& model,
   result.single = {.tok_s = 1e6 / (result.times.total() + result.handovers) * calibration.factor(1),
                    .bound_tok_s = 1e6 / layout.least_step(one)};
   result.saturated = saturated_speed(candidate, layout, result.kv.blocks * options.kv_block_size,
-                                     seqs, calibration);
+                                     limits, calibration);
   result.error = error_of(layout, calibration);
   return result;
 }

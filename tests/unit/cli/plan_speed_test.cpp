@@ -143,6 +143,29 @@ TEST(PlanSpeed, RanksOfAHostShareItsMemoryWhileTheyWork) {
   EXPECT_EQ(undisturbed(work).device.read_gb_s, 10);
 }
 
+// Prompts whose rows are few for each expert take the time to read all experts and to multiply by
+// the chosen ones; smaller steps read them more often.
+TEST(PlanSpeed, ExpertsOfCpusAreReadAndMultiplied) {
+  const StageWork work{.device = {.read_gb_s = 16, .tflops = 0.4, .code_tflops = 0.4, .cpu = true},
+                       .layers = 1,
+                       .expert_bytes = 1.2e9,
+                       .expert_elements = 0.6e9 / 16,
+                       .chosen_share = 1.0 / 16};
+  const StepShape prompt{.rows = 512, .sequences = 4, .prompt = true};
+  EXPECT_NEAR(stage_time(work, prompt).reading, 75e3 + 96e3, 1e3);
+
+  Options options = options_for("qwen3-30b-a3b", 4);
+  const PlannedModel model(options);
+  const PlannedMachines machines = parse_devices("cpu");
+  const auto saturated = [&](int rows) {
+    options.max_batch_tokens = rows;
+    options.max_seqs = 8;
+    return evaluate(options, model, machines, chosen_layout(options, model, machines), {})
+        .saturated.tok_s;
+  };
+  EXPECT_LT(saturated(32), 0.9 * saturated(2048));
+}
+
 TEST(PlanSpeed, NoEstimateIsAboveItsBound) {
   for (const std::string shape : {"smollm2-135m", "llama-3.1-8b", "qwen3-32b"}) {
     for (const int quant : {0, 4, 8}) {
