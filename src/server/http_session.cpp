@@ -107,13 +107,14 @@ class Session {
 
   beast::tcp_stream& tcp() { return beast::get_lowest_layer(stream_); }
 
+  // TLS has ended by then: what comes is not decrypted.
   asio::awaitable<void> drain_input() {
     tcp().expires_after(std::chrono::seconds(1));
     buffer_.clear();
     error_code error;
     for (size_t read = 0; read < kMostDrained && !error;) {
-      read += co_await stream_.async_read_some(buffer_.prepare(kReadAhead),
-                                               asio::redirect_error(asio::use_awaitable, error));
+      read += co_await tcp().async_read_some(buffer_.prepare(kReadAhead),
+                                             asio::redirect_error(asio::use_awaitable, error));
     }
   }
 

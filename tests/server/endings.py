@@ -85,6 +85,12 @@ def check_tls():
                 connection.request("GET", "/v1/dinfer/status")
                 return json.loads(connection.getresponse().read())["engine"]
 
+            # A body that is too large is read on, so that its sender finds the answer.
+            large = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
+            large.request("POST", "/v1/completions", b" " * (12 << 20), {"Content-Type": "application/json"})
+            assert large.getresponse().status == 413
+            large.close()
+
             # A client that leaves takes its sequences with it.
             leaving = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
             leaving.request("POST", "/v1/completions", json.dumps({**LONG, "n": 8, "stream": True}),
