@@ -56,8 +56,6 @@ class Emitter {
       if (given) text += " " + words;
     };
     add(!layout_.options.empty(), layout_.options);
-    add(!o.topology.empty() && layout_.options.find("--topology") == std::string::npos,
-        "--topology " + shell_word(o.topology));
     add(report_.machines.gpus() == 0, "--cpu");
     add(o.no_p2p, "--no-p2p");
     add(o.revision != "main", "--revision " + shell_word(o.revision));

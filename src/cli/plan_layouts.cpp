@@ -26,6 +26,8 @@ std::string quant_options(const QuantChoice& quant) {
   return quant.otherwise.bits == kPlainBits ? "" : fmt::format(" --quant {}", quant.otherwise.bits);
 }
 
+std::string topology_option(const std::string& file) { return "--topology " + shell_word(file); }
+
 std::vector<int> first_devices(int count) {
   std::vector<int> devices(static_cast<size_t>(count));
   std::iota(devices.begin(), devices.end(), 0);
@@ -51,7 +53,7 @@ LayoutChoice grid(const PlannedModel& model, const GroupSizes& sizes, const Quan
   const bool is_even = std::ranges::count(tensor_parallel_sizes(model.config(), tp), tp) > 0;
   candidate.options = fmt::format("--tp {}{}{}{}{}", tp, pp > 1 ? fmt::format(" --pp {}", pp) : "",
                                   dp > 1 ? fmt::format(" --dp {}", dp) : "",
-                                  is_even ? "" : " --uneven-tp", quant_options(quant));
+                                  is_even ? "" : " --uneven-tp", model.options_of(quant));
   candidate.quant = quant;
   return candidate;
 }
@@ -120,7 +122,7 @@ std::optional<LayoutChoice> automatic(const Options& options, const PlannedModel
     if (first_alone) return grid(model, {}, quant);
     LayoutChoice candidate =
         mapped(model, machines, split.map,
-               fmt::format("-n \"{}\"{}", list_of(split.map), quant_options(quant)), quant);
+               fmt::format("-n \"{}\"{}", list_of(split.map), model.options_of(quant)), quant);
     candidate.note = split.reason;
     return candidate;
   } catch (const Error&) {
@@ -170,6 +172,7 @@ StepLimits planned_limits(const Options& options, const ModelConfig& config, boo
 
 PlannedModel::PlannedModel(const Options& options)
     : name_(options.shape.empty() ? options.model : options.shape),
+      topology_(options.topology),
       heads_(options.uneven_tp ? HeadRule::uneven : HeadRule::even),
       kv_type_(wanted_kv_type(options).value_or(KvType::f16)) {
   if (options.shape.empty()) {
@@ -183,10 +186,8 @@ PlannedModel::PlannedModel(const Options& options)
   quant_ = wanted_quantization(options, config_);
 }
 
-QuantChoice PlannedModel::quant_at(int bits) const {
-  QuantChoice quant = quant_;
-  quant.otherwise.bits = bits;
-  return quant;
+std::string PlannedModel::options_of(const QuantChoice& quant) const {
+  return (quant.modules.empty() ? "" : " " + topology_option(topology_)) + quant_options(quant);
 }
 
 bool PlannedModel::is_plain() const {
@@ -231,10 +232,12 @@ int nodes_of(const LayoutChoice& layout, const PlannedMachines& machines) {
 LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,
                            const PlannedMachines& machines) {
   if (const auto map = manual_map(options, model.config())) {
-    const std::string by = options.device_layers.empty()
-                               ? fmt::format("--topology {}", shell_word(options.topology))
-                               : fmt::format("-n \"{}\"", options.device_layers);
-    return mapped(model, machines, *map, by + quant_options(model.quant()), model.quant());
+    const QuantChoice& quant = model.quant();
+    std::string by =
+        options.device_layers.empty()
+            ? topology_option(options.topology) + quant_options(quant)
+            : fmt::format("-n \"{}\"{}", options.device_layers, model.options_of(quant));
+    return mapped(model, machines, *map, std::move(by), quant);
   }
   const bool says_groups = options.tp > 0 || options.pp > 0 || options.dp > 1;
   const bool splits = shares_layers(options, machines) && machines.nodes == 1;
@@ -254,9 +257,14 @@ LayoutChoice chosen_layout(const Options& options, const PlannedModel& model,
 std::vector<LayoutChoice> other_layouts(const Options& options, const PlannedModel& model,
                                         const PlannedMachines& machines,
                                         const LayoutChoice& chosen) {
-  std::vector<QuantChoice> forms{model.quant()};
+  // A file that places layers goes with no other layout.
+  const bool placed = !options.topology.empty() && manual_map(options, model.config());
+  std::vector<QuantChoice> forms{placed ? QuantChoice(model.quant().otherwise) : model.quant()};
   if (options.quant == 0 && model.is_plain())
-    for (const int bits : {8, 4}) forms.push_back(model.quant_at(bits));
+    for (const int bits : {8, 4}) {
+      forms.push_back(forms.front());
+      forms.back().otherwise.bits = bits;
+    }
   const int ranks = ranks_of(machines);
   std::vector<LayoutChoice> others;
   const auto add = [&](LayoutChoice candidate) {

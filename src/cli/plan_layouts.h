@@ -26,8 +26,8 @@ class PlannedModel {
   const ModelConfig& config() const { return config_; }
   // What --quant and the topology ask for.
   const QuantChoice& quant() const { return quant_; }
-  // The same, but the matrices that nobody names at so many bits.
-  QuantChoice quant_at(int bits) const;
+  // That ask for such a form, each with a space before it.
+  std::string options_of(const QuantChoice& quant) const;
   // Whether any matrix is plain in the files, so that quantising it would change something.
   bool is_plain() const;
 
@@ -42,6 +42,7 @@ class PlannedModel {
   ModelConfig config_;
   std::unique_ptr<Checkpoint> checkpoint_;  // none with a shape
   QuantChoice quant_;
+  std::string topology_;
   HeadRule heads_ = HeadRule::even;
   KvType kv_type_ = KvType::f16;
 };

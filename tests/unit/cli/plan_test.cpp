@@ -170,6 +170,33 @@ TEST(PlanLayouts, ReplicasTakeTheDevicesThatAGroupLeaves) {
       others, [](const LayoutChoice& other) { return other.options == "--tp 2 --dp 2"; }));
 }
 
+// Options ask for all that the figures beside them are of.
+TEST(PlanLayouts, ATopologyGoesWithTheLayoutsThatItAllows) {
+  const test::TemporaryDirectory folder;
+  Options options = options_for("llama-3.1-8b");
+  const PlannedMachines machines = parse_devices("2xH200");
+  const auto planned = [&](const std::string& text) {
+    options.topology = folder.write("t.yaml", text);
+    const PlannedModel model(options);
+    std::vector<LayoutChoice> layouts{chosen_layout(options, model, machines)};
+    for (LayoutChoice& other : other_layouts(options, model, machines, layouts.front()))
+      layouts.push_back(std::move(other));
+    return layouts;
+  };
+  for (const LayoutChoice& layout : planned("/mlp/: {isq: 8}\n")) {
+    expect_has(layout.options, " --topology " + options.topology);
+    EXPECT_FALSE(layout.quant.modules.empty());
+  }
+  const std::vector<LayoutChoice> placed = planned("0-9: {device: 'cuda[1]', isq: 8}\n");
+  EXPECT_EQ(placed.front().options, "--topology " + options.topology);
+  EXPECT_FALSE(placed.front().quant.modules.empty());
+  ASSERT_GT(placed.size(), 1u);
+  for (const LayoutChoice& other : std::span(placed).subspan(1)) {
+    EXPECT_EQ(other.options.find("--topology"), std::string::npos) << other.options;
+    EXPECT_TRUE(other.quant.modules.empty());
+  }
+}
+
 TEST(PlanLayouts, AReplicaOnASlowerDeviceHoldsTheOthersBack) {
   Options options = options_for("llama-3.1-8b");
   options.dp = 2;
