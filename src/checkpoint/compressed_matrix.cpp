@@ -30,6 +30,14 @@ int code_bits(const PackedParts& parts, const QuantizationConfig& config, int64_
                   words, columns, config.where));
 }
 
+// Files of 2024 have the zero of a symmetric matrix with one scale, too: 0.
+bool is_single_zero(const PackedParts& parts, const TensorInfo& zeros) {
+  if (!parts.is_single(zeros) || zeros.type != StorageType::i8) return false;
+  std::byte zero{};
+  parts.checkpoint().read(zeros, 0, {&zero, 1});
+  return zero == std::byte{0};
+}
+
 }  // namespace
 
 // weight_packed I32 [rows, columns * bits / 32] or weight I8 [rows, columns], weight_scale [rows,
@@ -65,7 +73,8 @@ TensorInfo compressed_matrix(const PackedParts& parts, const QuantizationConfig&
     packed.scales.shape = {rows, blocks};
   }
   const int64_t blocks = packed.blocks(columns);
-  if (const TensorInfo* zeros = parts.find("weight_zero_point")) {
+  const TensorInfo* zeros = parts.find("weight_zero_point");
+  if (zeros && !(parts.is_single(scales) && is_single_zero(parts, *zeros))) {
     parts.expect_type(*zeros, {StorageType::i32, StorageType::i8});
     const int64_t zero_rows =
         zeros->type == StorageType::i8 ? rows : (rows + codes_a_word - 1) / codes_a_word;

@@ -159,6 +159,19 @@ TEST(PackedWeight, WhatIsNotQuantisedStaysPlain) {
   EXPECT_EQ(checkpoint->find("m.weight")->bytes, 16u * 64 / 2 + 16 * 2 * 2 + 2 * 2 * 4 + 64 * 4);
 }
 
+TEST(PackedWeight, TheZeroOfAWholeSymmetricMatrixIsNone) {
+  PackedModel model = test::int8_model({16, 64, 0});
+  reshape(model, "m.weight_scale", {1});
+  model.tensors.push_back({"m.weight_zero_point", "I8", {1}, std::string(1, '\0')});
+  TemporaryDirectory directory;
+  const auto checkpoint = open_checkpoint(model.write(directory));
+  EXPECT_FALSE(checkpoint->find("m.weight")->packed->zeros.has_value());
+  model.tensor("m.weight_zero_point").bytes = "\1";
+  EXPECT_NE(
+      finding_error(model).find("\"m.weight_zero_point\" has shape [1], but must have [16, 1]"),
+      std::string::npos);
+}
+
 // A tower for images may be packed in ways that a model of text need not know.
 TEST(PackedWeight, WhatNobodyAsksForMayBeBroken) {
   TemporaryDirectory directory;
