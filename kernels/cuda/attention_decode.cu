@@ -87,7 +87,7 @@ __device__ void take_page(Running<kDim>& run, const Fragments4 (&queries)[kDim /
 }
 
 // Pages of one warp on their way from the cache to shared memory.
-template <class T, int kDim>
+template <class T, int kDim, int kStages>
 class PageRing {
  public:
   // `first`: of this warp.
@@ -123,8 +123,7 @@ class PageRing {
   }
 
  private:
-  static constexpr int kStages = Layout<T, kDim>::kStages;
-  static constexpr int kBytes = Layout<T, kDim>::kPageBytes;
+  static constexpr int kBytes = page_bytes<T, kDim>();
   static constexpr int kPieces = TileRow<T, kDim>::kPieces;
   static constexpr int kPerPiece = TileRow<T, kDim>::kPerPiece;
   const Attention& a_;
@@ -134,9 +133,8 @@ class PageRing {
 };
 
 // A warp's sums, tops and weights, for the whole block to see.
-template <class T, int kDim>
+template <class T, int kDim, class L>
 __device__ void write_warp(const Running<kDim>& run, std::byte* shared, int warp, int lane) {
-  using L = Layout<T, kDim>;
   auto* sums = reinterpret_cast<float*>(shared + L::kSums) + warp * kHeads * kDim;
   auto* tops = reinterpret_cast<float*>(shared + L::kTops) + warp * kHeads;
   auto* weights = reinterpret_cast<float*>(shared + L::kWeights) + warp * kHeads;
@@ -162,10 +160,9 @@ __device__ float* partial(const AttentionStep& step, int part, int tiles, int ti
 
 // Puts the warps' results together: into the output, or, where the token has several parts, into
 // `to`.
-template <class T, int kDim>
+template <int kDim, class L>
 __device__ void join_warps(const Attention& a, const DecodePart& part, const HeadTile& tile,
                            const std::byte* shared, float* to) {
-  using L = Layout<T, kDim>;
   const auto* sums = reinterpret_cast<const float*>(shared + L::kSums);
   const auto* tops = reinterpret_cast<const float*>(shared + L::kTops);
   const auto* weights = reinterpret_cast<const float*>(shared + L::kWeights);
@@ -232,10 +229,10 @@ __device__ void join_parts(const AttentionStep& step, const Attention& a, const 
   }
 }
 
-template <class T, int kDim>
+template <class T, int kDim, int kStages>
 __global__ void __launch_bounds__(kWarps * 32)
     decode_kernel(const __grid_constant__ AttentionStep step, const __grid_constant__ Attention a) {
-  using L = Layout<T, kDim>;
+  using L = Layout<T, kDim, kStages>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   const int index = blockIdx.y;
@@ -249,11 +246,11 @@ __global__ void __launch_bounds__(kWarps * 32)
     *reinterpret_cast<uint4*>(shared + L::kQueries + i) = make_uint4(0, 0, 0, 0);
   __syncthreads();
   wait_for_predecessor();
-  TokenHeads<T, kDim> heads(a, part, tile, warp, lane);
+  TokenHeads<T, kDim, L> heads(a, part, tile, warp, lane);
   const int seen = a.window > 0 ? max(0, part.position + 1 - a.window) : 0;
   const int first = max(part.begin, seen / kPage * kPage) + warp * kPage;
-  PageRing<T, kDim> ring(a, table, tile.kv_head, first, part.end,
-                         shared + warp * L::kStages * 2 * L::kPageBytes, lane);
+  PageRing<T, kDim, kStages> ring(a, table, tile.kv_head, first, part.end,
+                                  shared + warp * kStages * 2 * L::kPageBytes, lane);
   heads.finish(cached(a, table, tile.kv_head, part.position), shared,
                reinterpret_cast<float*>(shared + L::kScratch) + warp * kDim);
   __syncthreads();
@@ -264,23 +261,23 @@ __global__ void __launch_bounds__(kWarps * 32)
   Running<kDim> run;
   int stage = 0;
   for (int at = first; at < part.end; at += kWarps * kPage) {
-    copy_async_wait<L::kStages - 1>();
+    copy_async_wait<kStages - 1>();
     __syncwarp();
     take_page<T>(run, queries, ring.keys(stage), ring.values(stage), seen - at, part.end - at,
                  lane);
     __syncwarp();
     ring.load(stage);
-    stage = stage + 1 == L::kStages ? 0 : stage + 1;
+    stage = stage + 1 == kStages ? 0 : stage + 1;
   }
   if (part.part + 1 == part.parts && warp == kWarps - 1) {
     take_page<T>(run, queries, shared + L::kNewKey, shared + L::kNewValue, 0, 1, lane);
   }
   copy_async_wait<0>();
   __syncthreads();
-  write_warp<T>(run, shared, warp, lane);
+  write_warp<T, kDim, L>(run, shared, warp, lane);
   __syncthreads();
 
-  join_warps<T, kDim>(a, part, tile, shared, partial<kDim>(step, index, gridDim.x, blockIdx.x));
+  join_warps<kDim, L>(a, part, tile, shared, partial<kDim>(step, index, gridDim.x, blockIdx.x));
   if (part.parts == 1) return;
 
   __shared__ bool last;
@@ -298,6 +295,12 @@ __global__ void __launch_bounds__(kWarps * 32)
   join_parts<kDim>(step, a, part, tile, first_part, gridDim.x, blockIdx.x);
 }
 
+template <class T, int kDim, int kStages>
+void launch_parts(const Stream& stream, const AttentionStep& step, const Attention& a, int tiles) {
+  launch(stream, decode_kernel<T, kDim, kStages>, dim3(tiles, step.most_parts), dim3(kWarps * 32),
+         Layout<T, kDim, kStages>::kBytes, step, a);
+}
+
 int head_tiles(int heads, int kv_heads) {
   return kv_heads * ((heads / kv_heads + kHeads - 1) / kHeads);
 }
@@ -313,9 +316,15 @@ int64_t decode_arrivals(int64_t parts, int heads, int kv_heads) {
 }
 
 void attend_decode(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  const int tiles = head_tiles(a.heads, a.kv_heads);
   for_heads(a, [&]<class T, int kDim>() {
-    launch(stream, decode_kernel<T, kDim>, dim3(head_tiles(a.heads, a.kv_heads), step.most_parts),
-           dim3(kWarps * 32), Layout<T, kDim>::kBytes, step, a);
+    constexpr int kStages = page_bytes<T, kDim>() > 4096 ? 2 : 3;
+    constexpr int kBytes = Layout<T, kDim, kStages>::kBytes;
+    if constexpr (kBytes > kLeastSharedMemory) {
+      if (kBytes > stream.shared_memory)
+        return launch_parts<T, kDim, kStages - 1>(stream, step, a, tiles);
+    }
+    launch_parts<T, kDim, kStages>(stream, step, a, tiles);
   });
 }
 

@@ -9,21 +9,27 @@ constexpr int kWarps = 4;
 constexpr int kHeads = 16;  // query heads of one tile
 constexpr int kPage = 16;   // tokens
 
+// Of keys, or values.
 template <class T, int kDim>
+constexpr int page_bytes() {
+  return kPage * TileRow<T, kDim>::kBytes;
+}
+
+// Shared memory where a warp has `kStages` pages on their way.
+template <class T, int kDim, int kStages>
 struct Layout {
-  static constexpr int kPageBytes = kPage * TileRow<T, kDim>::kBytes;  // keys, or values
-  static constexpr int kStages = kPageBytes > 4096 ? 2 : 3;  // pages that a warp has on their way
+  static constexpr int kPageBytes = page_bytes<T, kDim>();
   static constexpr int kRing = kWarps * kStages * 2 * kPageBytes;
   static constexpr int kQueries = kRing;                        // [kHeads, kDim] f16
   static constexpr int kNewKey = kQueries + kHeads * kDim * 2;  // a page of the token itself
   static constexpr int kNewValue = kNewKey + kPageBytes;
   static constexpr int kScratch = kNewValue + kPageBytes;  // [kWarps, kDim] f32
   static constexpr int kBytes = kScratch + kWarps * kDim * 4;
-  // Over the ring, once it is empty:
+  // Over all of that, once it has been read:
   static constexpr int kSums = 0;                                   // [kWarps, kHeads, kDim] f32
   static constexpr int kTops = kSums + kWarps * kHeads * kDim * 4;  // [kWarps, kHeads]
   static constexpr int kWeights = kTops + kWarps * kHeads * 4;      // [kWarps, kHeads]
-  static_assert(kWeights + kWarps * kHeads * 4 <= kRing);
+  static_assert(kWeights + kWarps * kHeads * 4 <= kBytes);
 };
 
 // Which query heads a block has: `count` from `first` on, that share `kv_head`.
@@ -103,8 +109,8 @@ struct Head {
 };
 
 // Queries, and in the last part the token's own key and value, into shared memory and the cache.
-// Warps take them in turn, two at a time.
-template <class T, int kDim>
+// Warps take them in turn, two at a time. L: where shared memory has what.
+template <class T, int kDim, class L>
 class TokenHeads {
  public:
   __device__ TokenHeads(const Attention& a, const DecodePart& part, const HeadTile& tile, int warp,
@@ -132,8 +138,6 @@ class TokenHeads {
   }
 
  private:
-  using L = Layout<T, kDim>;
-
   __device__ void load() {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {

@@ -54,12 +54,19 @@ __global__ void __launch_bounds__(kPrepareThreads)
   }
 }
 
+// Of keys, or values, of kKeys positions.
 template <class T, int kDim>
+constexpr int tile_bytes() {
+  return kKeys * TileRow<T, kDim>::kBytes;
+}
+
+// Shared memory.
+template <class T, int kDim, int kStages>
 struct Layout {
-  static constexpr int kQueries = 0;  // [kRows, kDim] f16
-  static constexpr int kTileBytes = kKeys * TileRow<T, kDim>::kBytes;
-  static constexpr int kStages = kRows * kDim * 2;  // two of keys and values
-  static constexpr int kBytes = kStages + 2 * 2 * kTileBytes;
+  static constexpr int kQueries = 0;                    // [kRows, kDim] f16
+  static constexpr int kFirstStage = kRows * kDim * 2;  // each of keys and values
+  static constexpr int kStageBytes = 2 * tile_bytes<T, kDim>();
+  static constexpr int kBytes = kFirstStage + kStages * kStageBytes;
 };
 
 // Keys and values of positions [at, at + kKeys), those before `end`, into shared memory.
@@ -67,7 +74,7 @@ template <class T, int kDim>
 __device__ void load_positions(const Attention& a, const int32_t* table, int kv_head, int at,
                                int end, std::byte* keys) {
   constexpr int kPieces = TileRow<T, kDim>::kPieces, kPerPiece = TileRow<T, kDim>::kPerPiece;
-  std::byte* values = keys + Layout<T, kDim>::kTileBytes;
+  std::byte* values = keys + tile_bytes<T, kDim>();
   constexpr int kEach = kKeys * kPieces / kThreads;
 #pragma unroll kDim <= 128 ? kEach : 4
   for (int i = 0; i < kEach; ++i) {
@@ -195,7 +202,7 @@ __device__ void take_positions(Running<kDim>& run, const Queries<kDim>& queries,
     }
   }
   soften(run, scores);
-  const std::byte* values = keys + Layout<T, kDim>::kTileBytes;
+  const std::byte* values = keys + tile_bytes<T, kDim>();
 #pragma unroll
   for (int n = 0; n < kKeys / 16; ++n) {
     const Fragments4 weights{{pack_halves(scores[2 * n][0], scores[2 * n][1]),
@@ -215,10 +222,11 @@ __device__ void take_positions(Running<kDim>& run, const Queries<kDim>& queries,
   }
 }
 
-template <class T, int kDim>
+// With two stages, one is brought while the other is used.
+template <class T, int kDim, int kStages>
 __global__ void __launch_bounds__(kThreads)
     prompt_kernel(const AttentionStep step, const Attention a) {
-  using L = Layout<T, kDim>;
+  using L = Layout<T, kDim, kStages>;
   extern __shared__ __align__(128) std::byte shared[];
   let_successor_start();
   wait_for_predecessor();
@@ -229,11 +237,14 @@ __global__ void __launch_bounds__(kThreads)
   const int end = tile.position + tile.tokens;
   const int seen = a.window > 0 ? max(0, tile.position + 1 - a.window) : 0;
   const int begin = seen / kKeys * kKeys;
-  const auto stage = [&](int i) { return shared + L::kStages + i % 2 * 2 * L::kTileBytes; };
+  const auto stage = [&](int i) { return shared + L::kFirstStage + i % kStages * L::kStageBytes; };
+  const auto load = [&](int at, int i) {
+    if (at < end) load_positions<T, kDim>(a, table, kv_head, at, end, stage(i));
+    copy_async_commit();
+  };
 
   load_queries<kDim>(a, tile, kv_head, group, shared + L::kQueries);
-  load_positions<T, kDim>(a, table, kv_head, begin, end, stage(0));
-  copy_async_commit();
+  load(begin, 0);
 
   // What the rows lane / 4 and lane / 4 + 8 of the warp see.
   int first[2], last[2];
@@ -249,9 +260,8 @@ __global__ void __launch_bounds__(kThreads)
   Queries<kDim> queries;
   Running<kDim> run;
   for (int at = begin, i = 0; at < end; at += kKeys, ++i) {
-    if (at + kKeys < end) load_positions<T, kDim>(a, table, kv_head, at + kKeys, end, stage(i + 1));
-    copy_async_commit();
-    copy_async_wait<1>();
+    if constexpr (kStages == 2) load(at + kKeys, i + 1);
+    copy_async_wait<kStages - 1>();
     __syncthreads();
     if (i == 0) queries.load(shared + L::kQueries + warp * 16 * kDim * 2, lane);
     if (at <= warp_last && (a.window == 0 || at + kKeys > warp_first + 1 - a.window)) {
@@ -260,6 +270,7 @@ __global__ void __launch_bounds__(kThreads)
       take_positions<T>(run, queries, stage(i), at, first, last, inside, lane);
     }
     __syncthreads();
+    if constexpr (kStages == 1) load(at + kKeys, i + 1);
   }
 
 #pragma unroll
@@ -274,6 +285,12 @@ __global__ void __launch_bounds__(kThreads)
         *reinterpret_cast<float2*>(to + column) = make_float2(x * scale, y * scale);
     });
   }
+}
+
+template <class T, int kDim, int kStages>
+void launch_tiles(const Stream& stream, const AttentionStep& step, const Attention& a) {
+  launch(stream, prompt_kernel<T, kDim, kStages>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
+         Layout<T, kDim, kStages>::kBytes, step, a);
 }
 
 bool by_warpgroups(const Stream& stream, int head_dim) {
@@ -294,8 +311,11 @@ void attend_prompts(const Stream& stream, const AttentionStep& step, const Atten
     return attend_prompts_by_warpgroups(stream, step, a);
   }
   for_heads(a, [&]<class T, int kDim>() {
-    launch(stream, prompt_kernel<T, kDim>, dim3(a.kv_heads, step.tile_count), dim3(kThreads),
-           Layout<T, kDim>::kBytes, step, a);
+    constexpr int kBytes = Layout<T, kDim, 2>::kBytes;
+    if constexpr (kBytes > kLeastSharedMemory) {
+      if (kBytes > stream.shared_memory) return launch_tiles<T, kDim, 1>(stream, step, a);
+    }
+    launch_tiles<T, kDim, 2>(stream, step, a);
   });
 }
 

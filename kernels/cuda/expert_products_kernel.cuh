@@ -211,10 +211,13 @@ __global__ void __launch_bounds__(ExpertWarps<kSlots>::kThreads, ExpertWarps<kSl
   int slot = 0;
 #pragma unroll 1
   for (int stage = 0; stage < stages; ++stage) {
-    if (ring == kExpertMostStages) {
-      wait_copies<kExpertMostStages - 1>();
+    static_assert(kExpertMostStages == 3);
+    if (ring == 3) {
+      wait_copies<2>();
+    } else if (ring == 2) {
+      wait_copies<1>();
     } else {
-      wait_copies<kExpertMostStages - 2>();
+      wait_copies<0>();
     }
     meet_sharers<kSlots>();
     if (multiplies(stage)) {
@@ -244,7 +247,9 @@ void launch_expert_tiles(const Stream& stream, const ExpertProduct& product) {
   const int stage = ExpertStages<Weights, kSlots>(product.weight).bytes();
   const int slot_bytes = 2 * kSlots * static_cast<int>(sizeof(int));
   const int room = stream.shared_memory_for(W::kBlocks) - slot_bytes;
-  const int ring = std::clamp(room / stage, 2, kExpertMostStages);
+  // Two stages are worth a block less on a multiprocessor, where one can have so much.
+  const int least = stream.shared_memory - slot_bytes >= 2 * stage ? 2 : 1;
+  const int ring = std::clamp(room / stage, least, kExpertMostStages);
   const int sum_bytes =
       W::kWarps * (W::kSumFloats + 2 * W::kHalfFloats) * static_cast<int>(sizeof(float));
   const dim3 grid(product.most_tiles, (product.panels() + W::kPanels - 1) / W::kPanels);

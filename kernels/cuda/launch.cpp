@@ -1,6 +1,7 @@
 #include "kernels/cuda/launch.h"
 
-#include "kernels/cuda/warpgroup.h"
+#include "base/error.h"
+#include "kernels/cuda/compiled_code.h"
 
 namespace dinfer::cuda {
 
@@ -11,13 +12,21 @@ Stream Stream::on(cudaStream_t handle) {
     require(cudaDeviceGetAttribute(&value, name, device), "cudaDeviceGetAttribute");
     return value;
   };
-  const int capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
-                         attribute(cudaDevAttrComputeCapabilityMinor);
+  const CompiledCode code = compiled_code();
   return {.handle = handle,
           .multiprocessors = attribute(cudaDevAttrMultiProcessorCount),
-          .capability = capability,
+          .capability = code.capability,
           .shared_memory = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-          .warpgroups = capability == 90 && has_warpgroup_code()};
+          .warpgroups = code.warpgroups};
+}
+
+void require_shared_memory(const Stream& stream, size_t shared_bytes) {
+  if (shared_bytes <= static_cast<size_t>(stream.shared_memory)) return;
+  fail(
+      ExitCode::device,
+      "a kernel for a model of this shape needs {} bytes of shared memory a block, the GPU has {}: "
+      "run on another GPU, with more ranks, or with --cpu",
+      shared_bytes, stream.shared_memory);
 }
 
 }  // namespace dinfer::cuda

@@ -11,11 +11,14 @@ namespace dinfer::cuda {
 
 // Headers that nvcc reads include no fmt (base/error.h, base/dtype.h): its front end cannot.
 
+// Of a block: what every GPU has that kernels run on (8.6, 8.9 and 12.0 have no more).
+constexpr int kLeastSharedMemory = 99 << 10;
+
 // The compute stream of a device, and what launching on it depends on.
 struct Stream {
   cudaStream_t handle = nullptr;
   int multiprocessors = 0;
-  int capability = 0;       // 90: compute capability 9.0
+  int capability = 0;       // 90: the code that runs there was compiled for 9.0
   int shared_memory = 0;    // bytes, the most that a block can have
   bool warpgroups = false;  // there is code for warpgroups' products (warpgroup.cuh)
 
@@ -58,10 +61,14 @@ void allow_shared_memory(void (*kernel)(Parameters...), size_t shared_bytes) {
           "cudaFuncSetAttribute");
 }
 
+// Ends with exit code 6 where a block cannot have so much.
+void require_shared_memory(const Stream& stream, size_t shared_bytes);
+
 // Launches a kernel that follows the rules above, in clusters of so many blocks along x (1: none).
 template <class... Parameters, class... Arguments>
 void launch_clusters(const Stream& stream, void (*kernel)(Parameters...), dim3 grid,
                      unsigned cluster, dim3 block, size_t shared_bytes, Arguments&&... arguments) {
+  require_shared_memory(stream, shared_bytes);
   allow_shared_memory(kernel, shared_bytes);
   cudaLaunchAttribute attributes[2]{};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;

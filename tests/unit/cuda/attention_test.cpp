@@ -1,5 +1,5 @@
-// Attention of prompts on a GPU against the same sums in double precision, without rotation, which
-// the devices' conformance tests cover. Skips where there is no GPU.
+// Attention on a GPU against the same sums in double precision, without rotation, which the
+// devices' conformance tests cover. Skips where there is no GPU.
 #include "kernels/cuda/attention.h"
 
 #include <algorithm>
@@ -35,7 +35,7 @@ class Sequence {
     for (int i = 0; i < kBlocks; ++i) blocks_.push_back(i * 7 % kBlocks);
   }
 
-  // The worst relative error of the rows of a chunk of so many tokens more.
+  // The worst relative error of the rows of a chunk of so many tokens more; one alone is decoded.
   double step(int tokens) {
     const int position = static_cast<int>(std::ssize(all_) / shape_.width());
     std::normal_distribution<float> normal;
@@ -64,18 +64,9 @@ class Sequence {
   }
 
   std::vector<float> attend_on_gpu(const std::vector<float>& qkv, int position, int tokens) {
-    std::vector<PromptRow> rows;
-    std::vector<PromptTile> tiles;
-    const int most = prompt_tile_tokens(stream_, shape_.head_dim, shape_.heads / shape_.kv_heads);
-    for (int i = 0; i < tokens; ++i) rows.push_back({.row = i, .position = position + i});
-    for (int i = 0; i < tokens; i += most) {
-      tiles.push_back({.row = i, .tokens = std::min(most, tokens - i), .position = position + i});
-    }
     const DeviceArray<float> in(qkv);
     const DeviceArray<float> out(
         std::vector<float>(static_cast<size_t>(tokens * shape_.heads * shape_.head_dim), NAN));
-    const DeviceArray<PromptRow> row_list(rows);
-    const DeviceArray<PromptTile> tile_list(tiles);
     const DeviceArray<int32_t> blocks(blocks_);
     Attention attention{.qkv = in.data(),
                         .out = out.data(),
@@ -89,15 +80,61 @@ class Sequence {
                         .window = shape_.window,
                         .scale = scale()};
     attention.rotations[0] = {angles_.data(), angles_.data()};
+    if (tokens == 1) {
+      decode(attention, blocks.data(), position);
+    } else {
+      prefill(attention, blocks.data(), position, tokens);
+    }
+    require(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
+    return out.host();
+  }
+
+  // In three parts.
+  void decode(const Attention& attention, const int32_t* blocks, int position) {
+    constexpr int kParts = 3;
+    std::vector<DecodePart> parts;
+    const int each = (position / kParts + 15) / 16 * 16;
+    for (int i = 0; i < kParts; ++i) {
+      parts.push_back({.row = 0,
+                       .position = position,
+                       .begin = std::min(i * each, position / 16 * 16),
+                       .end = i + 1 == kParts ? position : std::min((i + 1) * each, position),
+                       .part = i,
+                       .parts = kParts});
+    }
+    const DeviceArray<DecodePart> list(parts);
+    const DeviceArray<float> partials(static_cast<size_t>(
+        decode_partial_floats(kParts, shape_.heads, shape_.kv_heads, shape_.head_dim)));
+    const DeviceArray<int32_t> arrivals(std::vector<int32_t>(
+        static_cast<size_t>(decode_arrivals(kParts, shape_.heads, shape_.kv_heads))));
+    attend_decode(stream_,
+                  {.parts = list.data(),
+                   .most_parts = kParts,
+                   .blocks = blocks,
+                   .partials = partials.data(),
+                   .arrivals = arrivals.data()},
+                  attention);
+    require(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
+  }
+
+  void prefill(const Attention& attention, const int32_t* blocks, int position, int tokens) {
+    std::vector<PromptRow> rows;
+    std::vector<PromptTile> tiles;
+    const int most = prompt_tile_tokens(stream_, shape_.head_dim, shape_.heads / shape_.kv_heads);
+    for (int i = 0; i < tokens; ++i) rows.push_back({.row = i, .position = position + i});
+    for (int i = 0; i < tokens; i += most) {
+      tiles.push_back({.row = i, .tokens = std::min(most, tokens - i), .position = position + i});
+    }
+    const DeviceArray<PromptRow> row_list(rows);
+    const DeviceArray<PromptTile> tile_list(tiles);
     attend_prompts(stream_,
                    {.prompt_rows = row_list.data(),
                     .prompt_row_count = tokens,
                     .tiles = tile_list.data(),
                     .tile_count = static_cast<int>(tiles.size()),
-                    .blocks = blocks.data()},
+                    .blocks = blocks},
                    attention);
     require(cudaStreamSynchronize(stream_.handle), "cudaStreamSynchronize");
-    return out.host();
   }
 
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(shape_.head_dim)); }
@@ -139,7 +176,7 @@ class Sequence {
   std::vector<float> all_;  // [positions, width]
 };
 
-class CudaPrompts : public StreamTest {
+class CudaAttention : public StreamTest {
  protected:
   // With either kind of cache.
   void expect_right(Shape shape, const std::vector<int>& chunks) {
@@ -158,24 +195,35 @@ class CudaPrompts : public StreamTest {
   }
 };
 
-TEST_F(CudaPrompts, HeadsOfEverySize) {
+TEST_F(CudaAttention, HeadsOfEverySize) {
   for (const int dim : {16, 64, 80, 96, 128, 136, 192, 256})
     expect_right({.head_dim = dim}, {2, 200, 37, 400});
 }
 
-TEST_F(CudaPrompts, SharesKvHeadsInEveryRatio) {
+TEST_F(CudaAttention, SharesKvHeadsInEveryRatio) {
   for (const auto& [heads, kv_heads] : {std::pair{9, 3}, {4, 4}, {8, 1}, {20, 1}, {64, 1}}) {
     expect_right({.heads = heads, .kv_heads = kv_heads}, {130, 300});
   }
 }
 
-TEST_F(CudaPrompts, SlidingWindows) {
+TEST_F(CudaAttention, SlidingWindows) {
   for (const int window : {1, 5, 64, 128, 200, 400}) {
     expect_right({.window = window}, {150, 3, 600});
   }
 }
 
-TEST_F(CudaPrompts, LargerBlocks) {
+// What GPUs of compute capability 8.6, 8.9 and 12.0 have. No launch asks for more than its stream
+// has.
+TEST_F(CudaAttention, LittleSharedMemory) {
+  stream_.shared_memory = kLeastSharedMemory;
+  stream_.warpgroups = false;
+  for (const int dim : {64, 96, 128, 192, 256})
+    expect_right({.head_dim = dim}, {2, 1, 200, 1, 37, 400, 1});
+  expect_right({.heads = 20, .kv_heads = 1}, {130, 1});
+  expect_right({.head_dim = 256, .window = 100}, {130, 1, 90, 1});
+}
+
+TEST_F(CudaAttention, LargerBlocks) {
   expect_right({.block_size = 32}, {100, 700});
   expect_right({.block_size = 48}, {100, 700});
 }

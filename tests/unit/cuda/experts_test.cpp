@@ -283,6 +283,16 @@ TEST_F(CudaExperts, LargeExperts) {
   }
 }
 
+// What GPUs of compute capability 8.6, 8.9 and 12.0 have. No launch asks for more than its stream
+// has.
+TEST_F(CudaExperts, LittleSharedMemory) {
+  stream_.shared_memory = kLeastSharedMemory;
+  const Shape shape{4, 2, 512, 256};
+  expect_right(shape, dense(DType::bf16), tolerance_of(DType::bf16), {1, 30, 300});
+  for (const int bits : {4, 8})
+    expect_right(shape, grouped({bits, 16, false, false}), kGroupedTolerance, {1, 30, 300});
+}
+
 // What a row gives does not depend on where it is, nor on the other rows, if there are as many.
 TEST_F(CudaExperts, SameBitsEachTimeInAnyOrder) {
   for (const int64_t rows : {3, 40, 300}) {
