@@ -113,9 +113,9 @@ __global__ void __launch_bounds__(kThreads)
   auto* shared = reinterpret_cast<Summary*>(memory);
   let_successor_start();
   wait_for_predecessor();
-  const int64_t row = blockIdx.y;
+  const int64_t row = blockIdx.x;
   const int64_t size = (columns + kSegments - 1) / kSegments;
-  const int64_t begin = min(blockIdx.x * size, columns), end = min(begin + size, columns);
+  const int64_t begin = min(blockIdx.y * size, columns), end = min(begin + size, columns);
   const Draw draw = draws[row];
   const Summary own = merge_threads<kThreads>(
       summarize(values + row * columns, columns, begin, end, first_id, draw), shared);
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ bool last;
   Summary* parts = workspace.parts + row * kSegments;
   if (threadIdx.x == 0) {
-    parts[blockIdx.x] = own;
+    parts[blockIdx.y] = own;
     __threadfence();
     last = atomicAdd(workspace.arrivals + row, 1) + 1 == kSegments;
     if (last) workspace.arrivals[row] = 0;
@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(kThreads)
 void pick(const Stream& stream, const float* values, int64_t rows, int64_t columns,
           int32_t first_id, const Draw* draws, Picked* picks, std::byte* workspace,
           int64_t most_rows) {
-  launch(stream, pick_kernel, dim3(kSegments, static_cast<unsigned>(rows)), dim3(kThreads), 0,
+  launch(stream, pick_kernel, dim3(static_cast<unsigned>(rows), kSegments), dim3(kThreads), 0,
          values, columns, first_id, draws, picks, cut(workspace, most_rows));
 }
 

@@ -253,6 +253,29 @@ TEST_P(DeviceConformance, EmbedGivesScaledRowsAndZerosForRowsOfOthers) {
   }
 }
 
+// More than a dimension of a GPU's grid holds but for the first.
+TEST_P(DeviceConformance, EmbedsAndPicksTensOfThousandsOfRows) {
+  constexpr int64_t kRows = 70'000, kColumns = 8;
+  const DenseMatrix matrix = random_dense(DType::f32, 100, kColumns, 7);
+  std::vector<int32_t> tokens(kRows);
+  for (int64_t i = 0; i < kRows; ++i) tokens[i] = static_cast<int32_t>(i % 100);
+  const auto table = device->upload(matrix);
+  const DeviceFloats out(*device, nans(kRows * kColumns));
+  std::vector<RowPick> picks(kRows);
+  device->run({.tokens = tokens}, false,
+              [&] { device->embed(*table, 0, 1.0f, out.tensor(kRows, kColumns)); });
+  device->pick(out.tensor(kRows, kColumns), 0, std::vector<RowDraw>(kRows), picks);
+  const std::vector<float> values = out.values();
+  for (const int64_t row : {int64_t{0}, int64_t{65'535}, int64_t{65'536}, kRows - 1}) {
+    const auto expected = pick_from(std::span(values).subspan(row * kColumns, kColumns), 0, {});
+    EXPECT_EQ(picks[row].id, expected.id) << row;
+    EXPECT_TRUE(std::equal(values.begin() + row * kColumns, values.begin() + (row + 1) * kColumns,
+                           values.begin() + row % 100 * kColumns))
+        << row;
+    EXPECT_TRUE(std::isfinite(values[row * kColumns])) << row;
+  }
+}
+
 TEST_P(DeviceConformance, ProductsAreAddedWhereAsked) {
   for (const int64_t rows : {1, 3, 40}) {
     std::vector<float> results[2];
