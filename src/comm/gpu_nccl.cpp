@@ -33,7 +33,12 @@ class LoadedNcclGroup final : public NcclGroup {
     config.blocking = 0;
     const ncclResult_t begun =
         nccl_->comm_init_rank_config(&comm_, control.size(), id, control.rank(), &config);
-    settle(begun, "ncclCommInitRankConfig", deadline);
+    try {
+      settle(begun, "ncclCommInitRankConfig", deadline);
+    } catch (...) {
+      abort();  // else the others would wait for this rank until the deadline
+      throw;
+    }
   }
 
   ~LoadedNcclGroup() override {

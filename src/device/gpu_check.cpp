@@ -15,6 +15,10 @@ std::string_view fix_of(cudaError_t result) {
     case cudaErrorNoDevice:
     case cudaErrorInvalidDevice:
       return "look at nvidia-smi and CUDA_VISIBLE_DEVICES, or run with --cpu";
+    case cudaErrorDevicesUnavailable:
+      return "another process has the GPU for itself (nvidia-smi -q -d COMPUTE tells the mode): "
+             "end "
+             "it, or name other GPUs in CUDA_VISIBLE_DEVICES";
     case cudaErrorNoKernelImageForDevice:
       return "this binary has no code for the GPU: build it with CMAKE_CUDA_ARCHITECTURES=native";
     case cudaErrorECCUncorrectable:
