@@ -122,9 +122,10 @@ class Emitter {
 
   void multinode() const {
     const std::string usage =
-        nodes_ == 1
-            ? "./plan-multinode [COMMAND [ARGUMENTS]]; PORT=N chooses another port"
-            : "on node I: NODE=I HEAD=name-of-node-0 ./plan-multinode [COMMAND [ARGUMENTS]]";
+        nodes_ == 1 ? "./plan-multinode [COMMAND [ARGUMENTS]]; PORT=N chooses another port"
+                    : "on node I, with one DINFER_SECRET on all: NODE=I HEAD=name-of-node-0 "
+                      "./plan-multinode "
+                      "[COMMAND [ARGUMENTS]]";
     write("plan-multinode",
           opening(usage) +
               fmt::format(
@@ -157,20 +158,22 @@ class Emitter {
       write(fmt::format("plan-ring{}.json", rank), file.dump() + "\n", false);
     }
     const bool even = std::has_single_bit(static_cast<unsigned>(ranks_));
+    const std::string command = run() + (even ? "" : " --ring-any-size");
     const std::string usage =
         nodes_ == 1 ? "./plan-ring [COMMAND [ARGUMENTS]]"
-                    : "put the names of your hosts into plan-ring*.json, then on node I: NODE=I "
+                    : "put the names of your hosts into plan-ring*.json, then on node I, with one "
+                      "DINFER_SECRET on all: NODE=I "
                       "./plan-ring [COMMAND [ARGUMENTS]]";
     write("plan-ring",
           opening(usage) +
+              // Signals are for the head, which ends the others.
               fmt::format("export MISTRALRS_NO_NCCL=1\nfiles=$(dirname \"$0\")\n"
                           "first=$((${{NODE:-0}} * {}))\n"
                           "for ((rank = first + 1; rank < first + {}; rank++)); do\n"
-                          "  RING_CONFIG=$files/plan-ring$rank.json {}{} < /dev/null &\ndone\n"
-                          "RING_CONFIG=$files/plan-ring$first.json {}{} && code=0 || code=$?\n"
-                          "wait\nexit \"$code\"\n",
-                          ranks_a_node(), ranks_a_node(), run(), even ? "" : " --ring-any-size",
-                          run(), even ? "" : " --ring-any-size"),
+                          "  (trap '' INT TERM && RING_CONFIG=$files/plan-ring$rank.json exec {} < "
+                          "/dev/null) &\ndone\n"
+                          "RING_CONFIG=$files/plan-ring$first.json exec {}\n",
+                          ranks_a_node(), ranks_a_node(), command, command),
           true);
   }
 
