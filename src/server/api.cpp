@@ -433,11 +433,9 @@ void Api::generate(const std::shared_ptr<Call>& call, Generation generation) {
 void Api::take_events(std::vector<EngineEvent> events) {
   std::vector<uint64_t> unneeded;
   for (const EngineEvent& event : events) {
+    answer_probes(event);
     const auto found = live_.find(event.handle);
-    if (found == live_.end()) {
-      finish_probe(event);
-      continue;
-    }
+    if (found == live_.end()) continue;
     const std::shared_ptr<Live> live = found->second;
     if (live->answer->take(event.handle - live->first_handle, event))
       unneeded.push_back(event.handle);
@@ -472,7 +470,8 @@ void Api::finish(const std::shared_ptr<Live>& live, int status) {
             live->call->id);
 }
 
-// One token through all ranks: only what works can give it.
+// One token through all ranks: only what works can give it. Behind a queue the next token of any
+// answer is as good a proof: a busy server is not taken for a dead one.
 void Api::start_probe(const std::shared_ptr<Call>& call) {
   EngineJob job{.handle = next_handle_++, .timeout_s = kProbeSeconds};
   job.request = {.prompt = {0}, .sampling = {.temperature = 0}, .max_tokens = 1};
@@ -482,17 +481,21 @@ void Api::start_probe(const std::shared_ptr<Call>& call) {
   driver_->submit(std::move(jobs));
 }
 
-void Api::finish_probe(const EngineEvent& event) {
-  const auto probe = probes_.find(event.handle);
-  if (probe == probes_.end() || event.kind == EngineEvent::Kind::token) return;
-  const std::shared_ptr<Call> call = probe->second;
-  probes_.erase(probe);
+void Api::answer_probes(const EngineEvent& event) {
   if (event.kind == EngineEvent::Kind::failed) {
-    return send_json(call, {{"status", "failed"}, {"error", event.error}}, 503);
+    if (const auto probe = probes_.extract(event.handle))
+      send_json(probe.mapped(), {{"status", "failed"}, {"error", event.error}}, 503);
+    return;
   }
-  send_json(
-      call,
-      {{"status", "ok"}, {"ranks", layout_.ranks}, {"token_s", event.finish.timings.total_s}});
+  std::vector<uint64_t> unneeded;
+  for (const auto& [handle, call] : std::exchange(probes_, {})) {
+    unneeded.push_back(handle);
+    send_json(call,
+              {{"status", "ok"},
+               {"ranks", layout_.ranks},
+               {"token_s", std::chrono::duration<double>(Clock::now() - call->began).count()}});
+  }
+  if (!unneeded.empty()) driver_->cancel(std::move(unneeded));
 }
 
 void Api::send(const std::shared_ptr<Call>& call, HttpResponse response) {

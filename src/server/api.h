@@ -102,7 +102,7 @@ class Api {
   void admit(size_t sequences);
   int retry_after() const;
   void start_probe(const std::shared_ptr<Call>& call);
-  void finish_probe(const EngineEvent& event);
+  void answer_probes(const EngineEvent& event);
   void finish(const std::shared_ptr<Live>& live, int status);
   void send(const std::shared_ptr<Call>& call, HttpResponse response);
   void send_json(const std::shared_ptr<Call>& call, const OrderedJson& json, int status = 200);

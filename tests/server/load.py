@@ -109,6 +109,21 @@ def check_overload(server):
     server.wait_idle()
 
 
+def check_deep_health_behind_a_queue(server):
+    """A busy server is a living one: the probe does not wait for its turn."""
+    held = [open_stream(server, "the", 450, n=16) for _ in range(6)]
+    until = time.monotonic() + 20
+    while server.engine()["waiting"] < 20:
+        assert time.monotonic() < until
+    status, _, text = server.request("GET", "/health?deep=1")
+    assert status == 200 and json.loads(text)["status"] == "ok", text
+    assert server.engine()["waiting"] > 0, "the probe came after those that waited"
+    for connection in held:
+        connection.close()
+    server.wait_idle()
+    assert server.get("/health?deep=1")["status"] == "ok"
+
+
 def descriptors(server):
     return len(list(pathlib.Path("/proc/%d/fd" % server.process.pid).iterdir()))
 
@@ -127,6 +142,7 @@ with Server(1, "-m", MODEL, "--max-seqs", 6, "--write-timeout", 2) as s:
     check_overlapping(s)
     check_cancel(s)
     check_slow_readers(s)
+    check_deep_health_behind_a_queue(s)
     check_nothing_is_held(s, before)
     assert s.end() == 0
 
