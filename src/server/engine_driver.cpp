@@ -38,8 +38,10 @@ EngineStats EngineDriver::stats() const {
 }
 
 bool EngineDriver::run(Engine& engine, const std::function<Wish()>& wish, double drain_s,
-                       const std::function<void()>& on_drain) {
+                       const std::function<void()>& on_drain,
+                       const std::function<bool()>& delivered) {
   std::optional<Clock::time_point> drain_until;
+  bool all_ended = false;
   try {
     for (;;) {
       take_in(engine);
@@ -49,8 +51,9 @@ bool EngineDriver::run(Engine& engine, const std::function<Wish()>& wish, double
                                          std::chrono::duration<double>(drain_s));
         on_drain();
       }
-      if (drain_until && (live_.empty() || wanted == Wish::stop_now || Clock::now() > *drain_until))
-        break;
+      all_ended = drain_until && live_.empty() && delivered();
+      if (all_ended) break;
+      if (drain_until && (wanted == Wish::stop_now || Clock::now() > *drain_until)) break;
       expire(engine);
       const auto begin = Clock::now();
       if (engine.step()) {
@@ -66,7 +69,6 @@ bool EngineDriver::run(Engine& engine, const std::function<Wish()>& wish, double
     end_all(500, fmt::format("the engine failed: {}", error.what()));
     throw;
   }
-  const bool all_ended = live_.empty();
   end_all(503, "the server is shutting down");
   return all_ended;
 }

@@ -73,11 +73,12 @@ class EngineDriver {
   // Takes the engine's figures before its first step, so that stats() has them from the start.
   void observe(const Engine& engine) { publish(engine, 0); }
 
-  // Steps until `wish` says to stop, and then until all sequences have ended, at most `drain_s`
-  // seconds more, or until it says to stop now. True: all had ended; otherwise they were told that
-  // the server stops. Where a step fails they are told so, and its error goes on.
+  // Steps until `wish` says to stop, and then until all sequences have ended and their answers are
+  // `delivered`, at most `drain_s` seconds more, or until it says to stop now. True: so it came;
+  // otherwise sequences were told that the server stops. Where a step fails they are told so, and
+  // its error goes on.
   bool run(Engine& engine, const std::function<Wish()>& wish, double drain_s,
-           const std::function<void()>& on_drain);
+           const std::function<void()>& on_drain, const std::function<bool()>& delivered);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -56,7 +56,7 @@ class HttpServer::Core {
       closed.set_value();
     });
     closed.get_future().wait();
-    while (std::chrono::steady_clock::now() < until && busy() > 0) {
+    while (std::chrono::steady_clock::now() < until && answering() > 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     io_.stop();
@@ -64,6 +64,12 @@ class HttpServer::Core {
   }
 
   void post(std::function<void()> task) { asio::post(io_, std::move(task)); }
+
+  size_t answering() {
+    std::promise<size_t> count;
+    asio::post(io_, [&] { count.set_value(context_.counts.answering); });
+    return count.get_future().get();
+  }
 
   const std::string& address() const { return address_; }
   uint16_t port() const { return port_; }
@@ -153,12 +159,6 @@ class HttpServer::Core {
     socket.write_some(asio::buffer(bytes), ignored);
   }
 
-  size_t busy() {
-    std::promise<size_t> count;
-    asio::post(io_, [&] { count.set_value(context_.counts.answering); });
-    return count.get_future().get();
-  }
-
   HttpContext context_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
@@ -190,6 +190,7 @@ uint16_t HttpServer::port() const { return core_->port(); }
 bool HttpServer::loopback() const { return core_->loopback(); }
 bool HttpServer::tls() const { return core_->tls(); }
 void HttpServer::post(std::function<void()> task) { core_->post(std::move(task)); }
+size_t HttpServer::answering() const { return core_->answering(); }
 void HttpServer::stop(double flush_s) { core_->stop(flush_s); }
 const HttpCounts& HttpServer::counts() const { return core_->counts(); }
 

@@ -63,6 +63,9 @@ class HttpServer {
   // Runs a task on the server's thread. Any thread may call.
   void post(std::function<void()> task);
 
+  // Requests whose answer is not wholly on its way. Any other thread may call.
+  size_t answering() const;
+
   // Waits until answers that have ended are on their way, at most so many seconds, then closes all
   // connections and ends the thread.
   void stop(double flush_s);

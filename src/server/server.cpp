@@ -65,8 +65,9 @@ bool Server::run(Engine& engine, std::shared_ptr<const ServedModel> model, Serve
   open.get_future().wait();
   on_ready();
   try {
-    const bool all_ended =
-        driver_.run(engine, wish, drain_s, [this] { set_state(Api::State::draining); });
+    const bool all_ended = driver_.run(
+        engine, wish, drain_s, [this] { set_state(Api::State::draining); },
+        [this] { return http_->answering() == 0; });
     http_->stop(kFlushSeconds);
     return all_ended;
   } catch (...) {

@@ -4,6 +4,7 @@ import http.client
 import json
 import pathlib
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -134,8 +135,38 @@ def check_cut_drain():
         assert "data: [DONE]" in streams[0].text
 
 
+def check_drain_waits_for_readers():
+    """What was computed is delivered, also to those who read later than it was written; a second signal does not wait."""
+    for second in (False, True):
+        with Server(1, "-m", MODEL, "--pp", 2, "--stall-timeout", 1) as server:
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            connection.settimeout(30)
+            body = json.dumps({**LONG, "stream": True, "n": 8}).encode()
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                               b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            received = connection.recv(100)
+            server.process.send_signal(signal.SIGTERM)
+            until = time.monotonic() + 20
+            while server.engine()["running"] > 0:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            time.sleep(1.5)  # longer than an end waits for answers, and than ranks bear silence
+            assert server.request("GET", "/readyz")[0] == 503
+            if second:
+                began = time.monotonic()
+                assert server.end() == 143 and time.monotonic() - began < 5
+                continue
+            while b"data: [DONE]" not in received[-200:] and (piece := connection.recv(1 << 20)):
+                received += piece
+            assert received.count(b'"finish_reason":"length"') == 8 and b"data: [DONE]" in received[-200:], received[-200:]
+            assert server.wait() == 0, "".join(server.log)
+
+
 check_addresses()
 check_keys()
 check_tls()
 check_drain()
+check_drain_waits_for_readers()
 check_cut_drain()
