@@ -18,6 +18,7 @@ namespace dinfer {
 namespace {
 
 constexpr JsonLimits kBodyLimits{.depth = 64, .values = 200'000};
+constexpr size_t kLargeBody = 64 * 1024;  // milliseconds of work and more
 constexpr double kProbeSeconds = 5;
 
 std::string_view name_of(Api::State state) {
@@ -340,7 +341,8 @@ void Api::parse(
   if (state_ != State::ready) throw state_error(state_);
   admit(1);
   ++parsing_;
-  parser_.post([this, call, read = std::move(read), use = std::move(use), model = model_] {
+  WorkThread& parser = call->request.body.size() > kLargeBody ? large_parser_ : parser_;
+  parser.post([this, call, read = std::move(read), use = std::move(use), model = model_] {
     std::optional<ApiError> error;
     std::shared_ptr<Result> result;
     try {

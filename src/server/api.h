@@ -124,6 +124,7 @@ class Api {
   size_t parsing_ = 0;
   Clock::time_point began_ = Clock::now();
   WorkThread parser_;
+  WorkThread large_parser_;  // of large bodies, so that small ones need not wait for them
 };
 
 // What a refusal of the HTTP layer looks like to an OpenAI client.

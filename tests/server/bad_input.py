@@ -231,6 +231,22 @@ def check_templates():
                 assert server.end() == 0
 
 
+def check_large_bodies(server):
+    """Bodies that take long to read keep small ones waiting no longer than their own work."""
+    ended = []
+
+    def ask(_):
+        assert server.request("POST", COMPLETE, {"prompt": "ab cd " * 1_200_000})[0] == 400
+        ended.append(time.monotonic())
+
+    large = Together([functools.partial(ask, i) for i in range(6)])
+    time.sleep(0.3)  # by then they are being read
+    server.post(COMPLETE, GOOD)
+    before = len(ended)
+    large.end()
+    assert before <= 3, "a small body was read after %d large ones" % before
+
+
 def check_many_at_once(server):
     """All of it from several clients, beside good requests."""
     bad = Together([functools.partial(work, server) for work in (check_json, check_fields, check_schemas, check_prompts)])
@@ -248,6 +264,7 @@ with Server(1, "-m", MODEL, "--max-seq-len", LONGEST) as s:
     check_right_answers(s)
     check_repeated_pattern(s)
     check_large_choice(s)
+    check_large_bodies(s)
     check_many_at_once(s)
     s.wait_idle()
     assert s.end() == 0
