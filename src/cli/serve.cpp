@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -170,6 +171,8 @@ int serve(Head& head, Server& server, const Options& options) {
 }  // namespace
 
 int serve_command(const Options& options) {
+  // Whoever reads the log may end before the server: then lines are lost, and answers are not.
+  std::signal(SIGPIPE, SIG_IGN);
   if (!options.shape.empty() && (!options.model.empty() || options.tokenizer.empty()))
     fail(ExitCode::usage, "--shape has random weights: it goes with --tokenizer, not with --model");
   std::unique_ptr<Server> server;  // on the head

@@ -11,9 +11,10 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from dinfer import MODELS, run
+from dinfer import MODELS, command, run
 from server import LONG, Server, Stream
 
 MODEL = MODELS / "hf/llama-9h-tied"
@@ -135,6 +136,28 @@ def check_cut_drain():
         assert "data: [DONE]" in streams[0].text
 
 
+def check_lost_log():
+    """`dinfer serve 2>&1 | head`: the end of who reads the log is not the end of the server."""
+    for layout in ([], ["--pp", "2"]):
+        with tempfile.TemporaryDirectory() as folder:
+            endpoint = pathlib.Path(folder) / "endpoint"
+            process = subprocess.Popen(command(1, "serve", "--cpu", "-m", MODEL, "--port", 0, "--endpoint-file", endpoint, *layout),
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            process.stderr.readline()
+            process.stderr.close()
+            until = time.monotonic() + 30
+            while not endpoint.exists():
+                assert process.poll() is None and time.monotonic() < until, process.returncode
+                time.sleep(0.05)
+            url = json.loads(endpoint.read_text())["url"]
+            for _ in range(3):
+                asked = urllib.request.Request(url + "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 2}).encode(),
+                                               {"Content-Type": "application/json"})
+                assert urllib.request.urlopen(asked, timeout=30).status == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
 def check_drain_waits_for_readers():
     """What was computed is delivered, also to those who read later than it was written; a second signal does not wait."""
     for second in (False, True):
@@ -167,6 +190,7 @@ def check_drain_waits_for_readers():
 check_addresses()
 check_keys()
 check_tls()
+check_lost_log()
 check_drain()
 check_drain_waits_for_readers()
 check_cut_drain()
