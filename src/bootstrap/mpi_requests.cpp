@@ -14,7 +14,10 @@ constexpr size_t kPiece = size_t{1} << 30;
 
 }  // namespace
 
+// Nothing is written to a rank that is known to be gone: Open MPI (4.1.4) connects to it anew, and
+// where that is refused its event loop may never come back, until mpirun kills this process.
 void MpiRequests::send(int peer, std::span<const std::byte> data) {
+  wait_.check_report();
   size_t done = 0;
   do {
     const size_t bytes = std::min(kPiece, data.size() - done);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -28,6 +29,8 @@ constexpr auto kSleepMax = 2ms;
 // The head is the first to judge, so that it can tell its clients.
 constexpr std::chrono::duration<double> kHeadFirst{0.5};
 constexpr auto kSleepMaxWoken = 100ms;  // where a descriptor ends the sleep
+// Between two looks of a wait more passes only when this process was not running.
+constexpr auto kOwnAbsence = 1s;
 
 }  // namespace
 
@@ -75,7 +78,8 @@ PeerWait::Waiting::Waiting(PeerWait& wait, std::string_view what, Deadline deadl
       deadline_(deadline),
       patience_(deadline.remaining()),
       progress_(wait.progress_of_all()),
-      moved_(Clock::now()) {
+      moved_(Clock::now()),
+      looked_(moved_) {
   const std::lock_guard lock(wait_.state_mutex_);
   wait_.waits_for_ = what;
   wait_.waits_since_ = Clock::now();
@@ -87,12 +91,12 @@ PeerWait::Waiting::~Waiting() {
 }
 
 bool PeerWait::Waiting::is_over() {
+  const Clock::time_point now = Clock::now();
+  const bool was_away = now - std::exchange(looked_, now) > kOwnAbsence;
   const uint64_t progress = wait_.progress_of_all();
-  if (progress != progress_) {
-    progress_ = progress;
-    moved_ = Clock::now();
-  }
-  return deadline_.expired() && Clock::now() - moved_ >= patience_;
+  if (was_away || progress != progress_) moved_ = now;
+  progress_ = progress;
+  return deadline_.expired() && now - moved_ >= patience_;
 }
 
 void PeerWait::relax() {
@@ -138,6 +142,11 @@ void PeerWait::look(Clock::duration at_most, std::span<const pollfd> wake) {
 
 void PeerWait::check_peers() {
   look(Clock::duration::zero(), {});
+  if (loss_) fail_lost(*loss_, "");
+}
+
+void PeerWait::check_report() {
+  if (!loss_ && report_) loss_ = report_();
   if (loss_) fail_lost(*loss_, "");
 }
 

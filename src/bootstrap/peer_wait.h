@@ -102,6 +102,8 @@ class PeerWait {
 
   // Throws when a rank was lost.
   void check_peers();
+  // The same as far as it has been reported already, without asking the system.
+  void check_report();
 
   [[noreturn]] void fail_lost(const Loss& loss, std::string_view what) const;
   [[noreturn]] void fail_late(const std::vector<int>& missing, std::chrono::duration<double> waited,
@@ -112,7 +114,8 @@ class PeerWait {
   using Clock = Deadline::Clock;
   static constexpr int kSpins = 200;
 
-  // A wait while it lasts: tells state() of it, and knows when it has lasted long enough.
+  // A wait while it lasts: tells state() of it, and knows when it has lasted long enough. Time in
+  // which this process did not run (Ctrl-Z, a suspended job) does not count.
   class Waiting {
    public:
     Waiting(PeerWait& wait, std::string_view what, Deadline deadline);
@@ -125,6 +128,7 @@ class PeerWait {
     Clock::duration patience_;
     uint64_t progress_;
     Clock::time_point moved_;  // when the progress was last seen to change
+    Clock::time_point looked_;
   };
   uint64_t progress_of_all() const { return progress_of_all_ ? progress_of_all_() : 0; }
 

@@ -85,6 +85,23 @@ def check_short_stop(way):
     assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
 
 
+def check_suspended(way):
+    """Ctrl-Z, `scontrol suspend`, a paused container: nobody is lost when all go on, one after the other."""
+    name, nodes, arguments, launcher, find = way
+    job = Job(nodes, *arguments, "--stall-timeout", 2, launcher=launcher)
+    ranks = find(job)
+    for pid in ranks:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(3.5)
+    for pid in reversed(ranks):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+    time.sleep(2.5)
+    job.ask()
+    ends = job.results()
+    assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)
+
+
 def check_idle(way):
     """Longer than the stall timeout; the head, which waits for input, included."""
     name, nodes, arguments, launcher, find = way
@@ -129,6 +146,7 @@ with tempfile.TemporaryDirectory() as scratch:
         check_state_files(way)
     for way in ways(scratch):
         check_short_stop(way)
+        check_suspended(way)
     for way in ways(scratch):
         check_idle(way)
     for round in range(ROUNDS):

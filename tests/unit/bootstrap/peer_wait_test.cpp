@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+#include <utility>
+
 namespace dinfer {
 namespace {
 
@@ -57,12 +60,28 @@ TEST_F(PeerWaitTest, WhatComesAfterTheDeadlineIsTaken) {
   EXPECT_GT(seconds_since(begin), 0.5);
 }
 
+// A suspended job: no rank could do anything, and the first to go on must not blame the others.
+TEST_F(PeerWaitTest, TimeInWhichThisProcessDidNotRunDoesNotCount) {
+  const Clock::time_point begin = Clock::now();
+  bool stopped = false;
+  const auto arrives_soon_after = [&] {
+    if (seconds_since(begin) > 0.1 && !std::exchange(stopped, true))
+      std::this_thread::sleep_for(Seconds(1.2));
+    return seconds_since(begin) > 1.4;
+  };
+  wait_.until(
+      arrives_soon_after, [] { return std::vector<int>{1}; }, Deadline::after(Seconds(0.5)),
+      "receive");
+  EXPECT_TRUE(stopped);
+}
+
 // What is told over the network need not be true.
 TEST_F(PeerWaitTest, TheLossOfARankThatIsNoneEndsTheWait) {
   for (const int rank : {-1, 2, 1 << 30}) {
     PeerWait wait(0, {{.host = "a", .pid = 1}, {.host = "b", .pid = 2}}, true);
     wait.set_report(-1, [rank] { return Loss{.rank = rank}; });
     EXPECT_THROW(wait.check_peers(), Error) << rank;
+    EXPECT_THROW(wait.check_report(), Error) << rank;
   }
 }
 
