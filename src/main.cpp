@@ -1,4 +1,3 @@
-#include <cstdio>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -31,7 +30,7 @@ std::string rank_tag() {
 }
 
 int report(ExitCode code, std::string_view kind, std::string_view message) {
-  fmt::print(stderr, "dinfer:{} {}: {}\n", rank_tag(), kind, message);
+  log::print(fmt::format("dinfer:{} {}: {}\n", rank_tag(), kind, message));
   return static_cast<int>(code);
 }
 
@@ -46,7 +45,7 @@ int dispatch(int argc, char** argv) {
 
   const Invocation invocation = parse_arguments(arguments, environment);
   for (const std::string& warning : invocation.warnings) {
-    fmt::print(stderr, "dinfer:{} warning: {}\n", rank_tag(), warning);
+    log::print(fmt::format("dinfer:{} warning: {}\n", rank_tag(), warning));
   }
   configure_log(invocation.options.log, 0, 1);
   return invocation.command->run(invocation.options);

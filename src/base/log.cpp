@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -100,6 +101,11 @@ bool enabled(Level level) { return spdlog::should_log(level_of(level)); }
 void write(Level level, std::string_view text) {
   spdlog::default_logger_raw()->log(level_of(level),
                                     spdlog::string_view_t(text.data(), text.size()));
+}
+
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
 }
 
 void flush() { spdlog::default_logger_raw()->flush(); }

@@ -28,6 +28,8 @@ enum class Level { debug, info, warn, error };
 bool enabled(Level level);
 void write(Level level, std::string_view text);
 void flush();
+// What is for people alone, to standard error as it is: where that takes nothing, it is lost.
+void print(std::string_view text);
 // Flushes, and ends what writes in the background. Nothing may be logged any more.
 void end();
 

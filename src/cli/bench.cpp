@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/bench_shapes.h"
-#include "cli/output.h"
 #include "cli/start.h"
+#include "cli/start_output.h"
 
 namespace dinfer {
 
@@ -166,22 +166,21 @@ class Bench {
   std::mt19937 random_{1};
 };
 
-void print_table(const std::vector<Row>& rows, double ceiling) {
-  write_output(fmt::format("{:8} {:>6} {:>8} {:>7} {:>11} {:>11} {:>11} {:>8} {:>9}\n", "test",
-                           "batch", "context", "tokens", "tok/s", "min", "max", "GB/s",
-                           "of reads"));
+void print_table(HeadOutput& output, const std::vector<Row>& rows, double ceiling) {
+  output.add(fmt::format("{:8} {:>6} {:>8} {:>7} {:>11} {:>11} {:>11} {:>8} {:>9}\n", "test",
+                         "batch", "context", "tokens", "tok/s", "min", "max", "GB/s", "of reads"));
   for (const Row& row : rows) {
     const auto [least, most] = std::minmax_element(row.tok_s.begin(), row.tok_s.end());
-    write_output(
+    output.add(
         fmt::format("{:8} {:>6} {:>8} {:>7} {:>11.1f} {:>11.1f} {:>11.1f} {:>8.1f} {:>8.0f}%\n",
                     row.test, row.batch, row.context, row.tokens, row.median(), *least, *most,
                     row.gb_s(), 100 * row.gb_s() / ceiling));
   }
-  write_output(fmt::format("read bandwidth of the ranks together: {:.1f} GB/s\n", ceiling));
+  output.write(fmt::format("read bandwidth of the ranks together: {:.1f} GB/s\n", ceiling));
 }
 
-void print_json(const Head& head, const Options& options, const std::vector<Row>& rows,
-                double ceiling) {
+void print_json(HeadOutput& output, const Head& head, const Options& options,
+                const std::vector<Row>& rows, double ceiling) {
   OrderedJson list = OrderedJson::array();
   for (const Row& row : rows) {
     const auto [least, most] = std::minmax_element(row.tok_s.begin(), row.tok_s.end());
@@ -210,7 +209,7 @@ void print_json(const Head& head, const Options& options, const std::vector<Row>
                            {"quant_group", options.quant_group},
                            {"reads", reads},
                            {"rows", list}};
-  write_output(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
+  output.write(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }
 
 int run_bench(Head& head, const Options& options) {
@@ -225,10 +224,11 @@ int run_bench(Head& head, const Options& options) {
   if (options.bench_requests > 0) rows.push_back(bench.throughput());
   if (bench.stopped()) return static_cast<int>(*head.signals.caught());
   const double ceiling = std::accumulate(head.measured.begin(), head.measured.end(), 0.0);
+  HeadOutput output(head.engine, head.signals);
   if (options.json)
-    print_json(head, options, rows, ceiling);
+    print_json(output, head, options, rows, ceiling);
   else
-    print_table(rows, ceiling);
+    print_table(output, rows, ceiling);
   return 0;
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace dinfer {
 
-// Writes all of it to standard output at once, whatever signals come meanwhile. A full disk, a
-// closed pipe, or a reader that takes nothing more for two seconds after a signal, is an
-// Error(config).
+// Writes all of it to standard output. A full disk, or a closed pipe, is an Error(config).
 void write_output(std::string_view text);
+
+// Writes what standard output takes without waiting; how many bytes that was.
+size_t write_what_is_taken(std::string_view text);
 
 }  // namespace dinfer

@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "cli/output.h"
 #include "cli/run_answer.h"
 #include "cli/run_chat.h"
 #include "cli/start_input.h"
+#include "cli/start_output.h"
 #include "text/chat_prompt.h"
 
 namespace dinfer {
@@ -41,7 +41,7 @@ std::vector<int32_t> prompt_tokens(Head& head, const Options& options) {
                      render_chat(head.chat_template, *head.tokenizer, {.messages = messages}));
 }
 
-int print_json(const Head& head, const std::vector<int32_t>& prompt, const Answer& got) {
+std::string as_json(const Head& head, const std::vector<int32_t>& prompt, const Answer& got) {
   const OrderedJson object{{"text", got.text},
                            {"prompt_tokens", prompt},
                            {"tokens", got.tokens},
@@ -51,8 +51,7 @@ int print_json(const Head& head, const std::vector<int32_t>& prompt, const Answe
                              {"ttft_s", got.ttft_s},
                              {"prefill_tok_s", got.prefill_tok_s},
                              {"decode_tok_s", got.decode_tok_s}}}};
-  write_output(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
-  return 0;
+  return object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 int answer_once(Head& head, const Options& options) {
@@ -62,13 +61,11 @@ int answer_once(Head& head, const Options& options) {
   spec.max_tokens = options.max_tokens.value_or(-1);
   spec.stop = options.stop;
   spec.ignore_eos = options.ignore_eos;
+  HeadOutput output(head.engine, head.signals);
   const Answer got = answer(head, spec, [&](std::string_view piece) {
-    if (!options.json) write_output(piece);
+    if (!options.json) output.add(piece);
   });
-  if (options.json)
-    print_json(head, spec.prompt, got);
-  else
-    write_output("\n");
+  output.write((options.json ? as_json(head, spec.prompt, got) : "") + "\n");
   log::info(
       "{} + {} tokens; loaded in {:.2f} s, first token after {:.2f} s, prompt {:.0f} tokens/s, "
       "answer {:.1f} tokens/s",

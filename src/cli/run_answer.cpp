@@ -76,6 +76,7 @@ Answer answer(Head& head, const AnswerSpec& spec,
     if (head.signals.caught()) head.engine.cancel(id);
     head.engine.step();
   }
+  head.engine.run_until_idle();  // what it had begun
   return result;
 }
 

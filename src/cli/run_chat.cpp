@@ -4,9 +4,9 @@
 #include <string_view>
 
 #include "cli/option_table.h"
-#include "cli/output.h"
 #include "cli/run_answer.h"
 #include "cli/start_input.h"
+#include "cli/start_output.h"
 #include "text/chat_prompt.h"
 
 namespace dinfer {
@@ -24,17 +24,20 @@ constexpr std::string_view kHelp =
 class Chat {
  public:
   Chat(Head& head, const Options& options)
-      : head_(head), options_(options), input_(head.engine, head.signals) {
+      : head_(head),
+        options_(options),
+        input_(head.engine, head.signals),
+        output_(head.engine, head.signals) {
     reset();
   }
 
   int run() {
     for (;;) {
-      write_output("> ");
+      output_.write("> ");
       const std::optional<std::string> line = input_.next_line();
       if (!line && head_.signals.caught() == ExitCode::interrupted) {
         head_.signals.forget_interrupt();
-        write_output("\n(/quit or Ctrl-D ends the chat)\n");
+        output_.write("\n(/quit or Ctrl-D ends the chat)\n");
         continue;
       }
       if (!line) break;
@@ -46,7 +49,7 @@ class Chat {
         reply(*line);
       if (head_.signals.caught() == ExitCode::terminated) break;
     }
-    write_output("\n");
+    output_.write("\n");
     return static_cast<int>(head_.signals.caught().value_or(ExitCode::ok));
   }
 
@@ -62,18 +65,18 @@ class Chat {
     const std::string name = line.substr(0, blank);
     const std::string rest = blank == std::string::npos ? "" : line.substr(blank + 1);
     if (name == "/help") {
-      write_output(kHelp);
+      output_.write(kHelp);
     } else if (name == "/reset") {
       reset();
     } else if (name == "/system") {
       options_.system = rest;
       reset();
     } else if (name == "/stats") {
-      write_output(stats_ + "\n");
+      output_.write(stats_ + "\n");
     } else if (name == "/set") {
       set(rest);
     } else {
-      write_output(fmt::format("{}: unknown; /help lists what there is\n", name));
+      output_.write(fmt::format("{}: unknown; /help lists what there is\n", name));
     }
   }
 
@@ -84,11 +87,11 @@ class Chat {
     for (const OptionSpec& option : option_table()) {
       if (option.group != "Sampling" || option.name != name) continue;
       if (!option.rule.set(options_, value)) {
-        write_output(fmt::format("{}: must be {}\n", name, option.rule.allowed));
+        output_.write(fmt::format("{}: must be {}\n", name, option.rule.allowed));
       }
       return;
     }
-    write_output(fmt::format("{}: no such sampling option\n", name));
+    output_.write(fmt::format("{}: no such sampling option\n", name));
   }
 
   // A prompt that is refused leaves the conversation as it was.
@@ -103,8 +106,8 @@ class Chat {
                                  .max_tokens = options_.max_tokens.value_or(-1),
                                  .stop = options_.stop,
                                  .ignore_eos = options_.ignore_eos},
-                                [](std::string_view piece) { write_output(piece); });
-      write_output("\n");
+                                [this](std::string_view piece) { output_.add(piece); });
+      output_.write("\n");
       stats_ =
           fmt::format("{} tokens, {:.1f} tokens/s; first after {:.2f} s, prompt {:.0f} tokens/s",
                       got.tokens.size(), got.decode_tok_s, got.ttft_s, got.prefill_tok_s);
@@ -113,13 +116,14 @@ class Chat {
     } catch (const Error& error) {
       if (head_.engine.in_step()) throw;
       messages_.erase(messages_.size() - 1);
-      write_output(fmt::format("{}\n", error.what()));
+      output_.write(fmt::format("{}\n", error.what()));
     }
   }
 
   Head& head_;
   Options options_;
   LineInput input_;
+  HeadOutput output_;
   OrderedJson messages_;
   std::string stats_ = "no answer yet";
 };

@@ -7,10 +7,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "cli/output.h"
 #include "cli/score_logits_file.h"
 #include "cli/start.h"
 #include "cli/start_input.h"
+#include "cli/start_output.h"
 
 namespace dinfer {
 
@@ -29,7 +29,10 @@ struct Item {
 class Scoring {
  public:
   Scoring(Head& head, const Options& options)
-      : head_(head), options_(options), input_(head.engine, head.signals) {
+      : head_(head),
+        options_(options),
+        input_(head.engine, head.signals),
+        output_(head.engine, head.signals) {
     if (!options.logits.empty()) logits_.emplace(options.logits, head.config.vocab);
   }
 
@@ -38,16 +41,20 @@ class Scoring {
     const auto most = static_cast<size_t>(limits.max_seqs) * static_cast<size_t>(limits.replicas);
     bool more = true;
     while (!head_.signals.caught() && (more || !items_.empty())) {
-      // Waits for input only where there is nothing else to do.
-      while (more && items_.size() < most && (items_.empty() || input_.ready())) more = take_line();
+      // Waits for its reader, and for input, only where there is nothing else to do.
+      if (items_.empty()) output_.flush();
+      while (more && items_.size() < most && takes_input()) more = take_line();
       head_.engine.step();
       for (; !items_.empty() && items_.front().done; items_.pop_front()) print(items_.front());
     }
+    output_.flush();
     if (refused_ && !head_.signals.caught()) throw *refused_;
     return static_cast<int>(head_.signals.caught().value_or(ExitCode::ok));
   }
 
  private:
+  bool takes_input() { return items_.empty() || (!output_.is_full() && input_.ready()); }
+
   // False: no more are taken.
   bool take_line() {
     const std::optional<std::string> line = input_.next_line();
@@ -124,19 +131,20 @@ class Scoring {
     item.top.push_back(std::move(top));
   }
 
-  void print(const Item& item) const {
+  void print(const Item& item) {
     OrderedJson object{{"tokens", item.tokens}, {"logprobs", item.logprobs}};
     if (options_.top > 0) object["top"] = item.top;
     object["sum"] = item.sum;
     const auto predicted = static_cast<double>(item.tokens.size()) - 1;
     object["perplexity"] =
         predicted > 0 ? OrderedJson(std::exp(-item.sum / predicted)) : OrderedJson(nullptr);
-    write_output(object.dump() + "\n");
+    output_.add(object.dump() + "\n");
   }
 
   Head& head_;
   const Options& options_;
   LineInput input_;
+  HeadOutput output_;
   std::optional<LogitsFile> logits_;
   std::optional<Error> refused_;  // a line that cannot be scored: those before it still are
   std::deque<Item> items_;        // in order of input; elements stay where they are

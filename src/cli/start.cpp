@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <optional>
 
 #include "base/build_info.h"
@@ -47,6 +48,9 @@ OrderedJson describe_rank(const Options& options, const Bootstrap& boot, double 
 int run_on_ranks(const Options& options, const StartRequest& request, const Client& client) {
   const auto begin = std::chrono::steady_clock::now();
   reserve_state_signal();
+  keep_drain_signal();
+  // A reader that leaves is an error of the write, not the end of the ranks.
+  std::signal(SIGPIPE, SIG_IGN);
   const Bootstrap boot = make_bootstrap(
       {.bootstrap = options.bootstrap,
        .mode = options.mode,
@@ -80,7 +84,7 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
   // As soon as one rank leaves with an error, launchers end the others: what is to be said is said
   // before that.
   const auto say = [&](std::string_view kind, std::string_view what) {
-    fmt::print(stderr, "dinfer: [rank {}] {}: {}\n", boot.world.rank, kind, what);
+    log::print(fmt::format("dinfer: [rank {}] {}: {}\n", boot.world.rank, kind, what));
   };
   ExitCode broken = ExitCode::bug;
   try {

@@ -13,15 +13,10 @@ namespace dinfer {
 
 namespace {
 
-constexpr int kHeartbeatMilliseconds = static_cast<int>(Engine::kHeartbeatSeconds * 1000);
-
-// A rank that was lost is noticed and told of within this time.
-constexpr int kLookMilliseconds = 100;
-
-// Whether standard input has bytes, or its end, within the time.
-bool readable(int milliseconds) {
+// Whether standard input has bytes, or its end.
+bool readable() {
   pollfd input{.fd = STDIN_FILENO, .events = POLLIN};
-  return poll(&input, 1, milliseconds) > 0;
+  return poll(&input, 1, 0) > 0;
 }
 
 }  // namespace
@@ -45,7 +40,7 @@ std::string LineInput::rest() {
 
 bool LineInput::ready() {
   if (buffer_.find('\n') != std::string::npos) return true;
-  while (!ended_ && readable(0)) {
+  while (!ended_ && readable()) {
     if (!fill()) break;
     if (buffer_.find('\n') != std::string::npos) return true;
   }
@@ -53,16 +48,8 @@ bool LineInput::ready() {
 }
 
 bool LineInput::fill() {
-  int idle = 0;  // milliseconds since the last heartbeat
   while (!ended_ && !signals_.caught()) {
-    if (!readable(kLookMilliseconds)) {
-      engine_.check_ranks();
-      idle += kLookMilliseconds;
-      if (idle < kHeartbeatMilliseconds || signals_.caught()) continue;
-      engine_.heartbeat();
-      idle = 0;
-      continue;
-    }
+    if (!wait_.ready(STDIN_FILENO, POLLIN)) continue;
     std::array<char, 65536> piece;
     const ssize_t count = read(STDIN_FILENO, piece.data(), piece.size());
     if (count > 0) {

@@ -3,16 +3,15 @@
 #include <optional>
 #include <string>
 
+#include "cli/start_idle.h"
 #include "cli/start_signals.h"
-#include "engine/engine.h"
 
 namespace dinfer {
 
-// Standard input of a command that has ranks waiting: while it waits for input, the ranks get their
-// heartbeats. Waits end early when a signal came.
+// Standard input of a command that has ranks waiting. Waits end early when a signal came.
 class LineInput {
  public:
-  LineInput(Engine& engine, SignalWatch& signals) : engine_(engine), signals_(signals) {}
+  LineInput(Engine& engine, const SignalWatch& signals) : wait_(engine), signals_(signals) {}
 
   // The next line without its end; none: the input has ended, or a signal came.
   std::optional<std::string> next_line();
@@ -27,8 +26,8 @@ class LineInput {
   // Waits for bytes; false: the input has ended, or a signal came.
   bool fill();
 
-  Engine& engine_;
-  SignalWatch& signals_;
+  IdleWait wait_;
+  const SignalWatch& signals_;
   std::string buffer_;
   bool ended_ = false;
 };

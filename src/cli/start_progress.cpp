@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <string>
 
 #include <fmt/format.h>
@@ -32,13 +31,13 @@ void LoadReport::update(uint64_t done, uint64_t total) {
   const double seconds = std::chrono::duration<double>(now - begin_).count();
   std::string bar(static_cast<size_t>(share * kBarWidth), '=');
   bar.resize(kBarWidth, ' ');
-  fmt::print(stderr, "\rloading [{}] {:3.0f}%  {:.2f} of {:.2f} GB, {:.1f} GB/s ", bar, share * 100,
-             gigabytes(done), gigabytes(total), gigabytes(done) / seconds);
-  std::fflush(stderr);
+  log::print(fmt::format("\rloading [{}] {:3.0f}%  {:.2f} of {:.2f} GB, {:.1f} GB/s ", bar,
+                         share * 100, gigabytes(done), gigabytes(total),
+                         gigabytes(done) / seconds));
 }
 
 void LoadReport::finish() {
-  if (terminal_) fmt::print(stderr, "\r\x1b[K");  // erases the bar
+  if (terminal_) log::print("\r\x1b[K");  // erases the bar
   const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
   log::info("loaded {:.2f} GB in {:.2f} s ({:.1f} GB/s)", gigabytes(total_), seconds,
             seconds > 0 ? gigabytes(total_) / seconds : 0.0);

@@ -2,6 +2,8 @@
 
 #include <csignal>
 
+#include <pthread.h>
+
 namespace dinfer {
 
 namespace {
@@ -23,18 +25,32 @@ void handle(int signal, void (*handler)(int)) {
   sigaction(signal, &action, nullptr);
 }
 
+sigset_t drain_signal() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  return set;
+}
+
 }  // namespace
+
+void keep_drain_signal() {
+  const sigset_t set = drain_signal();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
 
 SignalWatch::SignalWatch() {
   handle(SIGINT, note);
   handle(SIGTERM, note);
   handle(SIGUSR1, note);
+  const sigset_t set = drain_signal();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
 SignalWatch::~SignalWatch() {
   handle(SIGINT, SIG_DFL);
   handle(SIGTERM, SIG_DFL);
-  handle(SIGUSR1, SIG_DFL);
+  handle(SIGUSR1, SIG_IGN);
 }
 
 std::optional<ExitCode> SignalWatch::caught() const {

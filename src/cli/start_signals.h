@@ -6,6 +6,10 @@
 
 namespace dinfer {
 
+// SIGUSR1 asks to end well, and nobody to die: what comes before there is a SignalWatch is kept for
+// it. Called before there are threads or ranks.
+void keep_drain_signal();
+
 // Takes note of SIGINT, SIGTERM and SIGUSR1 instead of dying, while it lives. One at a time.
 class SignalWatch {
  public:

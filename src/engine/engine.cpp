@@ -119,7 +119,9 @@ void Engine::run_until_idle() {
   }
 }
 
-void Engine::heartbeat() { issue(scheduler_.next_idle()); }
+void Engine::heartbeat() {
+  if (under_way_.empty()) issue(scheduler_.next_idle());
+}
 
 void Engine::shut_down(int32_t exit_code) {
   for (; !under_way_.empty(); under_way_.pop_front())

@@ -90,7 +90,8 @@ class Engine {
   };
   const Report& report() const { return report_; }
 
-  // Tells the ranks that the head lives: due every kHeartbeatSeconds while no step runs.
+  // Tells the ranks that the head lives: due every kHeartbeatSeconds while no step runs. Where
+  // steps are under way, these have told it.
   void heartbeat();
 
   // Throws Error(peer) when a rank was lost: what an idle client calls between heartbeats.
