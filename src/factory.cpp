@@ -22,6 +22,7 @@
 
 #include "bootstrap/gpu_probe.h"
 #include "comm/gpu_communicator.h"
+#include "comm/gpu_ranks.h"
 #include "comm/gpu_staged.h"
 #include "device/gpu_device.h"
 #endif
@@ -71,6 +72,16 @@ void serve_devices(Bootstrap& boot, HostCommunicatorMaker make_host,
                    const BootstrapOptions& options) {
   boot.make_host_communicator = [make_host, rank = boot.world.rank](std::span<const int> ranks) {
     return make_host(Members(ranks, rank));
+  };
+  boot.check_devices = [control = boot.control.get(), world = boot.world, make_host,
+                        options](Device& device) {
+    const Members all(all_ranks(world.size), world.rank);
+    const std::unique_ptr<HostCommunicator> host = make_host(all);
+    if (is_mixed(device, *host, options) || device.kind() == DeviceKind::cpu) return;
+#if DINFER_HAS_CUDA
+    GroupPlane plane(*control, *host, all);
+    introduce_gpus(plane, world, stream_of(device), Deadline::after(options.start_timeout));
+#endif
   };
   boot.make_communicator =
       [control = boot.control.get(), world = boot.world, name = boot.name,

@@ -56,6 +56,9 @@ struct Bootstrap {
       make_communicator;
   // The same for host memory alone.
   std::function<std::unique_ptr<Communicator>(std::span<const int> members)> make_host_communicator;
+  // Collective of all ranks, each with its device. Two with one GPU are an Error(device) on every
+  // rank, unless CPU ranks are among them; make_communicator sees that of its members alone.
+  std::function<void(Device&)> check_devices;
   // Collective, the last call of a clean end: all ranks leave together. After an error call
   // control->abort instead.
   std::function<void(Deadline)> finish;

@@ -10,7 +10,10 @@ void RankPeers::connect(const Bootstrap& boot, const Layout& layout, Device& dev
     for (int& each : places) each = layout.rank_at(each, layout.replica_of(rank));
     return timed(boot.make_communicator(device, places), calls_);
   };
-  if (layout.dp > 1) job_ = timed(boot.make_host_communicator(all_ranks(boot.world.size)), calls_);
+  if (layout.dp > 1) {
+    boot.check_devices(device);
+    job_ = timed(boot.make_host_communicator(all_ranks(boot.world.size)), calls_);
+  }
   if (layout.pp > 1) replica_ = join(all_ranks(layout.replica_ranks()));
   group_ = join(layout.placement.group_of(layout.place_of(rank)));
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Every way to start gives the same tokens on two GPUs as on one. Skipped where there are fewer."""
+"""Every way to start gives the same tokens on two GPUs as on one, and two ranks on one GPU are refused. Skipped where
+there are fewer."""
 import json
 import os
 import pathlib
@@ -110,8 +111,8 @@ def check_unfit_number():
     assert json.loads(uneven[0][1])["tokens"] == expected, uneven
 
 
-def refused(nodes, code, *words, model="llama-4h"):
-    results, _ = run_all(model, nodes)
+def refused(nodes, code, *words, arguments=(), launcher=()):
+    results, _ = run_all("llama-4h", nodes, *arguments, launcher=launcher)
     assert results[0][0] == code and all(word in results[0][2] for word in words), results
     print("ok   refused:", results[0][2].strip().splitlines()[-1][:200], flush=True)
 
@@ -119,6 +120,13 @@ def refused(nodes, code, *words, model="llama-4h"):
 def check_refusals(folder):
     refused([{**multinode(2, 2)[0], **BOTH, **NO_NCCL}], 3, "MISTRALRS_MN_GLOBAL_WORLD_SIZE", "MISTRALRS_NO_NCCL")
     refused([{**ring(folder, 2)[0], **BOTH, "MISTRALRS_NO_NCCL": "0"}], 3, "RING_CONFIG", "MISTRALRS_NO_NCCL=1")
+
+
+def check_shared_gpu():
+    """One GPU is shown to two ranks, which share a model or have one each."""
+    for arguments in ((), ("--pp", 2), ("--dp", 2)):
+        refused([{"CUDA_VISIBLE_DEVICES": "0"}], 6, "ranks 0 and 1 are on the same GPU", arguments=arguments,
+                launcher=("mpirun", "-np", "2"))
 
 
 def check_server():
@@ -148,6 +156,8 @@ def check_server():
 if __name__ == "__main__":
     build = json.loads(must_run(1, "--version", "--json"))
     gpus = (build["cuda"] or {}).get("gpus", [])
+    if gpus and build["mpi"]:
+        check_shared_gpu()
     if len(gpus) < 2:
         print("%d GPUs: skipped" % len(gpus))
         sys.exit(SKIPPED)
