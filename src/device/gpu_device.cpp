@@ -26,8 +26,9 @@ using cuda::Rows;
 // What is kept back of the memory that is free: kernels' workspace and the driver's own needs.
 constexpr size_t kReserve = size_t{512} << 20;
 
-// Read for the bandwidth: many times the caches.
+// Read for the bandwidth: many times the caches, and no more than half of what is free.
 constexpr size_t kCeilingBytes = size_t{4} << 30;
+constexpr size_t kAlignment = 16;  // of kernels' loads
 constexpr int kCeilingPasses = 10;
 
 // Larger steps are long enough to hide the launches of their kernels.
@@ -68,7 +69,8 @@ class GpuDevice final : public Device {
   KvType kv_type() const override { return KvType::f16; }
 
   double measure_read_bandwidth() override {
-    const GpuMemory memory(kCeilingBytes), sums(cuda::sum_words_bytes());
+    const GpuMemory memory(std::min(kCeilingBytes, unused_memory() / 2 / kAlignment * kAlignment));
+    const GpuMemory sums(cuda::sum_words_bytes());
     cudaEvent_t begin = nullptr, end = nullptr;
     check_cuda(cudaEventCreate(&begin), "cudaEventCreate");
     check_cuda(cudaEventCreate(&end), "cudaEventCreate");
@@ -88,8 +90,7 @@ class GpuDevice final : public Device {
   }
 
   size_t free_memory() const override {
-    size_t free = 0, total = 0;
-    check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    const size_t free = unused_memory();
     return free > kReserve ? free - kReserve : 0;
   }
 
@@ -200,6 +201,12 @@ class GpuDevice final : public Device {
   }
 
  private:
+  static size_t unused_memory() {
+    size_t free = 0, total = 0;
+    check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return free;
+  }
+
   std::unique_ptr<GpuWeight> place(const HostMatrix& matrix, int64_t rows) {
     cuda::PackedMatrix form = cuda::packed_form(matrix);
     GpuPiece memory = arena_.take(form.bytes());
