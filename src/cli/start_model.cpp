@@ -1,6 +1,9 @@
 #include "cli/start_model.h"
 
+#include <string_view>
+
 #include "base/log.h"
+#include "checkpoint/model_tensors.h"
 #include "checkpoint/packed_weight.h"
 #include "cli/start_layout.h"
 
@@ -8,18 +11,32 @@ namespace dinfer {
 
 namespace {
 
-// Quantised weights whose form the devices do not have take more memory than their files.
-void say_what_grows(const Checkpoint& checkpoint) {
-  int fp8 = 0, by_activation = 0;
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
-    if (!tensor.packed || stored_group(tensor) > 0) continue;
-    ++(tensor.packed->layout == CodeLayout::fp8 ? fp8 : by_activation);
+// Quantised weights that take more memory than their files, since devices do not have their form,
+// and those of which --quant or isq asks for what it does not do.
+void say_what_differs(const Checkpoint& checkpoint, const ModelConfig& config,
+                      const QuantChoice& quant) {
+  constexpr std::string_view suffix = ".weight";
+  int kept = 0, fp8 = 0, by_activation = 0;
+  for (const ModelTensor& needed : model_tensors(config)) {
+    if (!needed.is_matrix()) continue;
+    const TensorInfo& tensor = *checkpoint.find(needed.name);
+    const bool asked = quant.of(needed.name.substr(0, needed.name.size() - suffix.size())).bits > 0;
+    if (stored_group(tensor) > 0)
+      kept += asked ? 1 : 0;
+    else if (tensor.packed && !asked)
+      ++(tensor.packed->layout == CodeLayout::fp8 ? fp8 : by_activation);
   }
   constexpr const char* kAdvice = "--quant 8 or 4 groups them anew";
   if (fp8 > 0) log::info("weights: {} FP8 matrices are held as f16; {}", fp8, kAdvice);
   if (by_activation > 0) {
     log::info("weights: {} matrices whose inputs are grouped by activation are held as f16; {}",
               by_activation, kAdvice);
+  }
+  if (kept > 0) {
+    log::info(
+        "weights: {} matrices stay as the files have quantised them; only plain ones become "
+        "what --quant or isq asks for",
+        kept);
   }
 }
 
@@ -46,10 +63,10 @@ ModelSource open_model(const Options& options, const StartRequest& request) {
     model.checkpoint = open_checkpoint(model.files);
     model.config = read_model_config(model.files);
     check_tensors(*model.checkpoint, model.config);
-    say_what_grows(*model.checkpoint);
     model.identity = model.checkpoint->fingerprint();
   }
   model.quant = wanted_quantization(options, model.config);
+  if (model.checkpoint) say_what_differs(*model.checkpoint, model.config, model.quant);
   return model;
 }
 

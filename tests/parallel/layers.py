@@ -127,6 +127,17 @@ def check_topologies(name, folder):
     assert code == 0 and "mode=single" in err and len(json.loads(out)["tokens"]) == 16, (code, out, err)
 
 
+def check_quantised_stay(folder):
+    """isq changes nothing of matrices that a file has quantised, and says so."""
+    packed, file = MODELS / "quant/gptq-sym-g128", pathlib.Path(folder, "isq.yaml")
+    file.write_text("/layers/: {isq: 4}\n")
+    (_, out, plain), (_, same, log) = (run(packed, [{}], *options)[0] for options in ((), ("--topology", file)))
+    assert json.loads(out)["tokens"] == json.loads(same)["tokens"], (out, same)
+    assert "14 matrices stay as the files have quantised them" in log and "stay as" not in plain, (plain, log)
+    held = [run(MODELS / "quant/fp8-moe", [{}], *options)[0][2] for options in ((), ("--quant", 4))]
+    assert ["FP8 matrices are held as f16" in log for log in held] == [True, False], held
+
+
 def refused(code, words, *arguments, nodes=({},), model_name="llama-4h"):
     results = run(model_name, list(nodes), *arguments)
     errors = "".join(err for _, _, err in results)
@@ -159,6 +170,7 @@ if __name__ == "__main__":
         check_model("qwen3-sharded", scratch)
         check_topologies("qwen3-sharded", scratch)
         check_topologies("phi3", scratch)
+        check_quantised_stay(scratch)
         check_every_model(scratch)
         check_uneven("llama-9h-tied", (2, 4))
         if has_mpi():
