@@ -518,6 +518,7 @@ void Api::send_error(const std::shared_ptr<Call>& call, const ApiError& error) {
 }
 
 HttpResponse refusal_response(int status, const std::string& message) {
+  if (status == 503) return ApiError::unavailable("overloaded", message, 1).response();
   return ApiError::of_status(status, message).response();
 }
 

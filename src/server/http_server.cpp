@@ -30,6 +30,9 @@ namespace {
 // a reader that does not read is noticed late.
 constexpr int kSendBufferBytes = 128 * 1024;
 
+// Connections beyond the limits that are told so at the same time.
+constexpr size_t kMostRefusing = 64;
+
 }  // namespace
 
 class HttpServer::Core {
@@ -125,12 +128,15 @@ class HttpServer::Core {
     if (error) return;
     const std::string from = peer.address().to_string();
     ++context_.counts.accepted;
-    if (context_.counts.connections >= context_.limits.connections ||
-        by_address_[from] >= context_.limits.connections_per_address) {
-      ++context_.counts.refused;
-      if (by_address_[from] == 0) by_address_.erase(from);
-      return turn_away(socket);
-    }
+    if (context_.counts.connections >= context_.limits.connections)
+      return refuse(std::move(socket), fmt::format("{} connections are open (--max-connections)",
+                                                   context_.counts.connections));
+    const auto known = by_address_.find(from);
+    if (known != by_address_.end() && known->second >= context_.limits.connections_per_address)
+      return refuse(std::move(socket),
+                    fmt::format("{} connections are open from this address, perhaps by a proxy "
+                                "(--max-connections-per-address)",
+                                known->second));
     socket.set_option(tcp::no_delay(true), error);
     socket.set_option(tcp::socket::send_buffer_size(kSendBufferBytes), error);
     ++by_address_[from];
@@ -149,14 +155,18 @@ class HttpServer::Core {
     }
   }
 
-  void turn_away(tcp::socket& socket) {
-    if (tls()) return;  // a handshake would cost what there is too little of
-    HttpOutput output(io_.get_executor(), false, false, context_.limits, context_.counts);
-    output.send(context_.refuse(503, "too many connections: try again later"));
-    const std::string bytes = output.take();
-    error_code ignored;
-    socket.non_blocking(true, ignored);
-    socket.write_some(asio::buffer(bytes), ignored);
+  void refuse(tcp::socket socket, const std::string& why) {
+    // A handshake would cost what there is too little of; so would many who do not listen.
+    if (tls() || refusing_ >= kMostRefusing) {
+      ++context_.counts.refused;
+      return;
+    }
+    ++refusing_;
+    asio::co_spawn(io_, turn_away(boost::beast::tcp_stream(std::move(socket)), context_, why),
+                   [this](const std::exception_ptr& broken) {
+                     --refusing_;
+                     if (broken) log_broken(broken);
+                   });
   }
 
   HttpContext context_;
@@ -165,6 +175,7 @@ class HttpServer::Core {
   tcp::acceptor acceptor_;
   asio::steady_timer retry_;
   std::unordered_map<std::string, size_t> by_address_;
+  size_t refusing_ = 0;
   std::string address_;
   uint16_t port_ = 0;
   bool loopback_ = false;

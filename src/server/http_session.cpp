@@ -89,6 +89,21 @@ class Session {
       // The client went away, or was too slow: nobody is left to tell.
     }
     --context_.counts.connections;
+    co_await close();
+  }
+
+  asio::awaitable<void> turn_away(const std::string& why) {
+    co_await refuse(503, why);
+    co_await close();
+  }
+
+ private:
+  static constexpr size_t kReadAhead = 64 * 1024;
+  static constexpr size_t kMostDrained = size_t{32} << 20;
+
+  beast::tcp_stream& tcp() { return beast::get_lowest_layer(stream_); }
+
+  asio::awaitable<void> close() {
     error_code ignored;
     if constexpr (!std::is_same_v<Stream, beast::tcp_stream>) {
       tcp().expires_after(std::chrono::seconds(1));
@@ -100,12 +115,6 @@ class Session {
     co_await drain_input();
     tcp().close();
   }
-
- private:
-  static constexpr size_t kReadAhead = 64 * 1024;
-  static constexpr size_t kMostDrained = size_t{32} << 20;
-
-  beast::tcp_stream& tcp() { return beast::get_lowest_layer(stream_); }
 
   // TLS has ended by then: what comes is not decrypted.
   asio::awaitable<void> drain_input() {
@@ -351,6 +360,11 @@ asio::awaitable<void> serve_connection(beast::tcp_stream stream, HttpContext& co
   }
   Session session(std::move(secured), context);
   co_await session.run();
+}
+
+asio::awaitable<void> turn_away(beast::tcp_stream stream, HttpContext& context, std::string why) {
+  Session session(std::move(stream), context);
+  co_await session.turn_away(why);
 }
 
 }  // namespace dinfer

@@ -73,4 +73,8 @@ class HttpOutput : public HttpReply {
 boost::asio::awaitable<void> serve_connection(boost::beast::tcp_stream stream,
                                               HttpContext& context);
 
+// One connection that is too many: status 503, and close.
+boost::asio::awaitable<void> turn_away(boost::beast::tcp_stream stream, HttpContext& context,
+                                       std::string why);
+
 }  // namespace dinfer

@@ -108,6 +108,10 @@ def check_connections_are_limited(server):
             held.append(socket.create_connection(("127.0.0.1", server.port), timeout=5))
         held[-1].settimeout(20)
         assert b"503" in held[-1].recv(4096)
+        # Whoever asks at once gets the answer, too: it is not lost with what they have sent.
+        for _ in range(20):
+            status, headers, text = server.request("POST", "/v1/completions", {"prompt": "a" * 30000, "max_tokens": 1})
+            assert status == 503 and int(headers["Retry-After"]) > 0 and "--max-connections" in text, (status, headers, text)
     finally:
         for connection in held:
             connection.close()
