@@ -8,11 +8,13 @@ void require(cudaError_t status, const char* call, std::source_location at) {
   if (status == cudaSuccess) return;
   int device = -1;
   cudaGetDevice(&device);
-  const char* fix = status == cudaErrorMemoryAllocation
-                        ? "free memory on this GPU, or use more GPUs"
+  const bool full = status == cudaErrorMemoryAllocation;
+  const char* fix = full
+                        ? "free memory on this GPU, use more GPUs or a smaller --kv-memory-fraction"
                         : "look for Xid errors in `dmesg` and see `nvidia-smi`; if it comes back, "
                           "report it with the log";
-  fail(ExitCode::device, "{} on CUDA device {} failed: {} ({}), at {}:{}; {}", call, device,
+  fail(full ? ExitCode::does_not_fit : ExitCode::device,
+       "{} on CUDA device {} failed: {} ({}), at {}:{}; {}", call, device,
        cudaGetErrorString(status), cudaGetErrorName(status), at.file_name(), at.line(), fix);
 }
 

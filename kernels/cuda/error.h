@@ -6,8 +6,8 @@
 
 namespace dinfer::cuda {
 
-// Ends with exit code 6 unless `status` is success: names the call, the current device, what CUDA
-// says, and what to do. `call` is the function's name.
+// Ends with exit code 6, or 5 where memory is short, unless `status` is success: names the call,
+// the current device, what CUDA says, and what to do. `call` is the function's name.
 void require(cudaError_t status, const char* call,
              std::source_location at = std::source_location::current());
 

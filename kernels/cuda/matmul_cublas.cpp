@@ -16,6 +16,11 @@ namespace {
 
 void require_cublas(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  if (status == CUBLAS_STATUS_ALLOC_FAILED)
+    fail(ExitCode::does_not_fit,
+         "cuBLASLt's {} found too little memory on the GPU: free some, use more GPUs or a smaller "
+         "--kv-memory-fraction",
+         call);
   fail(ExitCode::device,
        "cuBLASLt's {} failed with status {}; the library and the driver may not fit together: see "
        "`dinfer --version` and `nvidia-smi`",
