@@ -91,7 +91,7 @@ class Supervisor {
 
   void note_failure(int local_rank, pid_t pid, int status) {
     const bool killed = WIFSIGNALED(status);
-    if (killed && !asked_to_end_)
+    if (killed && !asked_to_end_ && interrupted_ != WTERMSIG(status))
       log::error("rank {} (pid {}) was ended by signal {} ({})", plan_.first_rank + local_rank, pid,
                  WTERMSIG(status), strsignal(WTERMSIG(status)));
     if (failed_) return;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -152,7 +151,7 @@ int serve(Head& head, Server& server, const Options& options) {
     if (signals == 0) return EngineDriver::Wish::go_on;
     if (signals_at_drain == 0) {
       signals_at_drain = signals;
-      log::info("draining: running requests may take {:.0f} s, a second signal ends them",
+      log::info("draining: running requests may take {} s, a second signal ends them",
                 options.drain_timeout);
     }
     return signals > signals_at_drain ? EngineDriver::Wish::stop_now : EngineDriver::Wish::drain;
@@ -171,8 +170,6 @@ int serve(Head& head, Server& server, const Options& options) {
 }  // namespace
 
 int serve_command(const Options& options) {
-  // Whoever reads the log may end before the server: then lines are lost, and answers are not.
-  std::signal(SIGPIPE, SIG_IGN);
   if (!options.shape.empty() && (!options.model.empty() || options.tokenizer.empty()))
     fail(ExitCode::usage, "--shape has random weights: it goes with --tokenizer, not with --model");
   std::unique_ptr<Server> server;  // on the head

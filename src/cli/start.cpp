@@ -49,7 +49,8 @@ int run_on_ranks(const Options& options, const StartRequest& request, const Clie
   const auto begin = std::chrono::steady_clock::now();
   reserve_state_signal();
   keep_drain_signal();
-  // A reader that leaves is an error of the write, not the end of the ranks.
+  // Whoever reads output or log may leave: output that is lost is an error of its write, the log's
+  // lines are only lost.
   std::signal(SIGPIPE, SIG_IGN);
   const Bootstrap boot = make_bootstrap(
       {.bootstrap = options.bootstrap,
