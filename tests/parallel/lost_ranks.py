@@ -88,15 +88,15 @@ def check_short_stop(way):
 def check_suspended(way):
     """Ctrl-Z, `scontrol suspend`, a paused container: nobody is lost when all go on, one after the other."""
     name, nodes, arguments, launcher, find = way
-    job = Job(nodes, *arguments, "--stall-timeout", 2, launcher=launcher)
+    job = Job(nodes, *arguments, "--stall-timeout", 3, launcher=launcher)
     ranks = find(job)
     for pid in ranks:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(3.5)
+    time.sleep(4.5)
     for pid in reversed(ranks):
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.1)
-    time.sleep(2.5)
+    time.sleep(3.5)
     job.ask()
     ends = job.results()
     assert [code for code, _ in ends] == [0] * len(nodes), (name, ends)

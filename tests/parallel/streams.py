@@ -14,7 +14,7 @@ from dinfer import BINARY, MODELS
 from tcp_jobs import environment, finish, multinode, ring, start
 
 MODEL = ("-m", MODELS / "hf/qwen3-sharded", "--cpu", "--threads", 1)
-STALL = 2  # seconds: the streams are slower
+STALL = 3  # seconds: the streams are slower
 LINE = json.dumps({"tokens": list(range(1, 200))}) + "\n"
 
 
