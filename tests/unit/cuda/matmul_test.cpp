@@ -209,6 +209,24 @@ TEST_F(CudaMatmul, LargeProducts) {
   }
 }
 
+// What GPUs of compute capability 8.6 and 8.9 have. Quantised matrices meet many rows in batches,
+// or unpacked.
+TEST_F(CudaMatmul, LittleSharedMemory) {
+  stream_.shared_memory = kLeastSharedMemory;
+  stream_.warpgroups = false;
+  const HostMatrix matrices[] = {random_dense(random_, DType::bf16, 150, 4160),
+                                 random_grouped(random_, {4, 16, false, false}, 100, 4112),
+                                 random_grouped(random_, {4, 128, true, true}, 100, 3200),
+                                 random_grouped(random_, {8, 32, false, true}, 70, 2080)};
+  for (const HostMatrix& matrix : matrices) {
+    for (const int64_t count : {1, 2, 8, 9, 16, 17, 32, 33, 70}) {
+      SCOPED_TRACE(std::to_string(rows_of(matrix)) + " x " + std::to_string(columns_of(matrix)) +
+                   ", rows " + std::to_string(count));
+      EXPECT_LT(error(matrix, count, {}), tolerance(count, matrix));
+    }
+  }
+}
+
 TEST_F(CudaMatmul, UnpacksRowsExactly) {
   for (const bool symmetric : {true, false}) {
     const HostMatrix matrix = random_grouped(random_, {4, 32, symmetric, true}, 50, 96);
