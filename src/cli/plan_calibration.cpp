@@ -14,7 +14,6 @@ namespace {
 
 constexpr uint64_t kMostBytes = 1 << 20;
 constexpr double kLeastError = 0.05;
-constexpr int kMostRanks = 4096;
 
 // A bench report, as far as it is needed.
 struct Report {
@@ -51,7 +50,7 @@ Report parse_report(const std::string& text, const std::string& file) {
                                  row.at("tok_s_median")});
     }
     const bool sane =
-        report.ranks >= 1 && report.ranks <= kMostRanks && report.ceiling_gb_s > 0 &&
+        report.ranks >= 1 && report.ranks <= kMostDevices && report.ceiling_gb_s > 0 &&
         !report.decode.empty() &&
         std::ranges::all_of(report.decode,
                             [](const Report::Row& row) {

@@ -32,7 +32,6 @@ constexpr double kGpuCodeTflops = 0.72;
 // Of a GPU's memory, taken by the driver's context, kernels and what ranks talk through.
 constexpr uint64_t kTaken = 700 * kMiB;
 
-constexpr int kMostDevices = 4096;
 constexpr int64_t kMostCount = 1 << 24;  // products of two cannot overflow
 
 struct Kind {

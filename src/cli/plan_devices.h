@@ -9,6 +9,9 @@
 
 namespace dinfer {
 
+// More are not planned.
+inline constexpr int kMostDevices = 4096;
+
 // What a kind of device does, as far as speed depends on it.
 struct DeviceKindSpec {
   std::string name;       // "H200", "CPU"
@@ -18,9 +21,9 @@ struct DeviceKindSpec {
   int sharers = 1;        // ranks of its host that share the memory
   double tflops = 0;      // products of large bf16 matrices, sustained
   double code_tflops = 0;  // those of matrices of 4 or 8 bits
-  bool linked = false;    // to its like on the same host by NVLink
-  bool hopper = false;    // has the products of warpgroups
-  bool measured = false;  // the figures of its kernels are dinfer's own
+  bool linked = false;     // to its like on the same host by NVLink
+  bool hopper = false;     // has the products of warpgroups
+  bool measured = false;   // the figures of its kernels are dinfer's own
   bool cpu = false;
 };
 
@@ -52,7 +55,8 @@ void limit_memory(PlannedMachines& machines, const std::string& limits);
 bool is_device_kind(const DeviceKindSpec& kind, const std::string& name);
 
 // The GPUs of this machine, and its CPU for offload; the CPU alone where there are none or --cpu is
-// given: as many ranks as --tp, --pp and --dp ask for or a mapping names, what they read and multiply measured.
+// given: as many ranks as --tp, --pp and --dp ask for or a mapping names, what they read and
+// multiply measured.
 PlannedMachines this_machine(const Options& options, const ModelConfig& config);
 
 }  // namespace dinfer
